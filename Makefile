@@ -1,0 +1,41 @@
+# What people do here. The environment is made on first use, in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-all lint tensorboard clean
+help:  ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 6 minutes on 2 cores
+	$(BIN)/torchrun --nproc_per_node=2 train.py +recipe=v2 scale=demo
+
+test: $(VENV)/.dev  ## Tests, about 4 minutes on 2 cores
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(VENV)/.dev  ## Tests, the long ones too
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev  ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tensorboard: $(VENV)/.demo  ## Curves of all runs, on http://localhost:6006
+	$(BIN)/tensorboard --logdir . --host localhost
+
+clean:  ## Remove the environment and caches; runs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.demo: EXTRA := demo
+$(VENV)/.dev: EXTRA := dev
+$(VENV)/.demo $(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11, 3.12 or 3.13 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@echo "First use: downloads PyTorch with its CUDA libraries and the rest, about 6 GB, into $(VENV). This takes minutes."
+	@if command -v uv >/dev/null; then uv venv --quiet --seed --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi

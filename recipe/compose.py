@@ -1,0 +1,263 @@
+"""From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes.
+
+With train.py and the launcher, this module and `hydra_errors` alone know Hydra and OmegaConf.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from recipe.checks import check, did_you_mean, leaves
+from recipe.config import Config
+from recipe.errors import ConfigError
+from recipe.scaling import scale
+
+PROJECT = Path(__file__).resolve().parent.parent
+NAME_LENGTH = 80
+RECIPE_GROUPS = ("recipe", "experiment")  # a run has exactly one of either
+SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a recipe file says of itself; nothing here is inherited from the rung below."""
+
+    name: str
+    parent: str | None
+    index: int | None
+    published: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, before anything is loaded: what to train and where its folder is."""
+
+    config: Config
+    rung: Rung
+    name: str  # of the run folder, the same for all seeds
+    folder: Path
+    training_hash: str  # of every key that can change the weights
+    result_hash: str  # of those and the keys that say how the weights are evaluated
+    literal: frozenset[str]  # dotted keys given on the command line
+    hydra_files: dict[str, str]  # file name → text: the contents of .hydra/
+
+
+def register() -> None:
+    """Make the schema and the folder names known to Hydra. Called once, before Hydra starts."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    root = Path(os.environ.get("RECIPE_OUTPUTS", PROJECT)).resolve()
+    OmegaConf.register_new_resolver("outputs", lambda: str(root / "outputs"), replace=True)
+    OmegaConf.register_new_resolver("multirun_outputs", lambda: str(root / "multirun_outputs"), replace=True)
+    # Hydra resolves the name before it makes the folder, so that a wrong config leaves none behind.
+    OmegaConf.register_new_resolver("run_name", lambda _root_: plan(_root_, _root_.hydra).name, replace=True)
+
+
+def plan(composed: Any, hydra: Any = None) -> Plan:
+    """The plan of one run, from what Hydra composed. Raises ConfigError with one message."""
+    hydra = HydraConfig.get() if hydra is None else hydra
+    overrides = list(hydra.overrides.task)
+    literal = frozenset(_key(override) for override in overrides)
+    groups = [group for group in SECTIONS if group in literal]
+
+    composed = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+    _check_keys(composed)
+    recipe = _chosen_recipe(overrides)
+    _check_groups_survive(composed, overrides, recipe, groups, literal)
+
+    config = scale(_typed(composed), literal | {f"{group}.name" for group in groups})
+    check(config, int(os.environ.get("WORLD_SIZE", "1")))
+    _check_model(config)
+
+    name = _name(config, recipe, overrides)
+    output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
+    return Plan(
+        config=config,
+        rung=_read_rung(recipe),
+        name=name,
+        folder=Path(output_dir),
+        training_hash=digest(config, {"weights"}),
+        result_hash=digest(config, {"weights", "result"}),
+        literal=literal,
+        hydra_files={
+            "config.yaml": OmegaConf.to_yaml(composed),
+            "hydra.yaml": OmegaConf.to_yaml(hydra),
+            "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(overrides)),
+        },
+    )
+
+
+def with_values(plan: Plan, config: Config) -> Plan:
+    """The same plan with a config completed from the data set. Its hashes stay those of the command."""
+    return replace(plan, config=config)
+
+
+def digest(config: Config, affects: set[str]) -> str:
+    """16 hexadecimal digits of the keys that affect one of these: "weights", "result"."""
+    values = {key: value for key, value, about in leaves(config) if about["affects"] in affects}
+    return _hash(values)
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved config as YAML."""
+    values = OmegaConf.structured(config)
+    return OmegaConf.to_yaml(OmegaConf.masked_copy(values, [str(key) for key in values if key != "rung"]))
+
+
+def load(path: Path) -> Config:
+    """The resolved config of a run folder."""
+    return _typed(OmegaConf.load(path))
+
+
+def known_keys() -> list[str]:
+    """Every name that may stand on the left of a `=`."""
+    keys = [dotted for dotted, _, _ in leaves(Config())]
+    return sorted({*keys, *SECTIONS, "recipe"})
+
+
+def recipes() -> list[str]:
+    """The names of all recipes."""
+    return GlobalHydra.instance().config_loader().get_group_options("recipe")
+
+
+def _typed(composed: Any) -> Config:
+    values = {key: value for key, value in composed.items_ex(resolve=False) if key != "rung"}
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
+    assert isinstance(config, Config)
+    return config
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~").split("@")[0]
+
+
+def _check_keys(composed: DictConfig) -> None:
+    """`+typo=1` passes Hydra, and would silently train something else."""
+
+    def walk(values: Any, schema: Any, prefix: str) -> None:
+        for name in map(str, values):
+            dotted = f"{prefix}{name}"
+            if name not in {item.name for item in fields(schema)}:
+                raise ConfigError(f"there is no key {dotted}.{did_you_mean(dotted, known_keys())}")
+            child = getattr(schema, name)
+            if is_dataclass(child):
+                walk(values[name], child, f"{dotted}.")
+
+    walk(composed, Config(), "")
+
+
+def _chosen_recipe(overrides: list[str]) -> str:
+    chosen = [override.split("=", 1)[1] for override in overrides if _key(override) in RECIPE_GROUPS]
+    if not chosen:
+        raise ConfigError(f"which recipe? Add +recipe=NAME; there are {', '.join(recipes())}")
+    if len(chosen) > 1 or "," in chosen[0] or chosen[0].startswith("["):
+        raise ConfigError(f"a run has one recipe, not several ({', '.join(chosen)}); to train each in turn, add -m")
+    return chosen[0]
+
+
+def _check_groups_survive(
+    composed: DictConfig, overrides: list[str], recipe: str, groups: Iterable[str], literal: frozenset[str]
+) -> None:
+    """A recipe's own values come after the groups: `+recipe=v2 optimizer=adamw` would train AdamW at SGD's rate."""
+    without_recipe = tuple(override for override in overrides if _key(override) not in RECIPE_GROUPS)
+    for group in groups:
+        expected, actual = _section(_compose(without_recipe), group), _section(composed, group)
+        lost = [name for name in expected if actual[name] != expected[name] and f"{group}.{name}" not in literal]
+        if lost:
+            choice = next(override for override in overrides if _key(override) == group)
+            wanted = " ".join(f"{group}.{name}={_text(expected[name])}" for name in lost)
+            given = " ".join(f"{group}.{name}={_text(actual[name])}" for name in lost)
+            raise ConfigError(
+                f"{choice} stands for {wanted}, but the recipe {recipe} has {given}: "
+                f"add the values you mean, {wanted} or others"
+            )
+
+
+def _section(composed: DictConfig, group: str) -> dict[str, Any]:
+    return dict(composed[group].items_ex(resolve=False))
+
+
+def _check_model(config: Config) -> None:
+    """Names outside conf/model are looked up in torchvision and timm, which takes the seconds to import them."""
+    known = {path.stem for path in (PROJECT / "conf" / "model").glob("*.yaml")}
+    if config.model.source == "torchvision" and config.model.name in known:
+        return
+    from recipe.model import check_name
+
+    check_name(config.model)
+
+
+@lru_cache(maxsize=16)
+def _compose(overrides: tuple[str, ...]) -> DictConfig:
+    loader = GlobalHydra.instance().config_loader()
+    composed = loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
+    return OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+
+
+def _name(config: Config, recipe: str, overrides: list[str]) -> str:
+    """The recipe, then what differs from it: the choice of data and scale by name, other keys by value."""
+    defaults = {key: value for entry in _primary_defaults() for key, value in entry.items()}
+    choices = {_key(override): override.split("=", 1)[1] for override in overrides}
+    chosen = {group: choices.get(group, defaults[group]) for group in ("data", "scale")}
+    chosen_recipe = [override for override in overrides if _key(override) in RECIPE_GROUPS]
+    base = _compose((*chosen_recipe, *(f"{group}={choice}" for group, choice in chosen.items())))
+    base_values = {key: value for key, value, _ in leaves(scale(_typed(base), frozenset()))}
+
+    parts = {group: choice for group, choice in chosen.items() if choice != defaults[group]}
+    for key, value, about in leaves(config):
+        if key != "seed" and about["affects"] != "nothing" and value != base_values[key]:
+            parts[key] = _text(value)
+    if not parts:
+        return recipe
+    written = recipe + "~" + ",".join(f"{key}={parts[key]}" for key in sorted(parts))
+    name = re.sub(r"[^A-Za-z0-9.=,_~-]", "_", written)
+    if name == written and len(name) <= NAME_LENGTH:
+        return name
+    return f"{name[: NAME_LENGTH - 9]}-{_hash(written)[:8]}"
+
+
+def _primary_defaults() -> list[dict[str, str]]:
+    defaults = OmegaConf.load(PROJECT / "conf" / "config.yaml").defaults
+    return [dict(entry) for entry in defaults if isinstance(entry, DictConfig)]
+
+
+def _text(value: Any) -> str:
+    """A value as it is written on the command line; numbers in one form (0.4, .4 and 0.40 are one run)."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return format(value, ".12g")
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    return str(value)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _read_rung(recipe: str) -> Rung:
+    """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
+    for source in GlobalHydra.instance().config_loader().get_search_path().get_path():
+        path = Path(str(source.path).removeprefix("file://")) / "recipe" / f"{recipe}.yaml"
+        if path.is_file():
+            break
+    else:
+        return Rung(recipe, None, None, {})
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    parents = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    about = content.get("rung") or {}
+    return Rung(recipe, parents[0] if parents else None, about.get("index"), dict(about.get("published") or {}))

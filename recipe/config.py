@@ -1,0 +1,197 @@
+"""The schema: every config key once, with its unit, its range and the baseline's value.
+
+`name`-like keys without a default (`???`) are set by the option of their config group, e.g. `conf/optimizer/sgd.yaml`.
+This module imports neither torch nor Hydra, so that a config error is reported before either costs time.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MISSING = "???"  # OmegaConf's mark for a value that a config file must set
+
+
+def key(
+    default: Any = MISSING,
+    *,
+    choices: tuple[str, ...] | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    affects: str = "weights",
+) -> Any:
+    """A config key with the values it may take, and what it can change.
+
+    `affects` is "weights" (part of the training hash), "result" (how the trained weights are evaluated: two runs
+    that differ only there are one training) or "nothing" (paths, logging, ...). Folder names leave out the last.
+    """
+    limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    metadata = {**{name: limit for name, limit in limits.items() if limit is not None}, "affects": affects}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def section(kind: type) -> Any:
+    """A group of keys: one folder of `conf/`."""
+    return field(default_factory=kind)
+
+
+@dataclass
+class ModelConfig:
+    name: str = key()  # architecture, as its source calls it
+    source: str = key("torchvision", choices=("torchvision", "timm"))
+    zero_init_residual: bool = key(False)  # last batch norm of each residual block starts at 0 instead of 1
+    sync_batch_norm: bool = key(False)  # batch norm over the whole step; needs one process per micro-batch and GPUs
+
+
+@dataclass
+class DataConfig:
+    name: str = key(choices=("grocery", "imagefolder", "imagenet", "synthetic"))
+    root: str | None = key(None, affects="nothing")  # folder with train_dir and val_dir; grocery: cache folder
+    train_dir: str = key("train", affects="nothing")
+    val_dir: str | None = key(None, affects="nothing")  # null: val, valid or validation, whichever is there
+    num_classes: int | None = key(None, at_least=2)  # null: from the folders (synthetic: 10)
+    size: int = key(1024, at_least=1)  # synthetic only: training images (a quarter as many for validation)
+    mean: list[float] = key([0.485, 0.456, 0.406])  # of the RGB channels, on a scale from 0 to 1
+    std: list[float] = key([0.229, 0.224, 0.225], above=0)
+    workers: int | None = key(None, at_least=0, affects="nothing")  # decoding processes per rank; null: from the cores
+
+
+@dataclass
+class ResolutionConfig:
+    train_crop: int = key(224, at_least=8)  # pixels, square
+    val_resize: int = key(256, at_least=8, affects="result")  # pixels, shorter side
+    val_crop: int = key(224, at_least=8, affects="result")  # pixels, square
+    interpolation: str = key("bilinear", choices=("bilinear", "bicubic", "nearest"))
+
+
+@dataclass
+class AugmentConfig:
+    policy: str = key(choices=("none", "ta_wide", "ra", "imagenet"))  # imagenet: AutoAugment's ImageNet policy
+    scale: list[float] = key([0.08, 1.0], above=0, at_most=1)  # area of the crop, share of the image
+    ratio: list[float] = key([0.75, 4 / 3], above=0)  # width / height of the crop
+    hflip: float = key(0.5, at_least=0, at_most=1)  # probability
+    random_erase: float = key(0.0, at_least=0, at_most=1)  # probability
+
+
+@dataclass
+class MixConfig:
+    mixup_alpha: float = key(0.0, at_least=0)  # λ ~ Beta(alpha, alpha); 0: off
+    cutmix_alpha: float = key(0.0, at_least=0)  # with both on, each micro-batch draws one of the two
+
+
+@dataclass
+class SamplerConfig:
+    repetitions: int = key(1, at_least=1)  # differently augmented copies of an image in one step
+
+
+@dataclass
+class LossConfig:
+    name: str = key(choices=("cross_entropy", "bce", "poly"))
+    label_smoothing: float = key(0.0, at_least=0, below=1)
+    poly_epsilon: float = key(1.0)  # poly: cross entropy + poly_epsilon·(1 − p_target)
+
+
+@dataclass
+class OptimizerConfig:
+    name: str = key(choices=("sgd", "rmsprop", "adam", "adamw", "lamb"))
+    lr: float = key(0.1, above=0)  # peak learning rate, for the whole batch_size
+    momentum: float = key(0.9, at_least=0, below=1)  # sgd, rmsprop
+    nesterov: bool = key(False)  # sgd
+    betas: list[float] = key([0.9, 0.999], at_least=0, below=1)  # adam, adamw, lamb
+    eps: float = key(1e-8, above=0)  # adam, adamw, lamb, rmsprop
+    weight_decay: float = key(1e-4, at_least=0)
+    norm_weight_decay: float | None = key(None, at_least=0)  # of normalisation layers; null: weight_decay
+    bias_weight_decay: float | None = key(None, at_least=0)  # of other layers' biases; null: weight_decay
+    grad_clip: float | None = key(None, above=0)  # largest gradient norm; null: off
+
+
+@dataclass
+class ScheduleConfig:
+    name: str = key(choices=("step", "cosine", "exponential", "constant"))
+    step_size: float = key(30.0, above=0)  # step: epochs between two decays
+    gamma: float = key(0.1, above=0, at_most=1)  # step: factor per decay; exponential: factor per epoch
+    min_lr: float = key(0.0, at_least=0)  # cosine: learning rate at the end
+    warmup_epochs: float = key(0.0, at_least=0)
+    warmup_method: str = key("linear", choices=("linear", "constant"))
+    warmup_decay: float = key(0.01, above=0, at_most=1)  # first learning rate of the warm-up, as a share of lr
+    interval: str = key("epoch", choices=("epoch", "step"))  # when the learning rate changes
+
+
+@dataclass
+class EmaConfig:
+    decay: float | None = key(
+        None, at_least=0, below=1, affects="result"
+    )  # in ImageNet units (docs/RECIPES.md); null: off
+    steps: int = key(32, at_least=1, affects="result")  # optimizer steps between two updates, in ImageNet units
+
+
+@dataclass
+class EvaluateConfig:
+    every: int = key(1, at_least=1, affects="result")  # epochs; the last epoch always
+    batch_size: int = key(
+        256, at_least=1, affects="nothing"
+    )  # images per forward pass and rank; does not change the result
+    grid: list[Any] = key(
+        [], affects="result"
+    )  # further final evaluations: {weights: raw | ema, val_resize: …, val_crop: …}
+
+
+@dataclass
+class CheckpointConfig:
+    every_minutes: float = key(
+        10.0, above=0, affects="nothing"
+    )  # between two saves within an epoch; epochs always end with one
+    keep: int = key(2, at_least=1, affects="nothing")  # newest checkpoints kept
+
+
+@dataclass
+class LogConfig:
+    every_steps: int = key(50, at_least=1, affects="nothing")  # optimizer steps between two training log entries
+
+
+@dataclass
+class RuntimeConfig:
+    device: str = key("auto", choices=("auto", "cuda", "mps", "cpu"), affects="nothing")
+    precision: str = key("fp32", choices=("fp32", "bf16", "fp16", "fp64"))  # fp64: to compare device counts
+    compile: bool = key(False)
+    channels_last: bool = key(True)
+    deterministic: bool = key(False)  # refuse operations that are not deterministic on a GPU
+
+
+@dataclass
+class ScaleConfig:
+    name: str = key(affects="nothing")
+    epochs: float = key(1.0, above=0, affects="nothing")  # factors on the recipe's values, which are in ImageNet units
+    resolution: float = key(1.0, above=0, affects="nothing")
+    batch_size: float = key(1.0, above=0, affects="nothing")
+    micro_batch_size: float = key(1.0, above=0, affects="nothing")
+    evaluate_every: float = key(1.0, above=0, affects="nothing")
+    model: str | None = key(None, affects="nothing")  # in place of resnet50, where the recipe kept it
+
+
+@dataclass
+class Config:
+    epochs: int = key(90, at_least=1)
+    batch_size: int = key(256, at_least=1)  # images per optimizer step, over all ranks
+    micro_batch_size: int = key(32, at_least=2)  # images per forward pass: what batch norm, mixup and cutmix see
+    seed: int = key(0, at_least=0)
+    max_steps: int | None = key(None, at_least=1)  # stop early: to check data, memory and speed
+    resume: str = key("auto", choices=("auto", "never"), affects="nothing")
+    model: ModelConfig = section(ModelConfig)
+    data: DataConfig = section(DataConfig)
+    resolution: ResolutionConfig = section(ResolutionConfig)
+    augment: AugmentConfig = section(AugmentConfig)
+    mix: MixConfig = section(MixConfig)
+    sampler: SamplerConfig = section(SamplerConfig)
+    loss: LossConfig = section(LossConfig)
+    optimizer: OptimizerConfig = section(OptimizerConfig)
+    schedule: ScheduleConfig = section(ScheduleConfig)
+    ema: EmaConfig = section(EmaConfig)
+    evaluate: EvaluateConfig = section(EvaluateConfig)
+    checkpoint: CheckpointConfig = section(CheckpointConfig)
+    log: LogConfig = section(LogConfig)
+    runtime: RuntimeConfig = section(RuntimeConfig)
+    scale: ScaleConfig = section(ScaleConfig)
+    rung: dict[str, Any] | None = key(None, affects="nothing")  # about the recipe file it stands in: index, published

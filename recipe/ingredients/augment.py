@@ -1,0 +1,83 @@
+"""What happens to one training image: random crop, flip, a policy of image operations, random erasing.
+
+Every ingredient is a pair: a draw, which is random and knows no pixels, and doing what was drawn, which is not random.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torchvision.transforms.v2.functional as F
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from recipe.config import AugmentConfig
+from recipe.randomness import Draws
+
+ERASE_SCALE = (0.02, 0.33)  # area of the erased box, share of the image (Zhong et al., 2017)
+ERASE_RATIO = (0.3, 3.3)  # height / width of the erased box
+ATTEMPTS = 10  # until a box fits into the image
+
+
+class Box(NamedTuple):
+    """A box of pixels; an empty one where nothing was drawn."""
+
+    top: int = 0
+    left: int = 0
+    height: int = 0
+    width: int = 0
+
+
+def draw_crop(config: AugmentConfig, draws: Draws, height: int, width: int) -> Box:
+    """RandomResizedCrop's box (Szegedy et al., 2015): area uniform, logarithm of width/height uniform.
+
+    After ten boxes that do not fit, the largest central one within the ratios.
+    """
+    low, high = config.ratio
+    for _ in range(ATTEMPTS):
+        area = height * width * draws.uniform(*config.scale)
+        ratio = math.exp(draws.uniform(math.log(low), math.log(high)))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return Box(draws.below(height - h + 1), draws.below(width - w + 1), h, w)
+    if width / height < low:
+        w, h = width, round(width / low)
+    elif width / height > high:
+        w, h = round(height * high), height
+    else:
+        w, h = width, height
+    return Box((height - h) // 2, (width - w) // 2, h, w)
+
+
+def crop_and_resize(image: Tensor, box: Box, size: int, interpolation: str) -> Tensor:
+    """The box of a (3, H, W) uint8 image, resized to (3, size, size) with antialiasing."""
+    view = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    return F.resize(view, [size, size], InterpolationMode(interpolation), antialias=True)
+
+
+def draw_erase(probability: float, draws: Draws, height: int, width: int) -> Box:
+    """Random erasing's box, empty with probability 1 − p or where no box of ten is smaller than the image."""
+    if not draws.chance(probability):
+        return Box()
+    for _ in range(ATTEMPTS):
+        area = height * width * draws.uniform(*ERASE_SCALE)
+        ratio = math.exp(draws.uniform(math.log(ERASE_RATIO[0]), math.log(ERASE_RATIO[1])))
+        h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if h < height and w < width:
+            return Box(draws.below(height - h + 1), draws.below(width - w + 1), h, w)
+    return Box()
+
+
+def erase(images: Tensor, boxes: Tensor) -> Tensor:
+    """Set each image's box to 0, the mean after normalisation, in place.
+
+    Args:
+        images: (n, 3, H, W) float, normalised.
+        boxes: (n, 4) int32, each a Box; empty ones change nothing.
+    """
+    top, left, height, width = boxes[:, :, None].unbind(1)
+    rows = torch.arange(images.shape[2], device=images.device)
+    columns = torch.arange(images.shape[3], device=images.device)
+    in_rows = (rows >= top) & (rows < top + height)
+    in_columns = (columns >= left) & (columns < left + width)
+    return images.masked_fill_((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)

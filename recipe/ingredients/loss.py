@@ -1,0 +1,45 @@
+"""Losses on soft targets. Each returns the mean over the micro-batch as a scalar tensor."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recipe.config import LossConfig
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+def make_loss(config: LossConfig) -> Criterion:
+    """The criterion: (logits, targets), both (images, classes) float, to a scalar."""
+    loss = LOSSES[config.name]
+    return lambda logits, targets: loss(_at_least_float32(logits), targets, config)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
+    """Cross entropy with the target (1 − ε)·t + ε/C (Szegedy et al., 2016); mixed targets are smoothed too."""
+    return F.cross_entropy(logits, targets.to(logits.dtype), label_smoothing=config.label_smoothing)
+
+
+def bce(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
+    """Binary cross entropy, each class by itself (Wightman et al., 2021), mean over images and classes."""
+    smooth = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
+    return F.binary_cross_entropy_with_logits(logits, smooth.to(logits.dtype))
+
+
+def poly(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
+    """Poly-1: cross entropy + ε·(1 − p_t), p_t the probability of the target (Leng et al., 2022)."""
+    p_target = (logits.softmax(1) * targets.to(logits.dtype)).sum(1)
+    return cross_entropy(logits, targets, config) + config.poly_epsilon * (1 - p_target).mean()
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "bce": bce,
+    "poly": poly,
+}
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

@@ -1,0 +1,60 @@
+"""Mixup and cutmix on a micro-batch, with the batch rolled by one as partner.
+
+Mixup: Zhang et al., 2018. Cutmix: Yun et al., 2019. Drawing (`draw_mix`) is apart from doing (`mix`).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recipe.config import MixConfig
+from recipe.randomness import Draws
+
+
+class MixDraw(NamedTuple):
+    """λ, the share of the first image, and for cutmix the box that the partner fills (y1, y2, x1, x2)."""
+
+    lam: float = 1.0
+    box: tuple[int, int, int, int] | None = None
+
+
+def draw_mix(config: MixConfig, draws: Draws, height: int, width: int) -> MixDraw:
+    """One micro-batch's λ ~ Beta(α, α) and box; with both alphas above 0, one of the two with equal probability."""
+    use_cutmix = config.cutmix_alpha > 0 and (config.mixup_alpha == 0 or draws.chance(0.5))
+    if use_cutmix:
+        lam = draws.beta(config.cutmix_alpha, config.cutmix_alpha)
+        x, y = draws.below(width), draws.below(height)
+        half = 0.5 * math.sqrt(1 - lam)
+        half_w, half_h = int(half * width), int(half * height)
+        x1, x2 = max(x - half_w, 0), min(x + half_w, width)
+        y1, y2 = max(y - half_h, 0), min(y + half_h, height)
+        return MixDraw(1 - (x2 - x1) * (y2 - y1) / (width * height), (y1, y2, x1, x2))
+    if config.mixup_alpha > 0:
+        return MixDraw(draws.beta(config.mixup_alpha, config.mixup_alpha))
+    return MixDraw()
+
+
+def mix(images: Tensor, labels: Tensor, num_classes: int, draw: MixDraw) -> tuple[Tensor, Tensor]:
+    """The mixed images and their targets.
+
+    Args:
+        images: (n, 3, H, W) float, normalised.
+        labels: (n,) int64.
+
+    Returns:
+        Images as they came in shape and dtype, and targets (n, num_classes) in the images' dtype.
+        Without mixing: the same images and one-hot targets.
+    """
+    targets = F.one_hot(labels, num_classes).to(images.dtype)
+    if draw.lam == 1.0:
+        return images, targets
+    targets = targets * draw.lam + targets.roll(1, 0) * (1 - draw.lam)
+    if draw.box is None:
+        return images * draw.lam + images.roll(1, 0) * (1 - draw.lam), targets
+    y1, y2, x1, x2 = draw.box
+    mixed = images.clone(memory_format=torch.preserve_format)
+    mixed[..., y1:y2, x1:x2] = images.roll(1, 0)[..., y1:y2, x1:x2]
+    return mixed, targets

@@ -1,0 +1,94 @@
+"""Optimizers, and which parameters get which weight decay."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from recipe.config import OptimizerConfig
+
+NORM_LAYERS = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.modules.instancenorm._InstanceNorm,
+    nn.LocalResponseNorm,
+)
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer over the model's trainable parameters, in groups of one weight decay each."""
+    return OPTIMIZERS[config.name](parameter_groups(model, config), config)
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Parameters of normalisation layers, other biases, and the rest, each with its weight decay.
+
+    Layers are told by type: by name one would miss the batch norms of downsampling paths.
+    Returns dicts with `params` and `weight_decay`, without empty groups.
+    """
+    decay = config.weight_decay
+    norm_decay = decay if config.norm_weight_decay is None else config.norm_weight_decay
+    bias_decay = decay if config.bias_weight_decay is None else config.bias_weight_decay
+    groups: dict[float, list[nn.Parameter]] = {decay: []}
+    seen: set[nn.Parameter] = set()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter in seen or not parameter.requires_grad:
+                continue
+            seen.add(parameter)
+            if isinstance(module, NORM_LAYERS):
+                groups.setdefault(norm_decay, []).append(parameter)
+            elif name == "bias":
+                groups.setdefault(bias_decay, []).append(parameter)
+            else:
+                groups[decay].append(parameter)
+    return [{"params": params, "weight_decay": value} for value, params in groups.items() if params]
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
+    """Scale the gradients down to `grad_clip` in norm; nothing where it is null."""
+    if config.grad_clip is not None:
+        nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+
+
+def _sgd(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=_fused(groups)
+    )
+
+
+def _rmsprop(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    return torch.optim.RMSprop(groups, lr=config.lr, momentum=config.momentum, alpha=0.9, eps=config.eps)
+
+
+def _adam(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, lr=config.lr, betas=_pair(config), eps=config.eps, fused=_fused(groups))
+
+
+def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=config.lr, betas=_pair(config), eps=config.eps, fused=_fused(groups))
+
+
+def _lamb(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    from timm.optim.lamb import Lamb
+
+    return Lamb(groups, lr=config.lr, betas=_pair(config), eps=config.eps)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimizerConfig], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "rmsprop": _rmsprop,
+    "adam": _adam,
+    "adamw": _adamw,
+    "lamb": _lamb,
+}
+
+
+def _pair(config: OptimizerConfig) -> tuple[float, float]:
+    return config.betas[0], config.betas[1]
+
+
+def _fused(groups: list[dict[str, Any]]) -> bool:
+    return all(parameter.is_cuda for group in groups for parameter in group["params"])

@@ -1,0 +1,166 @@
+"""What a run says while it trains: the console, train.log, metrics.jsonl and TensorBoard. Rank 0 speaks alone."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from recipe.data.loader import TrainLoader
+from recipe.distributed import Ranks
+from recipe.errors import RunError
+
+QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within an epoch
+
+
+class Journal:
+    """One run's log. On ranks other than 0 every method does nothing."""
+
+    def __init__(self, folder: Path, ranks: Ranks, metrics_bytes: int, first_step: int) -> None:
+        """Continue the log of a run folder.
+
+        Args:
+            metrics_bytes: length of metrics.jsonl at the checkpoint that the run goes on from; what follows is cut.
+            first_step: the optimizer step that comes next; later points in TensorBoard are hidden.
+        """
+        self.on = ranks.first
+        if not self.on:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # seconds to import, and only this rank needs it
+
+        self._log: TextIO = (folder / "train.log").open("a")
+        self._metrics = (folder / "metrics.jsonl").open("ab")
+        self._metrics.truncate(metrics_bytes)
+        self._board = SummaryWriter(str(folder), purge_step=first_step or None)
+        self._bar: tqdm[Any] | None = None
+
+    def say(self, text: str) -> None:
+        """A line on the console and in train.log."""
+        if self.on:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+            print(text, file=self._log, flush=True)
+
+    def record(self, step: int, epoch: int, figures: Mapping[str, float]) -> None:
+        """Named figures after `step` optimizer steps: a line of metrics.jsonl, and points in TensorBoard."""
+        if self.on:
+            self._metrics.write(json.dumps({"step": step, "epoch": epoch, **figures}).encode() + b"\n")
+            self._metrics.flush()
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def metrics_bytes(self) -> int:
+        """The length of metrics.jsonl now."""
+        return self._metrics.tell() if self.on else 0
+
+    def start_bar(self, description: str, total: int, done: int = 0) -> None:
+        """A progress bar, on a terminal."""
+        if self.on and sys.stderr.isatty():
+            self._bar = tqdm(desc=description, total=total, initial=done, leave=False, dynamic_ncols=True, unit="step")
+
+    def advance_bar(self, note: str | None = None) -> None:
+        """One step further."""
+        if self.on and self._bar is not None:
+            if note is not None:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update()
+
+    def end_bar(self) -> None:
+        """Take the bar away."""
+        if self.on and self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def flush(self) -> None:
+        """Let TensorBoard's readers see everything so far."""
+        if self.on:
+            self._board.flush()
+
+    def close(self) -> None:
+        """End the log."""
+        if self.on:
+            self.end_bar()
+            self._board.close()
+            self._metrics.close()
+            self._log.close()
+
+
+class TrainMeter:
+    """Training loss, speed and waiting time. The loss stays on the device between two log entries."""
+
+    def __init__(self, journal: Journal, ranks: Ranks, steps: int, every: int, last: int) -> None:
+        """`steps`: optimizer steps in an epoch; `every`: between two entries; `last`: in the whole run."""
+        self.loss = math.nan  # mean over the steps between the last two entries
+        self._journal, self._ranks, self._steps, self._every, self._last = journal, ranks, steps, every, last
+        self._loss_sum: Tensor = torch.zeros((), device=ranks.device)
+        self._steps_summed = 0
+        self._images = 0  # that this rank has trained on, since the start of the process
+        self._loader: TrainLoader | None = None
+        self._last_line = time.monotonic()
+
+    def start_epoch(self, epoch: int, loader: TrainLoader) -> None:
+        """Begin to measure: an evaluation in between does not count as training time."""
+        self._loader = loader
+        self._epoch_begin, self._images_before_epoch = time.perf_counter(), self._images
+        self._restart()
+
+    def add(self, loss: Tensor, share: float, images: int) -> None:
+        """A micro-batch's mean loss, its share of the step's images, and its images."""
+        self._loss_sum += loss.detach() * share
+        self._images += images
+
+    def step_done(self, epoch: int, step: int, lr: float) -> None:
+        """After each optimizer step; writes an entry every so many. Raises RunError where the loss is not finite."""
+        self._steps_summed += 1
+        total = epoch * self._steps + step + 1
+        note = None
+        if total % self._every == 0 or step + 1 == self._steps or total == self._last:
+            self._record(epoch, total, lr)
+            note = f"loss {self.loss:.3f}, lr {lr:.4f}"
+            between = step + 1 < self._steps and not sys.stderr.isatty()
+            if between and time.monotonic() - self._last_line > QUIET_SECONDS:
+                self._last_line = time.monotonic()
+                self._journal.say(f"  epoch {epoch + 1}, step {step + 1}/{self._steps}: {note}")
+        self._journal.advance_bar(note)
+
+    def images_per_second(self) -> float:
+        """Over all ranks, since the start of the epoch."""
+        images = (self._images - self._images_before_epoch) * self._ranks.world_size
+        return images / (time.perf_counter() - self._epoch_begin)
+
+    def _record(self, epoch: int, total: int, lr: float) -> None:
+        assert self._loader is not None
+        self.loss = self._ranks.sum(self._loss_sum).item() / self._steps_summed
+        seconds = time.perf_counter() - self._begin
+        figures = {
+            "train/loss": self.loss,
+            "train/lr": lr,
+            "train/images_per_second": (self._images - self._images_before) * self._ranks.world_size / seconds,
+            "train/data_wait": (self._loader.wait_seconds - self._wait_before) / seconds,
+        }
+        if not math.isfinite(self.loss):
+            raise RunError(
+                f"the training loss is {self.loss} at step {total} (epoch {epoch + 1}). The last checkpoint stays. "
+                "A lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help; fp16 overflows before bf16"
+            )
+        self._journal.record(total, epoch, figures)
+        self._restart()
+
+    def _restart(self) -> None:
+        assert self._loader is not None
+        self._loss_sum.zero_()
+        self._steps_summed = 0
+        self._begin, self._images_before = time.perf_counter(), self._images
+        self._wait_before = self._loader.wait_seconds
+
+
+def duration(seconds: float) -> str:
+    """As in 0:03:12."""
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,160 @@
+"""The algorithm: one epoch of training, and an evaluation."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recipe.config import Config
+from recipe.data.dataset import Dataset
+from recipe.data.loader import MicroBatch, TrainLoader, eval_batches
+from recipe.data.order import Order
+from recipe.data.transforms import normalise
+from recipe.distributed import Ranks, gradients_averaged
+from recipe.ingredients.augment import erase
+from recipe.ingredients.batch_norm import statistics_of_first
+from recipe.ingredients.ema import Ema
+from recipe.ingredients.loss import Criterion
+from recipe.ingredients.mix import draw_mix, mix
+from recipe.ingredients.optimizer import clip_gradients
+from recipe.ingredients.schedule import learning_rate
+from recipe.logs import TrainMeter
+from recipe.model import PRECISIONS
+from recipe.randomness import Draws, reseed_device
+
+
+@dataclass
+class Training:
+    """What a step needs. Built by run.py."""
+
+    config: Config
+    ranks: Ranks
+    order: Order
+    loader: TrainLoader
+    network: nn.Module  # the bare network
+    model: nn.Module  # the same, averaging gradients over the ranks where there are several
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    criterion: Criterion
+    ema: Ema
+    meter: TrainMeter
+    save_if_due: Callable[[int, int], None]  # given the epoch and the steps done of it
+    num_classes: int
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor  # (3, 1, 1)
+
+
+def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None:
+    """All optimizer steps of an epoch, from `first_step` on."""
+    t, config = training, training.config
+    t.network.train()
+    for step, micro_batches in t.loader.epoch(epoch, first_step):
+        lr = learning_rate(config.schedule, config.optimizer.lr, config.epochs, epoch, step, t.order.steps)
+        for group in t.optimizer.param_groups:
+            group["lr"] = lr
+        for done, batch in enumerate(micro_batches, start=1):
+            images, targets = prepare(t, batch, epoch)
+            last = done == t.order.micro_batches // t.ranks.world_size
+            with statistics_of_first(t.network, batch.number), gradients_averaged(t.model, now=last):
+                with autocast(config, t.ranks.device):
+                    loss = t.criterion(t.model(images), targets)
+                t.scaler.scale(loss * (batch.share * t.ranks.world_size)).backward()
+            t.meter.add(loss, batch.share, len(images))
+        t.scaler.unscale_(t.optimizer)
+        clip_gradients(t.network.parameters(), config.optimizer)
+        t.scaler.step(t.optimizer)
+        t.scaler.update()
+        t.optimizer.zero_grad()
+        t.ema.update(t.network, epoch, step)
+        t.meter.step_done(epoch, step, lr)
+        t.save_if_due(epoch, step + 1)
+
+
+def prepare(t: Training, batch: MicroBatch, epoch: int) -> tuple[Tensor, Tensor]:
+    """Normalise, erase and mix a micro-batch on the device: images (n, 3, H, W) and targets (n, classes)."""
+    reseed_device(t.ranks.device, t.config.seed, epoch, batch.step, batch.number)
+    images, labels, boxes = (
+        part.to(t.ranks.device, non_blocking=True) for part in (batch.images, batch.labels, batch.erase)
+    )
+    images = erase(as_input(images, t.mean, t.std, t.config), boxes)
+    draw = draw_mix(t.config.mix, Draws(t.config.seed, "mix", epoch, batch.step, batch.number), *images.shape[2:])
+    return mix(images, labels, t.num_classes, draw)
+
+
+def as_input(images: Tensor, mean: Tensor, std: Tensor, config: Config) -> Tensor:
+    """uint8 images on the device, as the network takes them."""
+    layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
+    return normalise(images.contiguous(memory_format=layout), mean, std, mean.dtype)
+
+
+def autocast(config: Config, device: torch.device) -> AbstractContextManager[None]:
+    """Mixed precision where the config asks for bf16 or fp16."""
+    precision = config.runtime.precision
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision in ("bf16", "fp16"))
+
+
+@dataclass
+class Evaluation:
+    """Figures over the whole data set, the same on every rank; predictions in the set's order, on rank 0."""
+
+    acc1: float  # percent
+    acc5: float  # percent
+    loss: float  # mean cross entropy, without label smoothing
+    indices: Tensor  # (images,) int64
+    labels: Tensor  # (images,) int64
+    logits: Tensor  # (images, classes) float16
+
+
+@torch.inference_mode()
+def evaluate(
+    training: Training, dataset: Dataset, models: dict[str, nn.Module], val_resize: int, val_crop: int
+) -> dict[str, Evaluation]:
+    """Evaluate one or more models on every image once, in one pass over the data, in fp32 (fp64 where trained so)."""
+    t, device = training, training.ranks.device
+    t.ranks.copy_buffers(*models.values())
+    for model in models.values():
+        model.eval()
+    exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPU has no float64
+    counts = {name: torch.zeros(3, dtype=torch.int64, device=device) for name in models}  # images, top-1, top-5
+    losses = {name: torch.zeros((), dtype=exact, device=device) for name in models}
+    rows: list[tuple[Tensor, Tensor]] = []
+    logits: dict[str, list[Tensor]] = {name: [] for name in models}
+    for batch in eval_batches(dataset, t.config, t.ranks, val_resize, val_crop):
+        images = as_input(batch.images.to(device, non_blocking=True), t.mean, t.std, t.config)
+        labels = batch.labels.to(device, non_blocking=True)
+        rows.append((batch.indices, batch.labels))
+        for name, model in models.items():
+            output = model(images)
+            hits = output.topk(min(5, t.num_classes)).indices == labels[:, None]
+            counts[name] += torch.stack([torch.ones_like(labels).sum(), hits[:, 0].sum(), hits.sum()])
+            losses[name] += F.cross_entropy(output, labels, reduction="none").sum(dtype=losses[name].dtype)
+            logits[name].append(output.half())
+    return {name: _collect(t, dataset, counts[name], losses[name], rows, logits[name]) for name in models}
+
+
+def _collect(
+    t: Training, dataset: Dataset, counts: Tensor, loss: Tensor, rows: list[tuple[Tensor, Tensor]], logits: list[Tensor]
+) -> Evaluation:
+    """Add up what the ranks counted; `rows` are indices and labels by batch."""
+    images, top1, top5 = t.ranks.sum(counts).tolist()
+    if images != len(dataset):
+        raise AssertionError(f"evaluated {images} images of a data set of {len(dataset)}")
+    none = torch.empty(0, dtype=torch.int64)
+    own = (
+        torch.cat([none, *(indices for indices, _ in rows)]),
+        torch.cat([none, *(labels for _, labels in rows)]),
+        torch.cat([torch.empty((0, t.num_classes), dtype=torch.float16, device=loss.device), *logits]),
+    )
+    indices, labels, outputs = (t.ranks.gather_rows(part.to(loss.device)).cpu() for part in own)
+    order = indices.argsort()
+    return Evaluation(
+        acc1=100 * top1 / images,
+        acc5=100 * top5 / images,
+        loss=t.ranks.sum(loss).item() / images,
+        indices=indices[order],
+        labels=labels[order],
+        logits=outputs[order],
+    )

@@ -1,0 +1,359 @@
+"""One training run: builds the parts from a plan, trains epoch by epoch, evaluates, writes the result."""
+
+import json
+import sys
+import time
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as safetensors_bytes
+from torch import nn
+
+from recipe import distributed, run_folder
+from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint, save_weights
+from recipe.compose import Plan
+from recipe.config import Config
+from recipe.data import dataset as datasets
+from recipe.data.dataset import Dataset
+from recipe.data.loader import TrainLoader
+from recipe.data.order import Order, make_order
+from recipe.distributed import Ranks
+from recipe.errors import RunError
+from recipe.files import write_atomically
+from recipe.ingredients.ema import REFERENCE_IMAGES, Ema
+from recipe.ingredients.loss import make_loss
+from recipe.ingredients.optimizer import make_optimizer
+from recipe.logs import Journal, TrainMeter, duration
+from recipe.loop import Evaluation, Training, evaluate, train_one_epoch
+from recipe.model import make_model
+from recipe.scaling import ema_steps
+
+
+def train(plan: Plan) -> None:
+    """Train what the plan says, from the last checkpoint of its folder if there is one. Raises UserError."""
+    result = run_folder.finished(plan.folder) if plan.config.resume == "auto" else None
+    if result is not None:
+        if distributed.is_first():
+            print(f"Finished already: top-1 {result['acc1']:.2f}, in {plan.folder}\nTo train it again: resume=never")
+        return
+    ranks = distributed.start(plan.config.runtime)
+    try:
+        _train(plan, ranks)
+    except torch.OutOfMemoryError as error:
+        raise RunError(_out_of_memory(plan.config)) from error
+    except BaseException as error:
+        error.add_note("The same command goes on from the last checkpoint.")
+        raise
+    finally:
+        distributed.stop()
+
+
+def _train(plan: Plan, ranks: Ranks) -> None:
+    ranks.on_first(lambda: datasets.prepare(plan.config.data))
+    train_set, val_set = datasets.load(plan.config.data)
+    plan = fit_to_data(plan, train_set)
+    order = make_order(plan.config, len(train_set))
+    if plan.config.resume == "never":
+        ranks.on_first(lambda: run_folder.set_aside(plan.folder))
+    fingerprints = {"train": train_set.fingerprint, "val": val_set.fingerprint}
+    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints))
+    run = Run(plan, ranks, train_set, val_set, order)
+    try:
+        run.announce()
+        for epoch in range(run.epoch, run.epochs):
+            run.train_epoch(epoch)
+            if (epoch + 1) % plan.config.evaluate.every == 0 and epoch + 1 < run.epochs:
+                run.validate(epoch)
+            run.save(epoch + 1, 0)
+        run.finish()
+    finally:
+        run.close()
+
+
+def fit_to_data(plan: Plan, train_set: Dataset) -> Plan:
+    """The plan with the values that depend on the training set filled in: classes, EMA steps."""
+    config = deepcopy(plan.config)
+    config.data.num_classes = len(train_set.classes)
+    if "ema.steps" not in plan.literal:
+        config.ema.steps = ema_steps(config, len(train_set), REFERENCE_IMAGES)
+    return replace(plan, config=config)
+
+
+class Run:
+    """The parts of one run and what it has come to: where it stands, the time it took, its best figure."""
+
+    def __init__(self, plan: Plan, ranks: Ranks, train_set: Dataset, val_set: Dataset, order: Order) -> None:
+        self.plan, self.config, self.ranks = plan, plan.config, ranks
+        self.train_set, self.val_set, self.order = train_set, val_set, order
+        self.folder = plan.folder
+        self.checkpoints = plan.folder / "checkpoints"
+        config = plan.config
+        self.steps = min(config.epochs * order.steps, config.max_steps or sys.maxsize)  # of the whole run
+        self.epochs = -(-self.steps // order.steps)  # begun
+
+        torch.use_deterministic_algorithms(config.runtime.deterministic)
+        torch.backends.cudnn.benchmark = not config.runtime.deterministic
+        network = make_model(config, len(train_set.classes)).to(ranks.device)
+        if config.model.sync_batch_norm:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        ema = Ema(network, config, len(train_set))
+        optimizer = make_optimizer(network, config.optimizer)
+        scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.runtime.precision == "fp16")
+
+        self.epoch, self.step = 0, 0  # done: whole epochs, and steps of the next
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {"acc1": -1.0, "epoch": -1}
+        metrics_bytes = 0
+        state = load_checkpoint(self.checkpoints)
+        if state is not None:
+            network.load_state_dict(state["model"])
+            if ema.model is not None:
+                ema.model.load_state_dict(state["ema"])
+            optimizer.load_state_dict(state["optimizer"])
+            scaler.load_state_dict(state["scaler"])
+            self.epoch, self.step = state["epoch"], state["step"]
+            self.seconds, self.best = state["seconds"], state["best"]
+            metrics_bytes = state["metrics_bytes"]
+
+        steps_done = self.epoch * order.steps + self.step
+        self.journal = Journal(self.folder, ranks, metrics_bytes, steps_done)
+        loader = TrainLoader(train_set, order, config, ranks, (self.epoch, self.step))
+        meter = TrainMeter(self.journal, ranks, order.steps, config.log.every_steps, self.steps)
+        dtype = torch.float64 if config.runtime.precision == "fp64" else torch.float32
+        self.training = Training(
+            config=config,
+            ranks=ranks,
+            order=order,
+            loader=loader,
+            network=network,
+            model=_averaging_gradients(network, config, ranks),
+            optimizer=optimizer,
+            scaler=scaler,
+            criterion=make_loss(config.loss),
+            ema=ema,
+            meter=meter,
+            save_if_due=self.save_if_due,
+            num_classes=len(train_set.classes),
+            mean=torch.tensor(config.data.mean, dtype=dtype, device=ranks.device).view(3, 1, 1),
+            std=torch.tensor(config.data.std, dtype=dtype, device=ranks.device).view(3, 1, 1),
+        )
+        self.began = self.saved = time.monotonic()
+        self.seconds_before, self.first_epoch = self.seconds, self.epoch
+
+    def announce(self) -> None:
+        """Say what will be trained, in the units of the experiment."""
+        c, order, say = self.config, self.order, self.journal.say
+        micro, world = order.micro_batches, self.ranks.world_size
+        weights = sum(parameter.numel() for parameter in self.training.network.parameters())
+        threads, before = torch.get_num_threads(), run_folder.earlier_threads(self.folder) if self.ranks.first else None
+        say(f"{self.plan.name}, seed {c.seed}: {self.folder}")
+        say(
+            f"data {c.data.name}: {len(self.train_set):,} training and {len(self.val_set):,} validation images, "
+            f"{len(self.train_set.classes)} classes; model {c.model.name}, {weights / 1e6:.1f} M parameters"
+        )
+        say(f"batch {c.batch_size} = {micro} micro-batches x {c.micro_batch_size} over {world} rank{'s'[: world > 1]}")
+        say(
+            f"{c.epochs} epochs x {order.steps} steps; train {c.resolution.train_crop} px, "
+            f"validate {c.resolution.val_crop} of {c.resolution.val_resize} px; "
+            f"{self.ranks.device.type}, {c.runtime.precision}, {threads} thread{'s'[: threads > 1]} a rank"
+        )
+        if order.repetitions > 1:
+            say(f"repeated augmentation: an epoch holds {order.positions} images, each {order.repetitions} times")
+        if order.dropped:
+            say(f"the last {order.dropped} positions of each epoch are too few for a step and are left out")
+        ema = self.training.ema
+        if ema.model is not None:
+            say(f"EMA: every {ema.steps} step{'s'[: ema.steps > 1]}, alpha {ema.alpha:.6g}")
+        if self.epoch or self.step:
+            say(f"going on from the checkpoint at epoch {self.epoch + 1}, step {self.step}")
+        if before not in (None, threads):
+            say(f"note: begun with {before} thread(s) a rank, now {threads}: the last digits will differ")
+
+    def train_epoch(self, epoch: int) -> None:
+        """One epoch of training; mid-way through it where the run goes on from there."""
+        meter, steps = self.training.meter, self.order.steps
+        self.journal.start_bar(f"epoch {epoch + 1}/{self.config.epochs}", steps, self.step)
+        meter.start_epoch(epoch, self.training.loader)
+        train_one_epoch(self.training, epoch, self.step)
+        self.journal.end_bar()
+        self.epoch, self.step = epoch + 1, 0
+        self.speed = meter.images_per_second()
+        if (epoch + 1) % self.config.evaluate.every or epoch + 1 == self.epochs:
+            self.journal.say(self._epoch_line(epoch))
+
+    def validate(self, epoch: int) -> dict[str, Evaluation]:
+        """Evaluate raw and averaged weights, log the figures, keep the best."""
+        c = self.config.resolution
+        models = self._models()
+        found = evaluate(self.training, self.val_set, models, c.val_resize, c.val_crop)
+        figures = {}
+        for name, evaluation in found.items():
+            prefix = "val" if name == "raw" else "ema"
+            for figure in ("acc1", "acc5", "loss"):
+                figures[f"{prefix}/{figure}"] = getattr(evaluation, figure)
+        self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, figures)
+        self.journal.flush()
+        primary = list(found)[-1]
+        if found[primary].acc1 > self.best["acc1"]:
+            self.best = {"acc1": found[primary].acc1, "epoch": epoch, "weights": primary}
+            if self.ranks.first:
+                best: dict[str, Any] = {"format": FORMAT, **self.best, "model": models[primary].state_dict()}
+                save_weights(self.checkpoints / "best.pt", best)
+        if epoch + 1 < self.epochs:
+            accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
+            self.journal.say(f"{self._epoch_line(epoch)}  top-1 {accuracies}")
+        return found
+
+    def save_if_due(self, epoch: int, step: int) -> None:
+        """Save within an epoch where checkpoint.every_minutes have passed. Rank 0 has all that it takes."""
+        if time.monotonic() - self.saved > 60 * self.config.checkpoint.every_minutes and step < self.order.steps:
+            self.save(epoch, step)
+
+    def save(self, epoch: int, step: int) -> None:
+        """Write a checkpoint: `epoch` whole epochs and `step` steps of the next are done."""
+        self.saved = time.monotonic()
+        if not self.ranks.first:
+            return
+        t = self.training
+        self.seconds = self.seconds_before + time.monotonic() - self.began
+        state: dict[str, Any] = {
+            "format": FORMAT,
+            "model": t.network.state_dict(),
+            "ema": t.ema.model.state_dict() if t.ema.model is not None else None,
+            "optimizer": t.optimizer.state_dict(),
+            "scaler": t.scaler.state_dict(),
+            "epoch": epoch,
+            "step": step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "metrics_bytes": self.journal.metrics_bytes(),
+            "training_hash": self.plan.training_hash,
+        }
+        save_checkpoint(self.checkpoints, state, self.config.checkpoint.keep)
+
+    def finish(self) -> None:
+        """The final evaluation, predictions, weights, and last of all result.json."""
+        found = self.validate(self.epochs - 1)
+        grid = self._evaluate_grid()
+        if not self.ranks.first:
+            return
+        primary = list(found)[-1]
+        final = found[primary]
+        state = {name: tensor.contiguous() for name, tensor in self._models()[primary].state_dict().items()}
+        write_atomically(self.checkpoints / "model.safetensors", safetensors_bytes(state))
+        columns = {"index": final.indices, "label": final.labels, "logits": final.logits}
+        self._write_predictions({name: column.numpy() for name, column in columns.items()})
+        self.seconds = self.seconds_before + time.monotonic() - self.began
+        result: dict[str, Any] = {
+            **_figures(final),
+            "weights": primary,
+            **{name: _figures(evaluation) for name, evaluation in found.items()},
+            "best": self.best,
+            "grid": grid,
+            "name": self.plan.name,
+            "recipe": self.plan.rung.name,
+            "seed": self.config.seed,
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "images_seen": self.order.images_seen(self.steps),
+            "unique_images": self.order.unique_images(self.steps),
+            "seconds": self.seconds,
+            "device_seconds": self.seconds * self.ranks.world_size,
+            "training_hash": self.plan.training_hash,
+            "result_hash": self.plan.result_hash,
+        }
+        self.journal.flush()
+        write_atomically(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        self._summarise(found)
+        if self.config.max_steps is not None:
+            self._estimate()
+
+    def _estimate(self) -> None:
+        """After max_steps: what the whole run would take at the speed just measured, without its evaluations."""
+        images = self.order.images_seen(self.config.epochs * self.order.steps)
+        hours = images / self.speed / 3600
+        self.journal.say(
+            f"{'whole run, estimated':24} {hours:.2f} hours, {hours * self.ranks.world_size:.2f} device-hours "
+            f"at {self.speed:.0f} images/s"
+        )
+
+    def close(self) -> None:
+        """End workers and logs."""
+        self.training.loader.close()
+        self.journal.close()
+
+    def _models(self) -> dict[str, nn.Module]:
+        """The models to evaluate; the last is the one whose figures count."""
+        models = {"raw": self.training.network}
+        if self.training.ema.model is not None:
+            models["ema"] = self.training.ema.model
+        return models
+
+    def _evaluate_grid(self) -> list[dict[str, Any]]:
+        results = []
+        c = self.config.resolution
+        for entry in self.config.evaluate.grid:
+            weights = entry.get("weights", list(self._models())[-1])
+            sizes = {name: entry.get(name, getattr(c, name)) for name in ("val_resize", "val_crop")}
+            found = evaluate(self.training, self.val_set, {weights: self._models()[weights]}, **sizes)
+            results.append({"weights": weights, **sizes, **_figures(found[weights])})
+        return results
+
+    def _write_predictions(self, columns: dict[str, np.ndarray]) -> None:
+        def write(path: Any) -> None:
+            with open(path, "wb") as file:
+                np.savez(file, **columns)  # type: ignore[arg-type]
+
+        write_atomically(self.folder / "predictions.npz", write)
+
+    def _epoch_line(self, epoch: int) -> str:
+        done, meter = epoch + 1, self.training.meter
+        left = (time.monotonic() - self.began) / (done - self.first_epoch) * (self.epochs - done)
+        return (
+            f"epoch {done:{len(str(self.config.epochs))}}/{self.config.epochs}  loss {meter.loss:.3f}  "
+            f"{self.speed:.0f} images/s  {duration(left)} left"
+        )
+
+    def _summarise(self, found: dict[str, Evaluation]) -> None:
+        say = self.journal.say
+        say("")
+        for name, evaluation in found.items():
+            title = "averaged weights (EMA)" if name == "ema" else "trained weights"
+            say(f"{title:24} top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}   loss {evaluation.loss:.3f}")
+        say(f"{'best epoch':24} top-1 {self.best['acc1']:6.2f}   (epoch {self.best['epoch'] + 1})")
+        say(f"{'time':24} {duration(self.seconds)} on {self.ranks.world_size} x {self.ranks.device.type}")
+        say(f"{'run folder':24} {self.folder}")
+        say(f"{'curves':24} tensorboard --logdir {self.folder.parent.parent}")
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    return {"acc1": evaluation.acc1, "acc5": evaluation.acc5, "loss": evaluation.loss}
+
+
+def _averaging_gradients(network: nn.Module, config: Config, ranks: Ranks) -> nn.Module:
+    """The network as training calls it: compiled where asked for, averaging gradients where there are several ranks.
+
+    Buffers are not broadcast in each forward pass: `statistics_of_first` keeps the ones that count, on rank 0.
+    """
+    if config.runtime.compile:
+        network.compile()
+    if ranks.world_size == 1:
+        return network
+    return nn.parallel.DistributedDataParallel(
+        network,
+        device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def _out_of_memory(config: Config) -> str:
+    mend = "" if config.runtime.precision in ("bf16", "fp16") else "try runtime.precision=bf16, which halves it; "
+    return (
+        f"the GPU's memory is too small for micro-batches of {config.micro_batch_size} images at "
+        f"{config.resolution.train_crop} px: {mend}a smaller micro_batch_size fits too, but it is another experiment, "
+        "since batch norm and mixup see other batches"
+    )

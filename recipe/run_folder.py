@@ -1,0 +1,118 @@
+"""A run's folder: what made the run, and what came out of it. Written by rank 0."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipe import compose
+from recipe.checks import leaves
+from recipe.compose import PROJECT, Plan
+from recipe.config import Config
+from recipe.distributed import Ranks, cores
+from recipe.errors import RunError
+from recipe.files import write_atomically
+
+PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The result of a finished run, or None."""
+    path = folder / "result.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def set_aside(folder: Path) -> None:
+    """resume=never: give the folder of an earlier run another name."""
+    if (folder / "config.yaml").exists():
+        number = next(n for n in range(1, 1000) if not folder.with_name(f"{folder.name}.old-{n}").exists())
+        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
+    """Write what makes the run. Raises RunError where the folder holds another run or other data.
+
+    Args:
+        data: fingerprints of the training and validation set.
+    """
+    folder = plan.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    hashes = {"training": plan.training_hash, "result": plan.result_hash}
+    path = folder / "environment.json"
+    starts: list[dict[str, Any]] = []
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before["hashes"] != hashes:
+            differences = _differences(compose.load(folder / "config.yaml"), plan.config)
+            raise RunError(f"{folder} holds another run ({differences}): add resume=never to set it aside")
+        if before["data"] != data:
+            changed = " and ".join(f"{name} set" for name in data if data[name] != before["data"].get(name))
+            raise RunError(f"the {changed} changed since {folder} was begun: add resume=never to begin anew")
+        starts = before["starts"]
+    environment = {"hashes": hashes, "data": data, "starts": [*starts, _environment(plan, ranks)]}
+    write_atomically(path, json.dumps(environment, indent=2) + "\n")
+    write_atomically(folder / "config.yaml", compose.to_yaml(plan.config))
+    (folder / ".hydra").mkdir(exist_ok=True)
+    for name, text in plan.hydra_files.items():
+        write_atomically(folder / ".hydra" / name, text)
+
+
+def earlier_threads(folder: Path) -> int | None:
+    """The thread count of the run's first start: another one changes the last digits."""
+    path = folder / "environment.json"
+    return json.loads(path.read_text())["starts"][0]["threads_per_rank"] if path.exists() else None
+
+
+def _environment(plan: Plan, ranks: Ranks) -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [sys.argv[0], *sys.argv[1:]],
+        "recipe": plan.rung.name,
+        "parent": plan.rung.parent,
+        "world_size": ranks.world_size,
+        "threads_per_rank": torch.get_num_threads(),
+        "device": ranks.device.type,
+        "gpu": gpu,
+        "cuda": torch.version.cuda if gpu else None,
+        "cpu": platform.processor() or platform.machine(),
+        "cores": cores(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git_state(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """The commit, and whether tracked files differ from it; None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PROJECT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _differences(before: Config, now: Config) -> str:
+    old = {key: value for key, value, about in leaves(before) if about["affects"] != "nothing"}
+    new = {key: value for key, value, about in leaves(now) if about["affects"] != "nothing"}
+    changed = [f"{key} {old[key]} there, {new[key]} here" for key in new if old[key] != new[key]]
+    return "; ".join(changed) or "made by another version"

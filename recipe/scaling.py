@@ -1,0 +1,59 @@
+"""From ImageNet units to the size at hand: recipes are written for ImageNet-1k, `scale=…` holds the factors."""
+
+from collections.abc import Set
+from copy import deepcopy
+from typing import Any
+
+from recipe.config import Config
+
+SCALED_FROM_MODEL = "resnet50"  # the reference ladder's model: what `scale.model` replaces
+
+
+def even(pixels: float) -> int:
+    """The nearest even number of pixels."""
+    return 2 * round(pixels / 2)
+
+
+def scale(config: Config, literal: Set[str]) -> Config:
+    """A copy of `config` with the factors of `config.scale` applied.
+
+    Args:
+        literal: dotted keys given on the command line. They are meant as they stand and are not scaled.
+    """
+    config = deepcopy(config)
+    factor = config.scale
+
+    def change(dotted: str, value: Any) -> None:
+        if dotted not in literal:
+            *path, name = dotted.split(".")
+            setattr(getattr(config, path[0]) if path else config, name, value)
+
+    if factor.epochs != 1:
+        change("epochs", max(1, round(config.epochs * factor.epochs)))
+        change("schedule.warmup_epochs", config.schedule.warmup_epochs * factor.epochs)
+        change("schedule.step_size", config.schedule.step_size * factor.epochs)
+        if config.schedule.name == "exponential":
+            change("schedule.gamma", config.schedule.gamma ** (1 / factor.epochs))
+        change("schedule.interval", "step")  # warm-up and steps are now fractions of an epoch
+    if factor.resolution != 1:
+        for name in ("train_crop", "val_resize", "val_crop"):
+            change(f"resolution.{name}", even(getattr(config.resolution, name) * factor.resolution))
+    if factor.batch_size != 1:
+        change("batch_size", max(1, round(config.batch_size * factor.batch_size)))
+        change("optimizer.lr", config.optimizer.lr * factor.batch_size)
+    if factor.micro_batch_size != 1:
+        change("micro_batch_size", max(2, round(config.micro_batch_size * factor.micro_batch_size)))
+    if factor.evaluate_every != 1:
+        change("evaluate.every", max(1, round(config.evaluate.every * factor.evaluate_every)))
+    if factor.model is not None and config.model.name == SCALED_FROM_MODEL:
+        change("model.name", factor.model)
+    return config
+
+
+def ema_steps(config: Config, num_images: int, reference_images: int) -> int:
+    """`ema.steps` for this data set: the same share of an epoch as in ImageNet's.
+
+    ImageNet units: 32 steps of an epoch of 1251. An epoch here has num_images / batch_size steps.
+    """
+    share_of_reference = num_images / reference_images / config.scale.batch_size
+    return max(1, round(config.ema.steps * share_of_reference))
