@@ -109,7 +109,7 @@ def _check_optimizer(config: Config) -> None:
 def _check_batches(config: Config) -> None:
     batch, micro = config.batch_size, config.micro_batch_size
     if batch % micro:
-        sizes = ", ".join(map(str, _divisors(batch)[-4:]))
+        sizes = _either(sorted(sorted(_divisors(batch)[1:], key=lambda size: abs(size - micro))[:4]))
         raise ConfigError(
             f"batch_size={batch} is not a multiple of micro_batch_size={micro}: "
             f"micro_batch_size must divide it ({sizes} would)"

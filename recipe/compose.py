@@ -67,24 +67,24 @@ def register() -> None:
 def plan(composed: Any, hydra: Any = None) -> Plan:
     """The plan of one run, from what Hydra composed. Raises ConfigError with one message."""
     hydra = HydraConfig.get() if hydra is None else hydra
-    overrides = list(hydra.overrides.task)
+    overrides, about_hydra = list(hydra.overrides.task), tuple(hydra.overrides.hydra)
     literal = frozenset(_key(override) for override in overrides)
     groups = [group for group in SECTIONS if group in literal]
 
     composed = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
     _check_keys(composed)
     recipe = _chosen_recipe(overrides)
-    _check_groups_survive(composed, overrides, recipe, groups, literal)
+    _check_groups_survive(composed, overrides, about_hydra, recipe, groups, literal)
 
     config = scale(_typed(composed), literal | {f"{group}.name" for group in groups})
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
     _check_model(config)
 
-    name = _name(config, recipe, overrides)
+    name = _name(config, recipe, overrides, about_hydra)
     output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
     return Plan(
         config=config,
-        rung=_read_rung(recipe),
+        rung=_read_rung(recipe, [source.path for source in hydra.runtime.config_sources]),
         name=name,
         folder=Path(output_dir),
         training_hash=digest(config, {"weights"}),
@@ -167,10 +167,15 @@ def _chosen_recipe(overrides: list[str]) -> str:
 
 
 def _check_groups_survive(
-    composed: DictConfig, overrides: list[str], recipe: str, groups: Iterable[str], literal: frozenset[str]
+    composed: DictConfig,
+    overrides: list[str],
+    about_hydra: tuple[str, ...],
+    recipe: str,
+    groups: Iterable[str],
+    literal: frozenset[str],
 ) -> None:
     """A recipe's own values come after the groups: `+recipe=v2 optimizer=adamw` would train AdamW at SGD's rate."""
-    without_recipe = tuple(override for override in overrides if _key(override) not in RECIPE_GROUPS)
+    without_recipe = *about_hydra, *(override for override in overrides if _key(override) not in RECIPE_GROUPS)
     for group in groups:
         expected, actual = _section(_compose(without_recipe), group), _section(composed, group)
         lost = [name for name in expected if actual[name] != expected[name] and f"{group}.{name}" not in literal]
@@ -205,13 +210,13 @@ def _compose(overrides: tuple[str, ...]) -> DictConfig:
     return OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
 
 
-def _name(config: Config, recipe: str, overrides: list[str]) -> str:
+def _name(config: Config, recipe: str, overrides: list[str], about_hydra: tuple[str, ...]) -> str:
     """The recipe, then what differs from it: the choice of data and scale by name, other keys by value."""
     defaults = {key: value for entry in _primary_defaults() for key, value in entry.items()}
     choices = {_key(override): override.split("=", 1)[1] for override in overrides}
     chosen = {group: choices.get(group, defaults[group]) for group in ("data", "scale")}
     chosen_recipe = [override for override in overrides if _key(override) in RECIPE_GROUPS]
-    base = _compose((*chosen_recipe, *(f"{group}={choice}" for group, choice in chosen.items())))
+    base = _compose((*about_hydra, *chosen_recipe, *(f"{group}={choice}" for group, choice in chosen.items())))
     base_values = {key: value for key, value, _ in leaves(scale(_typed(base), frozenset()))}
 
     parts = {group: choice for group, choice in chosen.items() if choice != defaults[group]}
@@ -249,13 +254,11 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _read_rung(recipe: str) -> Rung:
+def _read_rung(recipe: str, sources: list[str]) -> Rung:
     """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
-    for source in GlobalHydra.instance().config_loader().get_search_path().get_path():
-        path = Path(str(source.path).removeprefix("file://")) / "recipe" / f"{recipe}.yaml"
-        if path.is_file():
-            break
-    else:
+    files = (Path(source.removeprefix("file://")) / "recipe" / f"{recipe}.yaml" for source in sources)
+    path = next((file for file in files if file.is_file()), None)
+    if path is None:
         return Rung(recipe, None, None, {})
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
     parents = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]

@@ -1,6 +1,7 @@
 """The processes of a run, as torchrun starts them, and the few things they tell each other."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,20 @@ class Ranks:
         if received is None:
             return tensor
         return torch.cat([part[:count] for part, count in zip(received, rows, strict=True)])
+
+    def averaging_gradients(self, network: nn.Module) -> nn.Module:
+        """The network as training calls it: its backward pass averages the gradients over the ranks.
+
+        Buffers are not broadcast in each forward pass: `statistics_of_first` keeps the ones that count, on rank 0.
+        """
+        if self.world_size == 1:
+            return network
+        device_ids = [self.device] if self.device.type == "cuda" else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # 2.14 renames broadcast_buffers, 2.11 knows no other name
+            return nn.parallel.DistributedDataParallel(
+                network, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def copy_buffers(self, *models: nn.Module | None) -> None:
         """Give every rank rank 0's buffers. Rank 0 has those that count: it runs each step's micro-batch 0."""

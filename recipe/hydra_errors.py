@@ -56,12 +56,11 @@ def _missing_option(error: MissingConfigException) -> str:
 def _wrong_value(chain: list[BaseException]) -> str:
     cause = next(link for link in reversed(chain) if isinstance(link, OmegaConfBaseException))
     first = _first_lines(str(cause))
-    if match := re.search(r"could not be converted to (\w+)", first):
-        kinds = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}
-        return f"must be {kinds.get(match[1], match[1])}"
-    if "is not Optional" in first:
-        return "null is not allowed here"
-    return first
+    kinds = {"to Float": "a number", "to Integer": "a whole number", "valid bool": "true or false"}
+    for sign, kind in kinds.items():
+        if sign in first:
+            return f"must be {kind}"
+    return "null is not allowed here" if "is not Optional" in first else first
 
 
 def _first_lines(text: str) -> str:

@@ -1,18 +1,18 @@
 """One training run: builds the parts from a plan, trains epoch by epoch, evaluates, writes the result."""
 
 import json
+import math
 import sys
 import time
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
-from recipe import distributed, run_folder
+from recipe import console, distributed, run_folder
 from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint, save_weights
 from recipe.compose import Plan
 from recipe.config import Config
@@ -26,7 +26,7 @@ from recipe.files import write_atomically
 from recipe.ingredients.ema import REFERENCE_IMAGES, Ema
 from recipe.ingredients.loss import make_loss
 from recipe.ingredients.optimizer import make_optimizer
-from recipe.logs import Journal, TrainMeter, duration
+from recipe.logs import Journal, TrainMeter
 from recipe.loop import Evaluation, Training, evaluate, train_one_epoch
 from recipe.model import make_model
 from recipe.scaling import ema_steps
@@ -62,7 +62,8 @@ def _train(plan: Plan, ranks: Ranks) -> None:
     ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints))
     run = Run(plan, ranks, train_set, val_set, order)
     try:
-        run.announce()
+        for line in console.opening(run):
+            run.journal.say(line)
         for epoch in range(run.epoch, run.epochs):
             run.train_epoch(epoch)
             if (epoch + 1) % plan.config.evaluate.every == 0 and epoch + 1 < run.epochs:
@@ -118,6 +119,8 @@ class Run:
             self.seconds, self.best = state["seconds"], state["best"]
             metrics_bytes = state["metrics_bytes"]
 
+        if config.runtime.compile:
+            network.compile()
         steps_done = self.epoch * order.steps + self.step
         self.journal = Journal(self.folder, ranks, metrics_bytes, steps_done)
         loader = TrainLoader(train_set, order, config, ranks, (self.epoch, self.step))
@@ -129,7 +132,7 @@ class Run:
             order=order,
             loader=loader,
             network=network,
-            model=_averaging_gradients(network, config, ranks),
+            model=ranks.averaging_gradients(network),
             optimizer=optimizer,
             scaler=scaler,
             criterion=make_loss(config.loss),
@@ -142,35 +145,7 @@ class Run:
         )
         self.began = self.saved = time.monotonic()
         self.seconds_before, self.first_epoch = self.seconds, self.epoch
-
-    def announce(self) -> None:
-        """Say what will be trained, in the units of the experiment."""
-        c, order, say = self.config, self.order, self.journal.say
-        micro, world = order.micro_batches, self.ranks.world_size
-        weights = sum(parameter.numel() for parameter in self.training.network.parameters())
-        threads, before = torch.get_num_threads(), run_folder.earlier_threads(self.folder) if self.ranks.first else None
-        say(f"{self.plan.name}, seed {c.seed}: {self.folder}")
-        say(
-            f"data {c.data.name}: {len(self.train_set):,} training and {len(self.val_set):,} validation images, "
-            f"{len(self.train_set.classes)} classes; model {c.model.name}, {weights / 1e6:.1f} M parameters"
-        )
-        say(f"batch {c.batch_size} = {micro} micro-batches x {c.micro_batch_size} over {world} rank{'s'[: world > 1]}")
-        say(
-            f"{c.epochs} epochs x {order.steps} steps; train {c.resolution.train_crop} px, "
-            f"validate {c.resolution.val_crop} of {c.resolution.val_resize} px; "
-            f"{self.ranks.device.type}, {c.runtime.precision}, {threads} thread{'s'[: threads > 1]} a rank"
-        )
-        if order.repetitions > 1:
-            say(f"repeated augmentation: an epoch holds {order.positions} images, each {order.repetitions} times")
-        if order.dropped:
-            say(f"the last {order.dropped} positions of each epoch are too few for a step and are left out")
-        ema = self.training.ema
-        if ema.model is not None:
-            say(f"EMA: every {ema.steps} step{'s'[: ema.steps > 1]}, alpha {ema.alpha:.6g}")
-        if self.epoch or self.step:
-            say(f"going on from the checkpoint at epoch {self.epoch + 1}, step {self.step}")
-        if before not in (None, threads):
-            say(f"note: begun with {before} thread(s) a rank, now {threads}: the last digits will differ")
+        self.speed = math.nan  # images/s over all ranks, in the last epoch
 
     def train_epoch(self, epoch: int) -> None:
         """One epoch of training; mid-way through it where the run goes on from there."""
@@ -182,7 +157,7 @@ class Run:
         self.epoch, self.step = epoch + 1, 0
         self.speed = meter.images_per_second()
         if (epoch + 1) % self.config.evaluate.every or epoch + 1 == self.epochs:
-            self.journal.say(self._epoch_line(epoch))
+            self.journal.say(console.epoch_line(self, epoch))
 
     def validate(self, epoch: int) -> dict[str, Evaluation]:
         """Evaluate raw and averaged weights, log the figures, keep the best."""
@@ -204,7 +179,7 @@ class Run:
                 save_weights(self.checkpoints / "best.pt", best)
         if epoch + 1 < self.epochs:
             accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
-            self.journal.say(f"{self._epoch_line(epoch)}  top-1 {accuracies}")
+            self.journal.say(f"{console.epoch_line(self, epoch)}  top-1 {accuracies}")
         return found
 
     def save_if_due(self, epoch: int, step: int) -> None:
@@ -244,8 +219,7 @@ class Run:
         final = found[primary]
         state = {name: tensor.contiguous() for name, tensor in self._models()[primary].state_dict().items()}
         write_atomically(self.checkpoints / "model.safetensors", safetensors_bytes(state))
-        columns = {"index": final.indices, "label": final.labels, "logits": final.logits}
-        self._write_predictions({name: column.numpy() for name, column in columns.items()})
+        run_folder.write_predictions(self.folder, final.indices, final.labels, final.logits)
         self.seconds = self.seconds_before + time.monotonic() - self.began
         result: dict[str, Any] = {
             **_figures(final),
@@ -267,18 +241,8 @@ class Run:
         }
         self.journal.flush()
         write_atomically(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
-        self._summarise(found)
-        if self.config.max_steps is not None:
-            self._estimate()
-
-    def _estimate(self) -> None:
-        """After max_steps: what the whole run would take at the speed just measured, without its evaluations."""
-        images = self.order.images_seen(self.config.epochs * self.order.steps)
-        hours = images / self.speed / 3600
-        self.journal.say(
-            f"{'whole run, estimated':24} {hours:.2f} hours, {hours * self.ranks.world_size:.2f} device-hours "
-            f"at {self.speed:.0f} images/s"
-        )
+        for line in console.closing(self, found):
+            self.journal.say(line)
 
     def close(self) -> None:
         """End workers and logs."""
@@ -302,52 +266,9 @@ class Run:
             results.append({"weights": weights, **sizes, **_figures(found[weights])})
         return results
 
-    def _write_predictions(self, columns: dict[str, np.ndarray]) -> None:
-        def write(path: Any) -> None:
-            with open(path, "wb") as file:
-                np.savez(file, **columns)  # type: ignore[arg-type]
-
-        write_atomically(self.folder / "predictions.npz", write)
-
-    def _epoch_line(self, epoch: int) -> str:
-        done, meter = epoch + 1, self.training.meter
-        left = (time.monotonic() - self.began) / (done - self.first_epoch) * (self.epochs - done)
-        return (
-            f"epoch {done:{len(str(self.config.epochs))}}/{self.config.epochs}  loss {meter.loss:.3f}  "
-            f"{self.speed:.0f} images/s  {duration(left)} left"
-        )
-
-    def _summarise(self, found: dict[str, Evaluation]) -> None:
-        say = self.journal.say
-        say("")
-        for name, evaluation in found.items():
-            title = "averaged weights (EMA)" if name == "ema" else "trained weights"
-            say(f"{title:24} top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}   loss {evaluation.loss:.3f}")
-        say(f"{'best epoch':24} top-1 {self.best['acc1']:6.2f}   (epoch {self.best['epoch'] + 1})")
-        say(f"{'time':24} {duration(self.seconds)} on {self.ranks.world_size} x {self.ranks.device.type}")
-        say(f"{'run folder':24} {self.folder}")
-        say(f"{'curves':24} tensorboard --logdir {self.folder.parent.parent}")
-
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
     return {"acc1": evaluation.acc1, "acc5": evaluation.acc5, "loss": evaluation.loss}
-
-
-def _averaging_gradients(network: nn.Module, config: Config, ranks: Ranks) -> nn.Module:
-    """The network as training calls it: compiled where asked for, averaging gradients where there are several ranks.
-
-    Buffers are not broadcast in each forward pass: `statistics_of_first` keeps the ones that count, on rank 0.
-    """
-    if config.runtime.compile:
-        network.compile()
-    if ranks.world_size == 1:
-        return network
-    return nn.parallel.DistributedDataParallel(
-        network,
-        device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-    )
 
 
 def _out_of_memory(config: Config) -> str:

@@ -9,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from recipe import compose
 from recipe.checks import leaves
@@ -62,6 +64,16 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
     (folder / ".hydra").mkdir(exist_ok=True)
     for name, text in plan.hydra_files.items():
         write_atomically(folder / ".hydra" / name, text)
+
+
+def write_predictions(folder: Path, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
+    """predictions.npz: index (n,) and label (n,) int64, logits (n, classes) float16."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, index=indices.numpy(), label=labels.numpy(), logits=logits.numpy())
+
+    write_atomically(folder / "predictions.npz", write)
 
 
 def earlier_threads(folder: Path) -> int | None:

@@ -1,0 +1,81 @@
+"""What a run says about itself: lines of text, at its beginning, after an epoch, at its end."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from recipe.logs import duration
+from recipe.loop import Evaluation
+from recipe.run_folder import earlier_threads
+
+if TYPE_CHECKING:
+    from recipe.run import Run
+
+
+def opening(run: "Run") -> Iterator[str]:
+    """What will be trained, in the units of the experiment."""
+    c, order, ranks, ema = run.config, run.order, run.ranks, run.training.ema
+    parameters = sum(parameter.numel() for parameter in run.training.network.parameters())
+    images = f"{len(run.train_set):,} training, {len(run.val_set):,} validation images"
+    threads, before = torch.get_num_threads(), earlier_threads(run.folder)
+    yield _row("run", f"{run.plan.name}, seed {c.seed}")
+    yield _row("folder", str(run.folder))
+    yield _row("data", f"{c.data.name}: {images}, {len(run.train_set.classes)} classes")
+    yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")
+    batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
+    yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")
+    yield _row("length", f"{c.epochs} epochs x {_count(order.steps, 'step')}")
+    if order.repetitions > 1:
+        yield _row(
+            "", f"an epoch holds {order.positions} images, each {order.repetitions} times (repeated augmentation)"
+        )
+    if order.dropped:
+        yield _row("", f"the last {order.dropped} positions of each epoch are too few for a step and left out")
+    sizes = c.resolution
+    yield _row("pixels", f"train {sizes.train_crop}, validate {sizes.val_crop} of {sizes.val_resize}")
+    if ema.model is not None:
+        copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
+        yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
+    yield _row("device", f"{ranks.device.type}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
+    if before not in (None, threads):
+        yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
+    if run.epoch or run.step:
+        yield _row("resumed", f"going on from the checkpoint at epoch {run.epoch + 1}, step {run.step}")
+    yield ""
+
+
+def epoch_line(run: "Run", epoch: int) -> str:
+    """Where the run stands after an epoch (from 0)."""
+    done = epoch + 1
+    left = (time.monotonic() - run.began) / (done - run.first_epoch) * (run.epochs - done)
+    return (
+        f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.loss:.3f}  "
+        f"{run.speed:.0f} images/s  {duration(left)} left"
+    )
+
+
+def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
+    """What came out, where it is, and after max_steps what the whole run would take, without its evaluations."""
+    yield ""
+    for name, evaluation in found.items():
+        figures = f"top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}   loss {evaluation.loss:.3f}"
+        yield _row("EMA weights" if name == "ema" else "raw weights", figures)
+    yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1})")
+    yield _row("time", f"{duration(run.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
+    if run.config.max_steps is not None:
+        hours = run.order.images_seen(run.config.epochs * run.order.steps) / run.speed / 3600
+        device_hours = f"{hours * run.ranks.world_size:.2f} device-hours"
+        yield _row("whole run", f"about {hours:.2f} hours, {device_hours}, at {run.speed:.0f} images/s")
+    yield _row("folder", str(run.folder))
+    all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
+    yield _row("curves", f"tensorboard --logdir {all_runs}")
+
+
+def _row(title: str, text: str) -> str:
+    return f"{title:13}{text}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"

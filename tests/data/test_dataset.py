@@ -1,0 +1,201 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from recipe.config import DataConfig
+from recipe.data.dataset import load, scan_folder
+from recipe.errors import DataError
+
+
+def save_image(path: Path, grey: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (9, 7), (grey, grey, grey)).save(path)
+
+
+def make_split(folder: Path, classes: tuple[str, ...] = ("cat", "ant", "bee")) -> Path:
+    for name in classes:
+        for number in range(2):
+            save_image(folder / name / f"{number}.png")
+    return folder
+
+
+def make_root(root: Path, val: str = "val") -> Path:
+    make_split(root / "train")
+    make_split(root / val)
+    return root
+
+
+def image_folder(root: Path, **keys: object) -> DataConfig:
+    return DataConfig(**{"name": "imagefolder", "root": str(root), **keys})  # type: ignore[arg-type]
+
+
+def test_images_are_scanned_in_sorted_order(tmp_path: Path) -> None:
+    data = scan_folder(make_split(tmp_path))
+    assert data.classes == ["ant", "bee", "cat"]
+    assert data.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert data.labels.dtype == np.int64
+    assert data.paths.tolist() == [
+        b"ant/0.png", b"ant/1.png", b"bee/0.png", b"bee/1.png", b"cat/0.png", b"cat/1.png"
+    ]  # fmt: skip
+    assert len(data) == 6
+
+
+def test_images_are_read_by_number(tmp_path: Path) -> None:
+    make_split(tmp_path)
+    save_image(tmp_path / "bee" / "1.png", grey=77)
+    data = scan_folder(tmp_path)
+    assert data.read(3).shape == (3, 7, 9)
+    assert (data.read(3) == 77).all()
+    assert (data.read(2) == 0).all()
+
+
+def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
+    make_split(tmp_path)
+    save_image(tmp_path / "bee" / "wild" / "small" / "7.jpeg", grey=200)
+    data = scan_folder(tmp_path)
+    assert data.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert data.classes == ["ant", "bee", "cat"]
+    assert data.paths[4] == b"bee/wild/small/7.jpeg"
+    assert data.read(4).float().mean() == pytest.approx(200, abs=2)
+
+
+def test_other_files_are_left_out_and_suffixes_of_any_case_taken(tmp_path: Path) -> None:
+    make_split(tmp_path)
+    save_image(tmp_path / "ant" / "2.JPEG")
+    (tmp_path / "ant" / "notes.txt").write_text("no image")
+    (tmp_path / "ant" / "._0.png").write_text("left by a file manager")
+    (tmp_path / "README.md").write_text("no class")
+    data = scan_folder(tmp_path)
+    assert [path.decode() for path, label in zip(data.paths, data.labels, strict=True) if label == 0] == [
+        "ant/0.png", "ant/1.png", "ant/2.JPEG"
+    ]  # fmt: skip
+
+
+def test_names_that_are_not_ascii_are_read(tmp_path: Path) -> None:
+    make_split(tmp_path)
+    save_image(tmp_path / "käse" / "größe.png", grey=5)
+    data = scan_folder(tmp_path)
+    assert "käse" in data.classes
+    assert (data.read(len(data) - 1) == 5).all()
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_folder_is_found_by_its_usual_names(tmp_path: Path, name: str) -> None:
+    _, val = load(image_folder(make_root(tmp_path, name)))
+    assert len(val) == 6
+    assert val.fingerprint == scan_folder(tmp_path / name).fingerprint
+
+
+def test_folders_are_those_that_the_config_names(tmp_path: Path) -> None:
+    make_split(tmp_path / "first")
+    make_split(tmp_path / "second")
+    save_image(tmp_path / "second" / "ant" / "2.png")
+    train, val = load(image_folder(tmp_path, train_dir="second", val_dir="first", num_classes=3))
+    assert (len(train), len(val)) == (7, 6)
+
+
+def test_missing_validation_folder_is_told(tmp_path: Path) -> None:
+    make_split(tmp_path / "train")
+    with pytest.raises(DataError, match=r"val or valid or validation.*data\.val_dir") as caught:
+        load(image_folder(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["train", "val"])
+def test_missing_folder_is_named(tmp_path: Path, missing: str) -> None:
+    make_split(tmp_path / ("val" if missing == "train" else "train"))
+    with pytest.raises(DataError) as caught:
+        load(image_folder(tmp_path, val_dir="val"))
+    assert str(tmp_path / missing) in str(caught.value)
+
+
+def test_classes_that_differ_are_named(tmp_path: Path) -> None:
+    make_root(tmp_path)
+    save_image(tmp_path / "val" / "dog" / "0.png")
+    save_image(tmp_path / "train" / "elk" / "0.png")
+    with pytest.raises(DataError) as caught:
+        load(image_folder(tmp_path))
+    assert "dog, elk" in str(caught.value)
+    assert str(tmp_path / "train") in str(caught.value)
+    assert str(tmp_path / "val") in str(caught.value)
+    assert "ant" not in str(caught.value).replace(str(tmp_path), "")
+
+
+def test_empty_class_folder_is_named(tmp_path: Path) -> None:
+    make_split(tmp_path)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(DataError) as caught:
+        scan_folder(tmp_path)
+    assert str(tmp_path / "dog") in str(caught.value)
+
+
+def test_fewer_than_two_classes_are_refused(tmp_path: Path) -> None:
+    make_split(tmp_path, ("ant",))
+    with pytest.raises(DataError, match="at least two class folders; it has 1"):
+        scan_folder(tmp_path)
+
+
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has 3 class folders, not data\.num_classes=10"):
+        load(image_folder(make_root(tmp_path), num_classes=10))
+
+
+def replace(root: Path) -> None:
+    (root / "ant" / "0.png").write_bytes((root / "ant" / "0.png").read_bytes() + b"0")
+
+
+def rename(root: Path) -> None:
+    (root / "ant" / "0.png").rename(root / "ant" / "00.png")
+
+
+def move(root: Path) -> None:
+    (root / "ant" / "0.png").rename(root / "bee" / "00.png")
+
+
+def rename_class(root: Path) -> None:
+    (root / "ant").rename(root / "ape")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [replace, rename, move, rename_class, lambda root: (root / "ant" / "0.png").unlink()],
+    ids=["size", "name", "class", "class_name", "removal"],
+)
+def test_fingerprint_changes_with_the_files(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    before = scan_folder(make_split(tmp_path)).fingerprint
+    assert scan_folder(tmp_path).fingerprint == before
+    change(tmp_path)
+    assert scan_folder(tmp_path).fingerprint != before
+
+
+def test_fingerprint_does_not_depend_on_where_the_data_lies(tmp_path: Path) -> None:
+    first, second = (scan_folder(make_split(tmp_path / name)) for name in ("here", "there"))
+    assert first.fingerprint == second.fingerprint
+
+
+def synthetic(size: int = 40, num_classes: int = 5) -> DataConfig:
+    return DataConfig(name="synthetic", size=size, num_classes=num_classes)
+
+
+def test_synthetic_images_are_the_same_on_every_call() -> None:
+    (train, val), (again, _) = load(synthetic()), load(synthetic())
+    torch.rand(3)
+    assert torch.equal(train.read(7), again.read(7))
+    assert not torch.equal(train.read(7), train.read(8))
+    assert not torch.equal(train.read(7), val.read(7))
+    assert (train.read(7).dtype, train.read(7).shape) == (torch.uint8, (3, 256, 256))
+
+
+def test_synthetic_sets_have_their_sizes_and_classes() -> None:
+    train, val = load(synthetic())
+    assert (len(train), len(val)) == (40, 10)
+    assert np.bincount(train.labels).tolist() == [8] * 5
+    assert len(train.classes) == len(val.classes) == 5
+    fingerprints = {
+        load(config)[i].fingerprint for config in (synthetic(), synthetic(44, 5), synthetic(40, 4)) for i in (0, 1)
+    }
+    assert len(fingerprints) == 6

@@ -1,0 +1,121 @@
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from recipe.data.decode import decode, read_image
+from recipe.errors import DataError
+
+PHOTOS = next(
+    (
+        path
+        for parent in Path(__file__).resolve().parents
+        if (path := parent / "shared" / "data" / "imagenet-photos-200.tar").exists()
+    ),
+    None,
+)
+
+
+def photo(height: int = 61, width: int = 83) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    gradients = np.stack([x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)], -1)
+    noise = np.random.default_rng(0).normal(0, 15, gradients.shape)
+    return Image.fromarray(np.clip(gradients + noise, 0, 255).astype(np.uint8))
+
+
+def transparent() -> Image.Image:
+    picture = photo().convert("RGBA")
+    picture.putalpha(photo().convert("L"))
+    return picture
+
+
+def pixels_of_pillow(encoded: bytes) -> torch.Tensor:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+FILES = {
+    "rgb.jpg": lambda: encoded(photo(), "JPEG", quality=90),
+    "rgb_444.jpg": lambda: encoded(photo(), "JPEG", quality=75, subsampling=0),
+    "progressive.jpg": lambda: encoded(photo(), "JPEG", progressive=True),
+    "rgb_colorspace.jpg": lambda: encoded(photo(), "JPEG", keep_rgb=True),
+    "grey.jpg": lambda: encoded(photo().convert("L"), "JPEG"),
+    "cmyk.jpg": lambda: encoded(photo().convert("CMYK"), "JPEG"),
+    "one_pixel.jpg": lambda: encoded(photo(1, 1), "JPEG"),
+    "rotated.jpg": lambda: encoded(photo(), "JPEG", exif=orientation(6)),
+    "rgb.png": lambda: encoded(photo(), "PNG"),
+    "rgba.png": lambda: encoded(transparent(), "PNG"),
+    "palette.png": lambda: encoded(photo().quantize(32), "PNG"),
+    "transparent_palette.png": lambda: encoded(photo().quantize(32), "PNG", transparency=3),
+    "grey.png": lambda: encoded(photo().convert("L"), "PNG"),
+    "bits.png": lambda: encoded(photo().convert("1"), "PNG"),
+    "png_inside.jpg": lambda: encoded(photo(), "PNG"),
+    "jpg_inside.png": lambda: encoded(photo(), "JPEG"),
+    "photo.webp": lambda: encoded(photo(), "WEBP"),
+    "photo.gif": lambda: encoded(photo(), "GIF"),
+    "photo.bmp": lambda: encoded(photo(), "BMP"),
+    "photo.tif": lambda: encoded(photo(), "TIFF"),
+}
+
+
+def orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_pixels_equal_pillow_s(tmp_path: Path, name: str) -> None:
+    content = FILES[name]()
+    (tmp_path / name).write_bytes(content)
+    image = read_image(tmp_path / name)
+    expected = pixels_of_pillow(content)
+    assert image.dtype == torch.uint8
+    assert image.shape == expected.shape
+    assert torch.equal(image, expected)
+
+
+@pytest.mark.skipif(PHOTOS is None, reason="no shared/data/imagenet-photos-200.tar here")
+def test_pixels_of_real_photos_equal_pillow_s() -> None:
+    assert PHOTOS is not None
+    with tarfile.open(PHOTOS) as archive:
+        files = [member for member in archive.getmembers() if member.isfile()][::4]
+        for member in files:
+            content = archive.extractfile(member).read()  # type: ignore[union-attr]
+            assert torch.equal(decode(content), pixels_of_pillow(content)), member.name
+    assert len(files) >= 50
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.05, 0.5, 0.9])
+def test_truncated_file_is_named(tmp_path: Path, format: str, share: float) -> None:
+    path = tmp_path / "broken_photo.jpg"
+    content = encoded(photo(), format)
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0" + bytes(100)])
+def test_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=str(path)):
+        read_image(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.jpg"):
+        read_image(tmp_path / "nowhere.jpg")

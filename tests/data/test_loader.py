@@ -1,0 +1,192 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from recipe.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    EvaluateConfig,
+    ResolutionConfig,
+    SamplerConfig,
+)
+from recipe.data.dataset import Dataset, load, scan_folder
+from recipe.data.loader import MicroBatch, TrainLoader, eval_batches
+from recipe.data.order import make_order
+from recipe.data.transforms import apply_eval, apply_train, draw_train
+from recipe.distributed import Ranks
+from recipe.errors import DataError
+
+IMAGES = 45
+Batches = dict[tuple[int, int, int], MicroBatch]
+
+
+def make_config(workers: int = 0, **keys: object) -> Config:
+    config = Config(
+        epochs=2,
+        batch_size=16,
+        micro_batch_size=4,
+        data=DataConfig(name="synthetic", size=IMAGES, num_classes=5, workers=workers),
+        augment=AugmentConfig(policy="ta_wide", random_erase=0.5),
+        resolution=ResolutionConfig(train_crop=24, val_resize=30, val_crop=24),
+        evaluate=EvaluateConfig(batch_size=4),
+    )
+    for name, value in keys.items():
+        setattr(config, name, value)
+    return config
+
+
+def ranks_of(rank: int = 0, world_size: int = 1) -> Ranks:
+    return Ranks(rank, world_size, rank, world_size, torch.device("cpu"))
+
+
+def micro_batches(
+    config: Config, ranks: Ranks | None = None, start: tuple[int, int] = (0, 0), dataset: Dataset | None = None
+) -> Batches:
+    dataset = dataset or load(config.data)[0]
+    loader = TrainLoader(dataset, make_order(config, len(dataset)), config, ranks or ranks_of(), start)
+    found = {}
+    for epoch in range(start[0], config.epochs):
+        for step, batches in loader.epoch(epoch, start[1] if epoch == start[0] else 0):
+            for batch in batches:
+                assert batch.step == step
+                found[epoch, step, batch.number] = batch
+    loader.close()
+    return found
+
+
+def assert_same(first: Batches, second: Batches) -> None:
+    assert list(first) == list(second)
+    for address, batch in first.items():
+        for own, other in zip(batch, second[address], strict=True):
+            assert torch.equal(torch.as_tensor(own), torch.as_tensor(other)), address
+
+
+@pytest.fixture(scope="module")
+def all_batches() -> Batches:
+    return micro_batches(make_config())
+
+
+def test_micro_batches_come_in_order(all_batches: Batches) -> None:
+    assert list(all_batches) == [(epoch, step, m) for epoch in range(2) for step in range(3) for m in range(4)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_number_of_workers_changes_no_bit(all_batches: Batches, workers: int) -> None:
+    assert_same(micro_batches(make_config(workers)), all_batches)
+
+
+@pytest.mark.parametrize("start", [(0, 1), (1, 0), (1, 2)])
+def test_resumed_loader_goes_on_with_the_same_batches(all_batches: Batches, start: tuple[int, int]) -> None:
+    expected = {address: batch for address, batch in all_batches.items() if address[:2] >= start}
+    assert_same(micro_batches(make_config(), start=start), expected)
+
+
+def test_two_ranks_together_load_what_one_does(all_batches: Batches) -> None:
+    found = [micro_batches(make_config(), ranks_of(rank, 2)) for rank in range(2)]
+    assert not set(found[0]) & set(found[1])
+    assert {address[2] for address in found[1]} == {1, 3}
+    together = found[0] | found[1]
+    assert_same({address: together[address] for address in sorted(together)}, all_batches)
+
+
+def test_micro_batches_hold_what_the_order_and_the_draws_say(all_batches: Batches) -> None:
+    config = make_config()
+    dataset, _ = load(config.data)
+    order = make_order(config, IMAGES)
+    for (epoch, step, number), batch in all_batches.items():
+        assert batch.images.dtype == torch.uint8
+        positions = order.micro_batch_positions(step, number)
+        for row, position in enumerate(positions):
+            index = int(order.images(epoch)[position])
+            draw = draw_train(config.augment, 24, config.seed, epoch, position, 256, 256)
+            assert torch.equal(batch.images[row], apply_train(dataset.read(index), draw, config.resolution))
+            assert batch.labels[row] == index % 5
+            assert tuple(batch.erase[row].tolist()) == draw.erase
+
+
+def test_shares_are_the_images_of_the_step(all_batches: Batches) -> None:
+    for epoch in range(2):
+        for step, size in enumerate((16, 16, 13)):
+            batches = [all_batches[epoch, step, number] for number in range(4)]
+            assert [batch.share for batch in batches] == [len(batch.images) / size for batch in batches]
+            assert sum(len(batch.images) for batch in batches) == size
+
+
+def test_repeats_of_an_image_are_augmented_differently() -> None:
+    config = make_config(epochs=1, sampler=SamplerConfig(repetitions=4), augment=AugmentConfig(policy="none"))
+    batches = micro_batches(config)
+    for row in range(4):
+        images = [batches[0, 0, number].images[row] for number in range(4)]
+        labels = {int(batches[0, 0, number].labels[row]) for number in range(4)}
+        assert len(labels) == 1
+        assert not any(torch.equal(images[i], images[j]) for i in range(4) for j in range(i))
+
+
+@pytest.mark.parametrize(("max_steps", "steps"), [(2, [(0, 0), (0, 1)]), (4, [(0, 0), (0, 1), (0, 2), (1, 0)])])
+def test_max_steps_ends_the_loading(max_steps: int, steps: list[tuple[int, int]]) -> None:
+    assert list(dict.fromkeys(address[:2] for address in micro_batches(make_config(max_steps=max_steps)))) == steps
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loading_leaves_the_global_generator_alone(workers: int) -> None:
+    before = torch.random.get_rng_state()
+    micro_batches(make_config(workers, epochs=1))
+    list(eval_batches(load(make_config().data)[1], make_config(workers), ranks_of(), 30, 24))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def broken_folder(folder: Path) -> tuple[Dataset, Path]:
+    for number in range(16):
+        path = folder / f"class{number % 2}" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30, 30)).save(path)
+    broken = folder / "class1" / "07.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    return scan_folder(folder), broken
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_file_is_named(tmp_path: Path, workers: int) -> None:
+    dataset, broken = broken_folder(tmp_path)
+    with pytest.raises(DataError) as caught:
+        micro_batches(make_config(workers), dataset=dataset)
+    assert str(broken) in str(caught.value)
+    with pytest.raises(DataError) as caught:
+        list(eval_batches(dataset, make_config(workers), ranks_of(), 30, 24))
+    assert str(broken) in str(caught.value)
+
+
+def test_closing_ends_the_workers() -> None:
+    config = make_config(workers=2)
+    dataset, _ = load(config.data)
+    loader = TrainLoader(dataset, make_order(config, IMAGES), config, ranks_of(), (0, 0))
+    _, batches = next(loader.epoch(0))
+    next(batches)
+    assert len(multiprocessing.active_children()) == 2
+    loader.close()
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_loads_every_image_once_over_all_ranks(world_size: int, workers: int) -> None:
+    config = make_config(workers)
+    _, dataset = load(config.data)
+    seen = []
+    for rank in range(world_size):
+        for batch in eval_batches(dataset, config, ranks_of(rank, world_size), 30, 24):
+            for image, label, index in zip(batch.images, batch.labels, batch.indices.tolist(), strict=True):
+                assert torch.equal(image, apply_eval(dataset.read(index), 30, 24, "bilinear"))
+                assert label == dataset.labels[index]
+                seen.append(index)
+    assert sorted(seen) == list(range(IMAGES // 4))
+
+
+def test_evaluation_takes_the_resolution_it_is_given() -> None:
+    config = make_config()
+    batch = next(eval_batches(load(config.data)[1], config, ranks_of(), 40, 36))
+    assert batch.images.shape == (4, 3, 36, 36)

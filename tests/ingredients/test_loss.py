@@ -1,0 +1,110 @@
+import math
+from dataclasses import fields
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recipe.config import LossConfig
+from recipe.ingredients.loss import LOSSES, make_loss
+
+LOGITS = [[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]]
+MIXED = [[0.7, 0.3, 0.0], [0.0, 0.4, 0.6]]
+
+
+def log_softmax(row: list[float]) -> list[float]:
+    total = math.log(sum(math.exp(value) for value in row))
+    return [value - total for value in row]
+
+
+def by_hand(logits: list[list[float]], targets: list[list[float]], smoothing: float) -> float:
+    losses = []
+    for row, target in zip(logits, targets, strict=True):
+        smooth = [(1 - smoothing) * t + smoothing / len(row) for t in target]
+        losses.append(-sum(t * p for t, p in zip(smooth, log_softmax(row), strict=True)))
+    return sum(losses) / len(losses)
+
+
+def random_batch(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(16, 10, generator=generator, dtype=torch.float64)
+    return logits.to(dtype), torch.randint(0, 10, (16,), generator=generator)
+
+
+def tensors() -> tuple[Tensor, Tensor]:
+    return torch.tensor(LOGITS, dtype=torch.float64), torch.tensor(MIXED, dtype=torch.float64)
+
+
+def test_registry_holds_the_schema_s_choices() -> None:
+    choices = {item.name: item.metadata.get("choices") for item in fields(LossConfig)}
+    assert tuple(LOSSES) == choices["name"]
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_mixed_targets_are_smoothed(smoothing: float) -> None:
+    loss = make_loss(LossConfig(name="cross_entropy", label_smoothing=smoothing))(*tensors())
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(by_hand(LOGITS, MIXED, smoothing), rel=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_one_hot_targets_give_torch_s_cross_entropy_on_indices(smoothing: float) -> None:
+    logits, labels = random_batch()
+    loss = make_loss(LossConfig(name="cross_entropy", label_smoothing=smoothing))
+    expected = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    torch.testing.assert_close(loss(logits, F.one_hot(labels, 10).double()), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_bce_is_the_mean_over_images_and_classes(smoothing: float) -> None:
+    losses = []
+    for row, target in zip(LOGITS, MIXED, strict=True):
+        for logit, t in zip(row, target, strict=True):
+            smooth, p = (1 - smoothing) * t + smoothing / 3, 1 / (1 + math.exp(-logit))
+            losses.append(-smooth * math.log(p) - (1 - smooth) * math.log(1 - p))
+    loss = make_loss(LossConfig(name="bce", label_smoothing=smoothing))(*tensors())
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(sum(losses) / 6, rel=1e-12)
+
+
+@pytest.mark.parametrize(("epsilon", "smoothing"), [(1.0, 0.0), (2.0, 0.0), (-1.0, 0.1)])
+def test_poly_adds_epsilon_times_what_the_target_s_probability_lacks(epsilon: float, smoothing: float) -> None:
+    missing = [
+        1 - sum(t * math.exp(p) for t, p in zip(target, log_softmax(row), strict=True))
+        for row, target in zip(LOGITS, MIXED, strict=True)
+    ]
+    expected = by_hand(LOGITS, MIXED, smoothing) + epsilon * sum(missing) / 2
+    loss = make_loss(LossConfig(name="poly", label_smoothing=smoothing, poly_epsilon=epsilon))(*tensors())
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16])
+def test_low_precision_logits_are_computed_in_float32(name: str, low: torch.dtype) -> None:
+    logits, labels = random_batch(low)
+    targets = F.one_hot(labels, 10).float()
+    criterion = make_loss(LossConfig(name=name, label_smoothing=0.1))
+    loss = criterion(logits, targets)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, criterion(logits.float(), targets))
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_float64_logits_keep_their_precision(name: str) -> None:
+    logits, labels = random_batch()
+    loss = make_loss(LossConfig(name=name))(logits, F.one_hot(labels, 10).double())
+    assert loss.dtype == torch.float64
+    assert loss.item() != loss.float().item()
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_gradient_lowers_the_loss(name: str) -> None:
+    logits, targets = tensors()
+    logits.requires_grad_()
+    criterion = make_loss(LossConfig(name=name, label_smoothing=0.1))
+    loss = criterion(logits, targets)
+    loss.backward()
+    assert logits.grad is not None
+    assert criterion(logits.detach() - 0.1 * logits.grad, targets) < loss

@@ -1,0 +1,132 @@
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from fractions import Fraction
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    SequentialLR,
+    StepLR,
+)
+
+from recipe.config import ScheduleConfig
+from recipe.ingredients.schedule import DECAYS, learning_rate
+
+Scheduler = Callable[[torch.optim.Optimizer], LRScheduler]
+
+
+def rates(config: ScheduleConfig, lr: float, epochs: int) -> list[float]:
+    return [learning_rate(config, lr, epochs, epoch) for epoch in range(epochs)]
+
+
+def rates_of_torch(
+    lr: float, epochs: int, decay: Scheduler, warmup: Scheduler | None, warmup_epochs: int
+) -> list[float]:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+    scheduler = decay(optimizer)
+    if warmup is not None:
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+        scheduler = SequentialLR(optimizer, [warmup(optimizer), decay(optimizer)], [warmup_epochs])
+    result = []
+    for _ in range(epochs):
+        result.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return result
+
+
+def test_registry_holds_the_schema_s_choices() -> None:
+    choices = {item.name: item.metadata.get("choices") for item in fields(ScheduleConfig)}
+    assert tuple(DECAYS) == choices["name"]
+
+
+def test_first_epochs_of_r01_are_the_published_ones() -> None:
+    config = ScheduleConfig(name="cosine", warmup_epochs=5)
+    assert rates(config, 0.5, 90)[:6] == pytest.approx([0.005, 0.104, 0.203, 0.302, 0.401, 0.5], rel=1e-12)
+
+
+def test_last_epoch_of_v2_is_the_published_one() -> None:
+    assert learning_rate(ScheduleConfig(name="cosine", warmup_epochs=5), 0.5, 600, 599) == pytest.approx(
+        3.4848e-6, abs=5e-11
+    )
+
+
+def test_baseline_falls_tenfold_every_30_epochs() -> None:
+    assert rates(ScheduleConfig(name="step"), 0.1, 90) == pytest.approx([0.1] * 30 + [0.01] * 30 + [0.001] * 30)
+
+
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 5])
+@pytest.mark.parametrize("warmup_method", ["linear", "constant"])
+@pytest.mark.parametrize(
+    ("config", "decay"),
+    [
+        (ScheduleConfig(name="cosine"), lambda o, t: CosineAnnealingLR(o, t)),
+        (ScheduleConfig(name="cosine", min_lr=0.01), lambda o, t: CosineAnnealingLR(o, t, eta_min=0.01)),
+        (ScheduleConfig(name="step", step_size=7, gamma=0.3), lambda o, t: StepLR(o, 7, 0.3)),
+        (ScheduleConfig(name="exponential", gamma=0.9), lambda o, t: ExponentialLR(o, 0.9)),
+        (ScheduleConfig(name="constant"), lambda o, t: ConstantLR(o, 1.0)),
+    ],
+    ids=["cosine", "cosine_to_min_lr", "step", "exponential", "constant"],
+)
+def test_every_epoch_equals_torch_s_scheduler(
+    config: ScheduleConfig,
+    decay: Callable[[torch.optim.Optimizer, int], LRScheduler],
+    warmup_method: str,
+    warmup_epochs: int,
+) -> None:
+    epochs = 40
+    config = ScheduleConfig(**{**vars(config), "warmup_epochs": warmup_epochs, "warmup_method": warmup_method})
+    warmups: dict[str, Scheduler] = {
+        "linear": lambda o: LinearLR(o, 0.01, total_iters=warmup_epochs),
+        "constant": lambda o: ConstantLR(o, 0.01, total_iters=warmup_epochs),
+    }
+    warmup = warmups[warmup_method] if warmup_epochs else None
+    expected = rates_of_torch(0.5, epochs, lambda o: decay(o, epochs - warmup_epochs), warmup, warmup_epochs)
+    assert rates(config, 0.5, epochs) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_warmup_starts_at_its_share_of_the_peak() -> None:
+    config = ScheduleConfig(name="cosine", warmup_epochs=4, warmup_decay=0.25)
+    assert rates(config, 0.8, 10)[:5] == pytest.approx([0.2, 0.35, 0.5, 0.65, 0.8])
+
+
+@pytest.mark.parametrize("name", list(DECAYS))
+def test_interval_step_agrees_with_interval_epoch_at_whole_epochs(name: str) -> None:
+    by_epoch = ScheduleConfig(name=name, warmup_epochs=5, step_size=4, gamma=0.5)
+    by_step = ScheduleConfig(**{**vars(by_epoch), "interval": "step"})
+    for epoch in range(30):
+        expected = learning_rate(by_epoch, 0.5, 30, epoch, step=3, steps_per_epoch=7)
+        assert learning_rate(by_step, 0.5, 30, epoch, step=0, steps_per_epoch=7) == expected
+
+
+@pytest.mark.parametrize("name", list(DECAYS))
+def test_interval_epoch_keeps_the_rate_within_an_epoch(name: str) -> None:
+    config = ScheduleConfig(name=name, warmup_epochs=2, step_size=1, gamma=0.5)
+    for epoch in range(5):
+        assert len({learning_rate(config, 0.5, 5, epoch, step, 9) for step in range(9)}) == 1
+
+
+def test_interval_step_is_the_same_curve_in_fractional_epochs() -> None:
+    config = ScheduleConfig(name="cosine", warmup_epochs=1.5, interval="step")
+    for position in range(40):
+        now = position / 4
+        expected = (
+            0.5 * (0.01 + 0.99 * now / 1.5) if now < 1.5 else 0.25 * (1 + math.cos(math.pi * (now - 1.5) / (10 - 1.5)))
+        )
+        assert learning_rate(config, 0.5, 10, *divmod(position, 4), steps_per_epoch=4) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [3, 7, 10, 49])
+@pytest.mark.parametrize("step_size", [Fraction(5, 2), Fraction(5, 3), Fraction(3, 10)])
+def test_fractional_step_size_decays_at_its_exact_step(step_size: Fraction, steps_per_epoch: int) -> None:
+    config = ScheduleConfig(name="step", step_size=float(step_size), gamma=0.5, interval="step")
+    for position in range(12 * steps_per_epoch):
+        decays = Fraction(position, steps_per_epoch) // step_size
+        rate = learning_rate(config, 1.0, 12, *divmod(position, steps_per_epoch), steps_per_epoch)
+        assert rate == 0.5**decays

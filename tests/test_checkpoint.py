@@ -1,0 +1,132 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint, save_weights
+from recipe.errors import RunError
+from recipe.files import write_atomically
+
+
+def state_of(epoch: int) -> dict[str, Any]:
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return {
+        "format": FORMAT,
+        "epoch": epoch,
+        "name": "a run",
+        "losses": [0.5, None],
+        "weights": dict(model.state_dict()),
+        "momentum": [entry["momentum_buffer"] for entry in optimizer.state_dict()["state"].values()],
+    }
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    state = load_checkpoint(folder)
+    assert state is not None
+    return state
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    state, folder = state_of(3), tmp_path / "new" / "folder"
+    save_checkpoint(folder, state, keep=1)
+    loaded = newest(folder)
+    for name in ("weights", "momentum"):
+        torch.testing.assert_close(loaded.pop(name), state.pop(name), rtol=0, atol=0)
+    assert loaded == state
+
+
+def test_checkpoint_is_refused_that_would_run_code(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"format": FORMAT, "code": Path}, keep=1)
+    with pytest.raises(RunError, match=r"last\.pt"):
+        load_checkpoint(tmp_path)
+
+
+def test_folder_without_checkpoints_has_none(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path) is None
+    assert load_checkpoint(tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_newest_checkpoints_are_kept(tmp_path: Path, keep: int) -> None:
+    for epoch in range(5):
+        save_checkpoint(tmp_path, {"format": FORMAT, "epoch": epoch}, keep)
+    files = ["last.pt", "last.1.pt", "last.2.pt"][:keep]
+    assert names(tmp_path) == sorted(files)
+    assert [torch.load(tmp_path / name)["epoch"] for name in files] == [4, 3, 2][:keep]
+    assert newest(tmp_path)["epoch"] == 4
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
+def test_damaged_newest_checkpoint_is_named(tmp_path: Path, damage: Any) -> None:
+    for epoch in range(2):
+        save_checkpoint(tmp_path, state_of(epoch), keep=2)
+    last = tmp_path / "last.pt"
+    last.write_bytes(damage(last.read_bytes()))
+    with pytest.raises(RunError) as caught:
+        load_checkpoint(tmp_path)
+    assert str(last) in str(caught.value)
+
+
+def test_removing_the_damaged_one_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    for epoch in range(2):
+        save_checkpoint(tmp_path, state_of(epoch), keep=2)
+    (tmp_path / "last.pt").unlink()
+    assert newest(tmp_path)["epoch"] == 0
+
+
+def test_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"format": FORMAT + 1}, keep=1)
+    with pytest.raises(RunError, match=rf"last\.pt has format {FORMAT + 1}.*reads format {FORMAT}"):
+        load_checkpoint(tmp_path)
+
+
+def test_save_that_fails_leaves_the_checkpoints_before_it(tmp_path: Path) -> None:
+    for epoch in range(2):
+        save_checkpoint(tmp_path, state_of(epoch), keep=2)
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(tmp_path, {"format": FORMAT, "cannot be pickled": lambda: None}, keep=2)
+    assert names(tmp_path) == ["last.1.pt", "last.pt"]
+    assert newest(tmp_path)["epoch"] == 1
+    assert torch.load(tmp_path / "last.1.pt")["epoch"] == 0
+
+
+def test_weights_are_saved_in_one_file(tmp_path: Path) -> None:
+    weights = {"weight": torch.arange(4.0), "epoch": 3}
+    save_weights(tmp_path / "best" / "weights.pt", weights)
+    loaded = torch.load(tmp_path / "best" / "weights.pt", weights_only=True)
+    assert loaded["epoch"] == 3
+    assert torch.equal(loaded["weight"], torch.arange(4.0))
+    assert names(tmp_path / "best") == ["weights.pt"]
+
+
+@pytest.mark.parametrize("content", ["grüß", "grüß".encode(), lambda path: path.write_text("grüß", encoding="utf-8")])
+def test_file_is_written_whole(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "file"
+    path.write_text("old and longer than the new one")
+    write_atomically(path, content)
+    assert path.read_text(encoding="utf-8") == "grüß"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise error
+
+    with pytest.raises(error):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]

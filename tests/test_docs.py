@@ -1,0 +1,52 @@
+"""What the documentation repeats, it repeats correctly."""
+
+import re
+from collections.abc import Callable
+
+from recipe.compose import PROJECT, Plan
+
+README = (PROJECT / "README.md").read_text()
+
+
+def ladder_table(plan: Callable[..., Plan]) -> str:
+    """The rows of README's table, from the rungs' files."""
+    rows, below = ["| rung | what is new | top-1 | top-5 | gain |", "|---|---|---|---|---|"], None
+    for path in sorted((PROJECT / "conf" / "recipe").glob("r*.yaml")):
+        what = re.search(r"# Rung \d+: (.*)\.\n", path.read_text())
+        published = plan(f"+recipe={path.stem}").rung.published
+        gain = "" if below is None else f"{published['acc1'] - below:+.3f}"
+        below = published["acc1"]
+        assert what is not None
+        rows.append(f"| `{path.stem}` | {what[1]} | {published['acc1']:.3f} | {published['acc5']:.3f} | {gain} |")
+    return "\n".join(rows)
+
+
+def test_table_of_rungs_is_that_of_their_files(plan: Callable[..., Plan]) -> None:
+    written = re.search(r"<!-- ladder -->\n(.*)\n<!-- /ladder -->", README, re.DOTALL)
+    assert written is not None
+    assert written[1] == ladder_table(plan)
+
+
+def test_table_of_scales_is_what_they_do(plan: Callable[..., Plan]) -> None:
+    for scale in ("imagenet", "small", "demo"):
+        config = plan("+recipe=v2", f"scale={scale}").config
+        micro_batches = config.batch_size // config.micro_batch_size
+        model = config.model.name.replace("resnet", "ResNet-")
+        sizes = f"{config.resolution.train_crop} / {config.resolution.val_crop}"
+        batches = f"{config.batch_size} = {micro_batches} x {config.micro_batch_size}"
+        assert f"| `{scale}` | {model} | {config.epochs} | {sizes} | {batches} |" in README
+
+
+def test_commands_of_the_documentation_are_valid(plan: Callable[..., Plan], tmp_path: object) -> None:
+    commands = re.findall(r"train\.py (?:-m )?(\+recipe=[^\n#]*)", README)
+    assert len(commands) >= 4
+    for command in commands:
+        words = [word for word in command.strip("`;, ").split() if word != "--cfg" and word != "job"]
+        words = [re.sub(r"data\.root=\S+", f"data.root={tmp_path}", word).split("`")[0] for word in words]
+        plan(*[word.split(",")[0] for word in words if word.startswith(("+", "data", "scale"))])
+
+
+def test_example_rung_is_a_real_one() -> None:
+    example = re.search(r"# conf/(recipe/\S+)\n(.*?)```", README, re.DOTALL)
+    assert example is not None
+    assert example[2].strip() in (PROJECT / "conf" / example[1]).read_text()

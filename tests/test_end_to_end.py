@@ -1,0 +1,227 @@
+"""Real commands in real processes, on real photos where the promise is about photos."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from recipe.compose import PROJECT
+
+TIMEOUT = 240  # seconds, for any one command
+# ResNet-18 at 32 px: seconds a run. Two worker-free settings are as good as any: workers change nothing.
+TINY = ["scale=demo", "scale.resolution=0.142857", "evaluate.every=100", "data.workers=1"]
+SYNTHETIC = [*TINY, "data=synthetic", "data.size=192"]
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run train.py with arguments, by torchrun where `processes` is given, with its outputs below tmp_path."""
+
+    def run(*arguments: str, processes: int = 0, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+        with started(tmp_path, *arguments, processes=processes, cwd=cwd) as process:
+            try:
+                output, errors = process.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    return run
+
+
+def started(outputs: Path, *arguments: str, processes: int = 0, cwd: Path = PROJECT) -> subprocess.Popen[str]:
+    """A process group of its own, so that all of it can be killed."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(PROJECT / "train.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "RECIPE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_train_v2_on_photos(command: Command, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    arguments = ("+recipe=v2", *TINY, "epochs=4", "log.every_steps=2")
+    done = command(*arguments, processes=2, cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert "128 = 4 micro-batches x 32 over 2 ranks" in done.stdout
+    (folder,) = (tmp_path / "outputs").glob("*/seed=0")
+    assert folder.parent.name.startswith("v2~")
+    assert not list(elsewhere.iterdir())
+
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["steps"], result["images_seen"]) == (16, 4 * 512)
+    assert result["acc1"] == result["ema"]["acc1"]
+    predictions = np.load(folder / "predictions.npz")
+    assert predictions["index"].tolist() == list(range(1322))
+    top1 = (predictions["logits"].astype(np.float32).argmax(1) == predictions["label"]).mean() * 100
+    assert top1 == pytest.approx(result["acc1"], abs=0.2)  # float16 may tie what float32 tells apart
+
+    rows = metrics(folder)
+    training = [row for row in rows if "train/loss" in row]
+    assert [row["step"] for row in training] == list(range(2, 17, 2))
+    assert {"train/loss", "train/lr", "train/images_per_second", "train/data_wait"} <= set(training[0])
+    assert {"val/acc1", "val/acc5", "val/loss", "ema/acc1", "ema/acc5", "ema/loss"} <= set(rows[-1])
+    losses = [row["train/loss"] for row in training]
+    assert sum(losses[-4:]) < sum(losses[:4])
+
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["hashes"] == {"training": result["training_hash"], "result": result["result_hash"]}
+    assert environment["starts"][0]["world_size"] == 2
+    expected = {".hydra", "config.yaml", "train.log", "checkpoints", "predictions.npz", "result.json"}
+    assert expected <= {path.name for path in folder.iterdir()}
+    assert {"last.pt", "last.1.pt", "best.pt", "model.safetensors"} == {
+        path.name for path in (folder / "checkpoints").iterdir()
+    }
+    assert list(folder.glob("events.out.tfevents.*"))
+
+    before = (folder / "result.json").stat().st_mtime_ns
+    again = command(*arguments, processes=2)
+    assert again.returncode == 0
+    assert again.stdout.count("Finished already") == 1
+    assert (folder / "result.json").stat().st_mtime_ns == before
+
+
+def test_killed_run_resumes_bit_identical(command: Command, tmp_path: Path) -> None:
+    arguments = ("+recipe=v2", *TINY, "epochs=2", "checkpoint.every_minutes=0.00001", "log.every_steps=1")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert command(*arguments, f"hydra.run.dir={whole}").returncode == 0
+
+    process = started(tmp_path, *arguments, f"hydra.run.dir={killed}", "data.workers=2")
+    deadline = time.monotonic() + TIMEOUT
+    while not stopped_within_an_epoch(killed):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "result.json").exists()
+
+    resumed = command(*arguments, f"hydra.run.dir={killed}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from the checkpoint" in resumed.stdout
+    weights = [(run / "checkpoints" / "model.safetensors").read_bytes() for run in (whole, killed)]
+    assert weights[0] == weights[1]
+    one, other = (torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (whole, killed))
+    assert torch.equal(one["model"]["conv1.weight"], other["model"]["conv1.weight"])
+    buffers = [state["momentum_buffer"] for state in one["optimizer"]["state"].values()]
+    others = [state["momentum_buffer"] for state in other["optimizer"]["state"].values()]
+    assert all(torch.equal(a, b) for a, b in zip(buffers, others, strict=True))
+    speed = ("train/images_per_second", "train/data_wait")
+    curves = [[{k: v for k, v in row.items() if k not in speed} for row in metrics(run)] for run in (whole, killed)]
+    assert curves[0] == curves[1]
+
+
+def stopped_within_an_epoch(folder: Path) -> bool:
+    """Whether the newest checkpoint was written between two ends of epochs."""
+    try:
+        state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+    except (FileNotFoundError, RuntimeError, EOFError):
+        return False
+    return state["step"] >= 1
+
+
+def test_config_error_is_printed_once_under_torchrun(command: Command, tmp_path: Path) -> None:
+    done = command("+recipe=v2", "optimizer.lrr=1", processes=2)
+    assert done.returncode != 0
+    assert (done.stdout + done.stderr).count("there is no key optimizer.lrr. Did you mean optimizer.lr?") == 1
+    assert "exitcode: 2" in "".join((done.stdout + done.stderr).split("\x1b"))  # as torchrun reports it
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_sweep_under_torchrun_is_refused(command: Command) -> None:
+    done = command("-m", "+recipe=v2", "seed=0,1", processes=2)
+    assert done.returncode != 0
+    assert (done.stdout + done.stderr).count("python train.py -m") == 1
+
+
+def test_sweep_trains_each_job_in_its_own_folder(command: Command, tmp_path: Path) -> None:
+    done = command("-m", "+recipe=v1", *SYNTHETIC, "max_steps=2", "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    results = sorted((tmp_path / "multirun_outputs").glob("v1~*/seed=*/result.json"))
+    assert [path.parent.name for path in results] == ["seed=0", "seed=1"]
+
+
+def test_other_config_in_the_same_folder_is_refused_and_never_resumed(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert command("+recipe=v1", *SYNTHETIC, "max_steps=1", f"hydra.run.dir={folder}").returncode == 0
+    (folder / "result.json").unlink()
+    other = command("+recipe=v1", *SYNTHETIC, "max_steps=1", "optimizer.lr=0.5", f"hydra.run.dir={folder}")
+    assert other.returncode == 2
+    assert "optimizer.lr 0.0125 there, 0.5 here" in other.stderr
+    assert "resume=never" in other.stderr
+    anew = command(
+        "+recipe=v1", *SYNTHETIC, "max_steps=1", "optimizer.lr=0.5", f"hydra.run.dir={folder}", "resume=never"
+    )
+    assert anew.returncode == 0, anew.stderr
+    assert (tmp_path / "run.old-1" / "checkpoints" / "last.pt").exists()
+    assert (folder / "result.json").exists()
+
+
+def test_unreadable_photo_is_named(command: Command, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for number in range(6):
+                picture = Image.effect_noise((40, 40), 50).convert("RGB")
+                picture.save(tmp_path / "photos" / split / name / f"{number}.jpg")
+    broken = tmp_path / "photos" / "train" / "dog" / "3.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    small = ("batch_size=8", "micro_batch_size=4", "scale=demo", "scale.resolution=0.142857", "data.workers=1")
+    done = command("+recipe=v1", *small, "data=imagefolder", f"data.root={tmp_path / 'photos'}")
+    assert done.returncode == 2
+    assert f"cannot read the image {broken}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_training_set_too_small_for_a_step_is_refused(command: Command) -> None:
+    done = command("+recipe=v2", "data=synthetic", "data.size=15")
+    assert done.returncode == 2
+    assert "15 images" in done.stderr
+    assert "8 micro-batches" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        ["model.source=timm", "runtime.precision=bf16", "loss=bce"],
+        ["optimizer=lamb", "schedule=exponential", "optimizer.grad_clip=1", "augment=rand_augment"],
+        [
+            "runtime.channels_last=false",
+            "augment=auto_augment",
+            "loss=poly",
+            "ema=ema",
+            "evaluate.grid=[{weights: raw}]",
+        ],
+    ],
+    ids=" ".join,
+)
+def test_variants_of_the_baseline_train(command: Command, tmp_path: Path, variant: list[str]) -> None:
+    done = command("+recipe=v1", *SYNTHETIC, "max_steps=2", *variant)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "outputs").glob("*/seed=0/result.json")
+    result = json.loads(path.read_text())
+    assert 0 <= result["acc1"] <= 100
+    assert len(result["grid"]) == ("grid" in " ".join(variant))
+    assert "device-hours" in done.stdout

@@ -1,0 +1,97 @@
+"""Wrong commands: one message that says what, where, and what would be right."""
+
+from collections.abc import Callable
+
+import pytest
+
+from recipe.compose import Plan
+from recipe.hydra_errors import explain
+
+Composer = Callable[..., Plan]
+
+V2, DEMO = "+recipe=v2", "scale=demo"
+
+WRONG: list[tuple[list[str], list[str]]] = [
+    # Names
+    ([V2, "optimizer.lrr=1"], ["optimizer.lrr", "Did you mean optimizer.lr?"]),
+    ([V2, "epoch=5"], ["epoch", "Did you mean epochs?"]),
+    ([V2, "+typo=1"], ["there is no key typo"]),
+    ([V2, "+optimizer.nesterof=true"], ["optimizer.nesterof", "Did you mean optimizer.nesterov?"]),
+    (["+recpie=v2"], ["recpie", "Did you mean recipe?"]),
+    (["+recipe=v3"], ["recipe=v3", "r00_baseline", "Did you mean v"]),
+    (["recipe=v2"], ["+recipe=NAME"]),
+    ([], ["which recipe?", "+recipe=NAME", "v2"]),
+    (["+recipe=[v1,v2]"], ["one recipe", "-m"]),
+    (["+recipe=v1", "+recipe=v2"], ["recipe"]),
+    ([V2, "optimizer=adamm"], ["optimizer=adamm", "adam, adamw", "Did you mean adam"]),
+    ([V2, "optimzer=adamw"], ["optimzer", "Did you mean optimizer?"]),
+    ([V2, "loss.name=crossentropy"], ["loss.name=crossentropy", "Did you mean cross_entropy?"]),
+    ([V2, "model.name=resnet5"], ["model.name=resnet5", "Did you mean resnet50?"]),
+    ([V2, "model.source=tim"], ["model.source=tim", "Did you mean timm?"]),
+    # Values
+    ([V2, "optimizer.lr=abc"], ["optimizer.lr=abc", "a number"]),
+    ([V2, "epochs=1.5"], ["epochs=1.5", "a whole number"]),
+    ([V2, "runtime.compile=maybe"], ["runtime.compile=maybe", "true or false"]),
+    ([V2, "seed=null"], ["seed=null", "null is not allowed"]),
+    ([V2, "seed=-1"], ["seed=-1", "at least 0"]),
+    ([V2, "optimizer.lr=0"], ["optimizer.lr=0", "above 0"]),
+    ([V2, "optimizer.lr=nan"], ["optimizer.lr", "a number"]),
+    ([V2, "mix.mixup_alpha=-0.1"], ["mix.mixup_alpha=-0.1", "at least 0"]),
+    ([V2, "loss.label_smoothing=1"], ["loss.label_smoothing=1", "below 1"]),
+    ([V2, "augment.hflip=1.1"], ["augment.hflip=1.1", "at most 1"]),
+    ([V2, "augment.scale=[0.1,0.2,0.3]"], ["augment.scale", "2 numbers"]),
+    ([V2, "augment.scale=[0.9,0.1]"], ["augment.scale", "smaller number comes first"]),
+    ([V2, "data.std=[0,1,1]"], ["data.std=0", "above 0"]),
+    ([V2, "optimizer.lr"], ["cannot read the command line", "optimizer.lr"]),
+    ([V2, "optimizer.betas=[0.9"], ["cannot read the command line"]),
+    # Combinations
+    ([V2, "resolution.val_crop=300"], ["resolution.val_crop=300", "val_resize=232"]),
+    ([V2, "schedule.warmup_epochs=600"], ["warmup_epochs=600", "less than 600 epochs"]),
+    ([V2, "schedule.min_lr=1"], ["schedule.min_lr=1", "optimizer.lr=0.5"]),
+    ([V2, "batch_size=1000"], ["batch_size=1000", "micro_batch_size=128", "125"]),
+    ([V2, "micro_batch_size=512"], ["sampler.repetitions=4", "micro_batch_size=256"]),
+    ([V2, "optimizer.nesterov=true", "optimizer.momentum=0"], ["nesterov", "momentum"]),
+    ([V2, "model.sync_batch_norm=true"], ["sync_batch_norm", "use 8 processes"]),
+    ([V2, "runtime.device=cpu", "runtime.precision=fp16"], ["fp16", "bf16"]),
+    ([V2, "evaluate.grid=[{weight: raw}]"], ["evaluate.grid", "weight"]),
+    ([V2, "evaluate.grid=[{val_crop: 300}]"], ["evaluate.grid", "300"]),
+    (["+recipe=v1", "evaluate.grid=[{weights: ema}]"], ["evaluate.grid", "ema=ema"]),
+    ([V2, "optimizer=adamw"], ["optimizer=adamw", "optimizer.lr=0.001", "optimizer.lr=0.5"]),
+    ([V2, "data=imagefolder"], ["data.root=FOLDER"]),
+    ([V2, "data=imagefolder", "data.root=/nowhere/photos"], ["data.root=/nowhere/photos", "no such folder"]),
+    ([V2, "data=synthetic", "data.num_classes=1"], ["data.num_classes=1", "at least 2"]),
+]
+
+
+@pytest.mark.parametrize(("command", "fragments"), WRONG, ids=[" ".join(command) for command, _ in WRONG])
+def test_wrong_command_has_one_clear_message(plan: Composer, command: list[str], fragments: list[str]) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 Hydra's, OmegaConf's or our own
+        plan(*command)
+    message = explain(caught.value)
+    assert message is not None
+    assert "\n" not in message
+    for fragment in fragments:
+        assert fragment in message
+
+
+@pytest.mark.parametrize(
+    ("processes", "fragments"),
+    [
+        (3, ["3 processes", "8 micro-batch(es)", "1, 2, 4 or 8"]),
+        (16, ["16 processes", "micro_batch_size=64", "64 instead of 128"]),
+    ],
+)
+def test_world_size_that_does_not_divide_the_micro_batches_is_refused(
+    plan: Composer, monkeypatch: pytest.MonkeyPatch, processes: int, fragments: list[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        plan(V2, "sampler.repetitions=1")
+    message = explain(caught.value) or ""
+    for fragment in fragments:
+        assert fragment in message
+
+
+def test_faults_of_the_code_are_not_passed_off_as_wrong_commands() -> None:
+    assert explain(TypeError("unsupported operand")) is None
+    assert explain(RuntimeError("CUDA error")) is None

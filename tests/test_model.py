@@ -1,0 +1,114 @@
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from recipe.config import Config, ModelConfig, RuntimeConfig
+from recipe.errors import ConfigError
+from recipe.model import check_name, make_model
+
+
+def config(name: str = "resnet18", source: str = "torchvision", seed: int = 0, zero: bool = False) -> Config:
+    return Config(seed=seed, model=ModelConfig(name=name, source=source, zero_init_residual=zero))
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_weights_are_a_function_of_the_seed(source: str) -> None:
+    model = make_model(config(source=source), 14)
+    torch.rand(3)
+    assert same(model, make_model(config(source=source), 14))
+    assert not same(model, make_model(config(source=source, seed=1), 14))
+
+
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_model_has_a_logit_for_each_class(source: str) -> None:
+    model = make_model(config(source=source), 14).eval()
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 14)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize(
+    ("source", "name", "last", "blocks"),
+    [
+        ("torchvision", "resnet18", "bn2", 8),
+        ("timm", "resnet18", "bn2", 8),
+        ("torchvision", "resnet50", "bn3", 16),
+        ("timm", "resnet26", "bn3", 8),
+    ],
+)
+def test_last_norm_of_each_block_starts_as_configured(
+    source: str, name: str, last: str, blocks: int, zero: bool
+) -> None:
+    model = make_model(config(name, source, zero=zero), 10)
+    norms = {key: norm for key, norm in model.named_modules() if isinstance(norm, nn.BatchNorm2d)}
+    lasts = {key for key in norms if key.endswith(last)}
+    assert len(lasts) == blocks
+    for key, norm in norms.items():
+        assert (norm.weight == (0 if zero and key in lasts else 1)).all(), key
+
+
+@pytest.mark.parametrize("name", ["resnest14d", "regnetx_002"])
+def test_norms_of_timm_s_other_residual_networks_start_at_1(name: str) -> None:
+    model = make_model(config(name, "timm"), 10)
+    norms = {key: norm for key, norm in model.named_modules() if isinstance(norm, nn.BatchNorm2d)}
+    assert norms
+    assert [key for key, norm in norms.items() if (norm.weight != 1).any()] == []
+
+
+def test_zero_init_is_refused_where_there_are_no_residual_blocks() -> None:
+    with pytest.raises(ConfigError, match=r"zero_init_residual.*squeezenet1_1"):
+        make_model(config("squeezenet1_1", zero=True), 10)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "nearest"), [("torchvision", "resnet51", "resnet50"), ("timm", "resnet18dd", "resnet18d")]
+)
+def test_unknown_name_is_refused_with_the_nearest(source: str, name: str, nearest: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_name(ModelConfig(name=name, source=source))
+    assert f"model.name={name}: {source}" in str(caught.value)
+    assert f"Did you mean {nearest}?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("torchvision", "resnet50"), ("torchvision", "vit_b_16"), ("timm", "convnext_tiny")]
+)
+def test_known_names_pass(source: str, name: str) -> None:
+    check_name(ModelConfig(name=name, source=source))
+
+
+@pytest.mark.parametrize("name", ["fcn_resnet50", "raft_large", "mvit_v1_b", "quantized_resnet50"])
+def test_models_that_do_not_classify_images_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        check_name(ModelConfig(name=name))
+
+
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+def test_making_a_model_leaves_global_generators_alone(source: str) -> None:
+    before = torch.random.get_rng_state(), random.getstate()
+    make_model(config(source=source), 10)
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.float32), ("fp64", torch.float64)]
+)
+def test_weights_are_double_only_in_fp64(precision: str, dtype: torch.dtype) -> None:
+    double = config()
+    double.runtime = RuntimeConfig(precision=precision)
+    assert {parameter.dtype for parameter in make_model(double, 10).parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_memory_format_is_the_configured_one(channels_last: bool) -> None:
+    formatted = config()
+    formatted.runtime = RuntimeConfig(channels_last=channels_last)
+    weight = make_model(formatted, 10).get_parameter("layer1.0.conv1.weight")
+    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
