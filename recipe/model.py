@@ -1,7 +1,5 @@
 """The network, from torchvision or timm, initialised from the seed."""
 
-from typing import Any
-
 import torch
 import torchvision
 from torch import nn
@@ -46,19 +44,21 @@ def _set_last_norms(model: nn.Module, config: ModelConfig) -> None:
 
     (timm's ResNets start it at 0, torchvision's at 1: a difference of 5 points after short trainings.)
     """
-    last: list[Any] = [
-        block.bn3 if hasattr(block, "bn3") else block.bn2 for block in model.modules() if _is_block(block)
-    ]
+    last = [norm for module in model.modules() if (norm := _last_norm(module)) is not None]
     if config.zero_init_residual and not last:
         raise ConfigError(f"model.zero_init_residual=true: {config.name} has no residual blocks with a last batch norm")
     for norm in last:
         nn.init.constant_(norm.weight, 0.0 if config.zero_init_residual else 1.0)
 
 
-def _is_block(module: nn.Module) -> bool:
-    return type(module).__name__ in ("BasicBlock", "Bottleneck") and isinstance(
-        getattr(module, "bn2", None), nn.BatchNorm2d
-    )
+def _last_norm(module: nn.Module) -> nn.BatchNorm2d | None:
+    """The last norm of a ResNet's block, or the module itself where its source has started it at 0."""
+    if type(module).__name__ in ("BasicBlock", "Bottleneck"):
+        norm = getattr(module, "bn3", getattr(module, "bn2", None))
+        return norm if isinstance(norm, nn.BatchNorm2d) else None
+    if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+        return module
+    return None
 
 
 def _names(source: str) -> list[str]:

@@ -106,7 +106,10 @@ def test_resolved_config_reads_back_as_it_was_written(plan: Composer, tmp_path: 
 
 
 def test_config_errors_come_before_torch_is_imported() -> None:
-    script = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    script = (
+        "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     for arguments in (["+recipe=v2", "optimizer.lr=-1"], ["+recipe=v2", "epoch=3"], ["+recpie=v2"], ["--cfg", "job"]):
         done = subprocess.run(
             [sys.executable, "-c", script, str(PROJECT / "train.py"), *arguments],

@@ -5,10 +5,9 @@ from typing import NamedTuple
 import torch
 import torchvision.transforms.v2.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from recipe.config import AugmentConfig, ResolutionConfig
-from recipe.ingredients.augment import Box, crop_and_resize, draw_crop, draw_erase
+from recipe.ingredients.augment import Box, crop_and_resize, draw_crop, draw_erase, resize_mode
 from recipe.ingredients.policies import POLICIES, Operation, apply_operations
 from recipe.randomness import Draws
 
@@ -53,7 +52,7 @@ def apply_train(image: Tensor, draw: TrainDraw, resolution: ResolutionConfig) ->
 
 def apply_eval(image: Tensor, val_resize: int, val_crop: int, interpolation: str) -> Tensor:
     """Shorter side to val_resize, central crop: (3, H, W) uint8 to (3, val_crop, val_crop) uint8."""
-    image = F.resize(image, [val_resize], InterpolationMode(interpolation), antialias=True)
+    image = F.resize(image, [val_resize], resize_mode(interpolation), antialias=True)
     return F.center_crop(image, [val_crop, val_crop])
 
 

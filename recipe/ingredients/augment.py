@@ -52,7 +52,12 @@ def draw_crop(config: AugmentConfig, draws: Draws, height: int, width: int) -> B
 def crop_and_resize(image: Tensor, box: Box, size: int, interpolation: str) -> Tensor:
     """The box of a (3, H, W) uint8 image, resized to (3, size, size) with antialiasing."""
     view = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
-    return F.resize(view, [size, size], InterpolationMode(interpolation), antialias=True)
+    return F.resize(view, [size, size], resize_mode(interpolation), antialias=True)
+
+
+def resize_mode(interpolation: str) -> InterpolationMode:
+    """The mode in which tensors are resized as Pillow resizes images: its nearest is torch's nearest-exact."""
+    return InterpolationMode("nearest-exact" if interpolation == "nearest" else interpolation)
 
 
 def draw_erase(probability: float, draws: Draws, height: int, width: int) -> Box:

@@ -26,7 +26,7 @@ def draws_of(config: AugmentConfig, count: int = 300, epoch: int = 0) -> list[Tr
     return [draw_train(config, 176, 0, epoch, position, 375, 500) for position in range(count)]
 
 
-@pytest.mark.parametrize(("interpolation", "grey_levels"), [("bilinear", 1), ("bicubic", 2)])
+@pytest.mark.parametrize(("interpolation", "grey_levels"), [("bilinear", 1), ("bicubic", 2), ("nearest", 0)])
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (100, 101), (256, 256), (231, 640)])
 @pytest.mark.parametrize(("val_resize", "val_crop"), [(256, 224), (232, 224), (37, 32), (224, 224)])
 def test_evaluation_equals_pillow_s_within_a_grey_level_or_two(
@@ -44,7 +44,7 @@ def test_evaluation_equals_pillow_s_within_a_grey_level_or_two(
 
 @pytest.mark.parametrize("policy", ["ta_wide", "ra", "imagenet"])
 def test_turning_a_policy_on_leaves_the_other_draws_unchanged(policy: str) -> None:
-    plain, with_policy = draws_of(PLAIN), draws_of(AugmentConfig(policy=policy))
+    plain, with_policy = (draws_of(AugmentConfig(policy=name, random_erase=0.5)) for name in ("none", policy))
     assert [draw._replace(operations=[]) for draw in with_policy] == plain
     assert any(draw.operations for draw in with_policy)
 
@@ -57,7 +57,7 @@ def test_turning_erasing_on_leaves_the_other_draws_unchanged() -> None:
 
 
 def test_turning_the_flip_off_leaves_the_other_draws_unchanged() -> None:
-    flipped, plain = draws_of(PLAIN), draws_of(AugmentConfig(policy="none", hflip=0))
+    flipped, plain = (draws_of(AugmentConfig(policy="ta_wide", hflip=share, random_erase=0.5)) for share in (0.5, 0))
     assert [draw._replace(flip=False) for draw in flipped] == plain
 
 

@@ -17,7 +17,11 @@ from recipe.randomness import Draws
 DEFAULT = AugmentConfig(policy="none")
 SIZES = [(375, 500), (500, 375), (64, 64), (9, 300), (300, 9), (1, 1)]
 QUANTILES = np.linspace(0.05, 0.95, 10)
-PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+PILLOW = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 
 
 def photo(height: int, width: int) -> Image.Image:
