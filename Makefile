@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 6 minutes on 2 cores
+demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 5 minutes on 2 cores
 	$(BIN)/torchrun --nproc_per_node=2 train.py +recipe=v2 scale=demo
 
 test: $(VENV)/.dev  ## Tests, about 4 minutes on 2 cores

@@ -203,7 +203,7 @@ def _check_model(config: Config) -> None:
     check_name(config.model)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=128)
 def _compose(overrides: tuple[str, ...]) -> DictConfig:
     loader = GlobalHydra.instance().config_loader()
     composed = loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)

@@ -17,11 +17,7 @@ from recipe.randomness import Draws
 DEFAULT = AugmentConfig(policy="none")
 SIZES = [(375, 500), (500, 375), (64, 64), (9, 300), (300, 9), (1, 1)]
 QUANTILES = np.linspace(0.05, 0.95, 10)
-PILLOW = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def photo(height: int, width: int) -> Image.Image:
@@ -173,3 +169,10 @@ def test_empty_boxes_change_nothing() -> None:
     before = images.clone()
     erase(images, torch.tensor([Box(), Box(5, 5, 0, 4), Box(5, 5, 4, 0), Box(19, 29, 0, 0)], dtype=torch.int32))
     assert torch.equal(images, before)
+
+
+def test_nearest_takes_pillow_s_pixels_but_for_ties() -> None:
+    picture = photo(375, 500)
+    expected = pil_to_tensor(picture.resize((232, 232), Image.Resampling.NEAREST))
+    image = crop_and_resize(pil_to_tensor(picture), Box(0, 0, 375, 500), 232, "nearest")
+    assert (image != expected).float().mean() < 0.02
