@@ -103,12 +103,12 @@ class TrainMeter:
         self._steps_summed = 0
         self._images = 0  # that this rank has trained on, since the start of the process
         self._loader: TrainLoader | None = None
-        self._last_line = time.monotonic()
 
     def start_epoch(self, epoch: int, loader: TrainLoader) -> None:
         """Begin to measure: an evaluation in between does not count as training time."""
         self._loader = loader
         self._epoch_begin, self._images_before_epoch = time.perf_counter(), self._images
+        self._last_line = time.monotonic()
         self._restart()
 
     def add(self, loss: Tensor, share: float, images: int) -> None:
