@@ -9,17 +9,22 @@ import hydra
 from omegaconf import DictConfig
 
 from recipe import compose
-from recipe.errors import ConfigError
+from recipe.errors import ConfigError, UserError
 from recipe.hydra_errors import explain
+
+failures: list[UserError] = []  # of the runs of this process
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def run(composed: DictConfig) -> None:
-    """One training run."""
+    """One training run. A user's error is kept for `main`; a sweep goes on with its other jobs."""
     plan = compose.plan(composed)
     from recipe.run import train  # imports torch: only once the config is known to be right
 
-    train(plan)
+    try:
+        train(plan)
+    except UserError as error:
+        failures.append(error)
 
 
 def main() -> None:
@@ -30,13 +35,15 @@ def main() -> None:
     try:
         _refuse_multirun_under_torchrun()
         run()
-    except KeyboardInterrupt:
-        _fail("stopped by hand. The same command goes on from the last checkpoint", on_every_rank=True, code=130)
+        if failures:
+            raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))
+    except KeyboardInterrupt as interrupt:
+        _fail(" ".join(["stopped by hand.", *getattr(interrupt, "__notes__", [])]), on_every_rank=True, code=130)
     except Exception as error:
         message = explain(error)
         if message is None or full_error:
             raise
-        _fail(message, on_every_rank=not getattr(error, "rank_local", False))
+        _fail(message, on_every_rank=getattr(error, "on_every_rank", True))
 
 
 def _refuse_multirun_under_torchrun() -> None:

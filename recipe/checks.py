@@ -3,6 +3,7 @@
 Knows the schema alone, neither torch nor Hydra: a wrong config is refused in well under a second.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -47,8 +48,8 @@ def _check_value(dotted: str, value: Any, limits: dict[str, Any]) -> None:
         return
     if value is None or isinstance(value, dict):
         return
-    if isinstance(value, float) and value != value:
-        raise ConfigError(f"{dotted}=nan: must be a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{dotted}={value}: must be a finite number")
     if "choices" in limits and value not in limits["choices"]:
         known = list(limits["choices"])
         raise ConfigError(f"{dotted}={value}: must be one of {', '.join(known)}.{did_you_mean(str(value), known)}")
@@ -179,6 +180,8 @@ def _check_world_size(config: Config, world_size: int) -> None:
             f"model.sync_batch_norm needs one process for each of the {count} micro-batches, not {world_size}: "
             f"use {count} processes"
         )
+    if config.model.sync_batch_norm and config.runtime.device in ("cpu", "mps"):
+        raise ConfigError("model.sync_batch_norm=true needs GPUs: PyTorch has none of it on a CPU")
     if count % world_size == 0:
         return
     processes = _divisors(count)
@@ -187,7 +190,7 @@ def _check_world_size(config: Config, world_size: int) -> None:
     if smaller:
         mend += (
             f", or micro_batch_size={smaller[-1]}: batch-norm batches of {smaller[-1]} instead of {micro}, "
-            "recorded as a deviation"
+            "another experiment, as the run folder's name will say"
         )
     raise ConfigError(
         f"{world_size} processes cannot share the {count} micro-batch(es) of a step "

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,14 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
     literal = frozenset(_key(override) for override in overrides)
     groups = [group for group in SECTIONS if group in literal]
 
-    composed = OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+    composed = _without(composed, "hydra")
     _check_keys(composed)
     recipe = _chosen_recipe(overrides)
     _check_groups_survive(composed, overrides, about_hydra, recipe, groups, literal)
 
     config = scale(_typed(composed), literal | {f"{group}.name" for group in groups})
+    if config.data.root is not None:
+        config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
     _check_model(config)
 
@@ -91,16 +93,11 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
         result_hash=digest(config, {"weights", "result"}),
         literal=literal,
         hydra_files={
-            "config.yaml": OmegaConf.to_yaml(composed),
+            "config.yaml": OmegaConf.to_yaml(_without(composed, "rung")),
             "hydra.yaml": OmegaConf.to_yaml(hydra),
             "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(overrides)),
         },
     )
-
-
-def with_values(plan: Plan, config: Config) -> Plan:
-    """The same plan with a config completed from the data set. Its hashes stay those of the command."""
-    return replace(plan, config=config)
 
 
 def digest(config: Config, affects: set[str]) -> str:
@@ -112,7 +109,7 @@ def digest(config: Config, affects: set[str]) -> str:
 def to_yaml(config: Config) -> str:
     """The resolved config as YAML."""
     values = OmegaConf.structured(config)
-    return OmegaConf.to_yaml(OmegaConf.masked_copy(values, [str(key) for key in values if key != "rung"]))
+    return OmegaConf.to_yaml(_without(values, "rung"))
 
 
 def load(path: Path) -> Config:
@@ -206,20 +203,22 @@ def _check_model(config: Config) -> None:
 @lru_cache(maxsize=128)
 def _compose(overrides: tuple[str, ...]) -> DictConfig:
     loader = GlobalHydra.instance().config_loader()
-    composed = loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
-    return OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+    return loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
+
+
+def _without(values: Any, key: str) -> DictConfig:
+    return OmegaConf.masked_copy(values, [str(name) for name in values if name != key])
 
 
 def _name(config: Config, recipe: str, overrides: list[str], about_hydra: tuple[str, ...]) -> str:
     """The recipe, then what differs from it: the choice of data and scale by name, other keys by value."""
-    defaults = {key: value for entry in _primary_defaults() for key, value in entry.items()}
-    choices = {_key(override): override.split("=", 1)[1] for override in overrides}
-    chosen = {group: choices.get(group, defaults[group]) for group in ("data", "scale")}
-    chosen_recipe = [override for override in overrides if _key(override) in RECIPE_GROUPS]
-    base = _compose((*about_hydra, *chosen_recipe, *(f"{group}={choice}" for group, choice in chosen.items())))
-    base_values = {key: value for key, value, _ in leaves(scale(_typed(base), frozenset()))}
+    alone = [*about_hydra, *(override for override in overrides if _key(override) in RECIPE_GROUPS)]
+    own_choices = _compose(tuple(alone)).hydra.runtime.choices
+    chosen = {key: value for key, _, value in (o.partition("=") for o in overrides) if key in ("data", "scale")}
+    base = _compose((*alone, *(f"{group}={choice}" for group, choice in chosen.items())))
+    base_values = {key: value for key, value, _ in leaves(scale(_typed(_without(base, "hydra")), frozenset()))}
 
-    parts = {group: choice for group, choice in chosen.items() if choice != defaults[group]}
+    parts = {group: choice for group, choice in chosen.items() if choice != own_choices[group]}
     for key, value, about in leaves(config):
         if key != "seed" and about["affects"] != "nothing" and value != base_values[key]:
             parts[key] = _text(value)
@@ -230,11 +229,6 @@ def _name(config: Config, recipe: str, overrides: list[str], about_hydra: tuple[
     if name == written and len(name) <= NAME_LENGTH:
         return name
     return f"{name[: NAME_LENGTH - 9]}-{_hash(written)[:8]}"
-
-
-def _primary_defaults() -> list[dict[str, str]]:
-    defaults = OmegaConf.load(PROJECT / "conf" / "config.yaml").defaults
-    return [dict(entry) for entry in defaults if isinstance(entry, DictConfig)]
 
 
 def _text(value: Any) -> str:
@@ -256,7 +250,8 @@ def _hash(value: Any) -> str:
 
 def _read_rung(recipe: str, sources: list[str]) -> Rung:
     """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
-    files = (Path(source.removeprefix("file://")) / "recipe" / f"{recipe}.yaml" for source in sources)
+    folders = (Path(source.removeprefix("file://")) / group for source in sources for group in RECIPE_GROUPS)
+    files = (folder / f"{recipe}.yaml" for folder in folders)
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         return Rung(recipe, None, None, {})

@@ -174,7 +174,7 @@ class ScaleConfig:
 @dataclass
 class Config:
     epochs: int = key(90, at_least=1)
-    batch_size: int = key(256, at_least=1)  # images per optimizer step, over all ranks
+    batch_size: int = key(256, at_least=2)  # images per optimizer step, over all ranks
     micro_batch_size: int = key(32, at_least=2)  # images per forward pass: what batch norm, mixup and cutmix see
     seed: int = key(0, at_least=0)
     max_steps: int | None = key(None, at_least=1)  # stop early: to check data, memory and speed

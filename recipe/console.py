@@ -1,5 +1,6 @@
 """What a run says about itself: lines of text, at its beginning, after an epoch, at its end."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
         yield _row("EMA weights" if name == "ema" else "raw weights", figures)
     yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1})")
     yield _row("time", f"{duration(run.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
-    if run.config.max_steps is not None:
+    if run.config.max_steps is not None and math.isfinite(run.speed):
         hours = run.order.images_seen(run.config.epochs * run.order.steps) / run.speed / 3600
         device_hours = f"{hours * run.ranks.world_size:.2f} device-hours"
         yield _row("whole run", f"about {hours:.2f} hours, {device_hours}, at {run.speed:.0f} images/s")

@@ -33,10 +33,12 @@ class Ranks:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def barrier(self) -> None:
-        """Wait for the others."""
+    def all_equal(self, value: Any) -> bool:
+        """Whether every rank has the same value."""
+        values = [value] * self.world_size
         if self.world_size > 1:
-            dist.barrier()
+            dist.all_gather_object(values, value)
+        return all(other == value for other in values)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all ranks, in place."""
@@ -118,7 +120,7 @@ def start(config: RuntimeConfig) -> Ranks:
         int(os.environ.get("LOCAL_RANK", "0")),
         int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
     )
-    device = _device(config, local_rank, local_world_size)
+    device = _device(config, local_rank, local_world_size, world_size)
     if config.precision == "fp16" and device.type == "cpu":
         raise RunError("runtime.precision=fp16 needs a GPU and there is none here: use bf16 or fp32")
     if device.type == "cuda":
@@ -146,13 +148,14 @@ def gradients_averaged(model: nn.Module, now: bool) -> Iterator[None]:
             yield
 
 
-def _device(config: RuntimeConfig, local_rank: int, local_world_size: int) -> torch.device:
+def _device(config: RuntimeConfig, local_rank: int, local_world_size: int, world_size: int) -> torch.device:
     kind = config.device
     if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        mps = world_size == 1 and torch.backends.mps.is_available()
+        kind = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if kind == "cuda":
         available = torch.cuda.device_count()
-        if local_rank >= available:
+        if local_world_size > available:
             raise RunError(
                 f"{local_world_size} processes on this machine, but {available} GPU(s): "
                 f"use --nproc_per_node={available}, or runtime.device=cpu"
@@ -163,6 +166,6 @@ def _device(config: RuntimeConfig, local_rank: int, local_world_size: int) -> to
     if kind == "mps":
         if not torch.backends.mps.is_available():
             raise RunError("runtime.device=mps, but PyTorch finds none here: use runtime.device=cpu")
-        if local_world_size > 1:
+        if world_size > 1:
             raise RunError("Apple's GPU takes one process: use python train.py …, or runtime.device=cpu")
     return torch.device(kind)

@@ -4,6 +4,14 @@
 class UserError(Exception):
     """Something the user can put right. `train.py` prints its message once and exits with code 2."""
 
+    on_every_rank = True
+
+
+def rank_local(error: UserError) -> UserError:
+    """Mark an error that not every process of the run meets: the one that does must print it."""
+    error.on_every_rank = False
+    return error
+
 
 class ConfigError(UserError):
     """A wrong key, value or combination of values."""

@@ -4,9 +4,10 @@ import re
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from recipe.checks import did_you_mean
-from recipe.compose import known_keys
+from recipe.compose import RECIPE_GROUPS, known_keys
 from recipe.errors import UserError
 
 
@@ -18,24 +19,35 @@ def explain(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
-    if any(isinstance(link, ImportError | AssertionError | NameError | TypeError) for link in chain):
-        return None  # a fault of the code, not of the command
+    faults = ImportError | AssertionError | NameError | TypeError  # of the code, not of the command
+    if "override ~" not in str(error) and any(isinstance(link, faults) for link in chain):
+        return None
     for link in chain:
         if isinstance(link, MissingConfigException) and link.options is not None:
             return _missing_option(link)
+    for link in chain:
+        if isinstance(link, MarkedYAMLError):
+            return f"cannot read a YAML file: {link.problem}, {str(link.problem_mark).strip()}"
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return None
 
     text = str(error)
+    if match := re.search(r"override (~\S+)", text):
+        return f"{match[1]}: a key cannot be taken away; give it the value you mean"
     if match := re.search(r"Could not override '(.*?)'", text):
         return _unknown_key(match[1])
     for link in chain:
         if isinstance(link, ConfigAttributeError | ConfigKeyError):
+            if link.full_key in RECIPE_GROUPS:
+                return f"the file of the {link.full_key} lacks its first line: # @package _global_"
             return f"there is no key {link.full_key}.{did_you_mean(str(link.full_key), known_keys())}"
     if match := re.search(r"Error merging override (.*)", text):
         return f"{match[1].strip()}: {_wrong_value(chain)}"
     if "parse" in type(error).__name__.lower() or "Error parsing override" in text or "LexerNoViableAlt" in text:
-        return f"cannot read the command line: {_first_lines(text)}"
+        return (
+            f"cannot read the command line: {_first_lines(text)}. A value with special characters takes two kinds of "
+            "quotes: 'data.root=\"~/my photos\"'"
+        )
     if match := re.search(r"full_key: (\S+)", text):
         return f"{match[1]}: {_wrong_value(chain)}"
     return _first_lines(text)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -23,12 +24,12 @@ QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within
 class Journal:
     """One run's log. On ranks other than 0 every method does nothing."""
 
-    def __init__(self, folder: Path, ranks: Ranks, metrics_bytes: int, first_step: int) -> None:
+    def __init__(self, folder: Path, ranks: Ranks, metrics_bytes: int, steps_done: int) -> None:
         """Continue the log of a run folder.
 
         Args:
             metrics_bytes: length of metrics.jsonl at the checkpoint that the run goes on from; what follows is cut.
-            first_step: the optimizer step that comes next; later points in TensorBoard are hidden.
+            steps_done: optimizer steps behind that checkpoint; points of later ones are hidden in TensorBoard.
         """
         self.on = ranks.first
         if not self.on:
@@ -37,8 +38,9 @@ class Journal:
 
         self._log: TextIO = (folder / "train.log").open("a")
         self._metrics = (folder / "metrics.jsonl").open("ab")
-        self._metrics.truncate(metrics_bytes)
-        self._board = SummaryWriter(str(folder), purge_step=first_step or None)
+        self._metrics.truncate(min(metrics_bytes, self._metrics.tell()))
+        self._metrics.seek(0, os.SEEK_END)
+        self._board = SummaryWriter(str(folder), purge_step=steps_done + 1)
         self._bar: tqdm[Any] | None = None
 
     def say(self, text: str) -> None:

@@ -21,7 +21,7 @@ from recipe.data.dataset import Dataset
 from recipe.data.loader import TrainLoader
 from recipe.data.order import Order, make_order
 from recipe.distributed import Ranks
-from recipe.errors import RunError
+from recipe.errors import RunError, rank_local
 from recipe.files import write_atomically
 from recipe.ingredients.ema import REFERENCE_IMAGES, Ema
 from recipe.ingredients.loss import make_loss
@@ -34,7 +34,7 @@ from recipe.scaling import ema_steps
 
 def train(plan: Plan) -> None:
     """Train what the plan says, from the last checkpoint of its folder if there is one. Raises UserError."""
-    result = run_folder.finished(plan.folder) if plan.config.resume == "auto" else None
+    result = run_folder.finished(plan) if plan.config.resume == "auto" else None
     if result is not None:
         if distributed.is_first():
             print(f"Finished already: top-1 {result['acc1']:.2f}, in {plan.folder}\nTo train it again: resume=never")
@@ -43,12 +43,12 @@ def train(plan: Plan) -> None:
     try:
         _train(plan, ranks)
     except torch.OutOfMemoryError as error:
-        raise RunError(_out_of_memory(plan.config)) from error
+        raise rank_local(RunError(_out_of_memory(plan.config))) from error
     except BaseException as error:
-        error.add_note("The same command goes on from the last checkpoint.")
+        if plan.config.resume == "auto" and (plan.folder / "checkpoints" / "last.pt").exists():
+            error.add_note("The same command goes on from the last checkpoint.")
         raise
-    finally:
-        distributed.stop()
+    distributed.stop()
 
 
 def _train(plan: Plan, ranks: Ranks) -> None:
@@ -79,7 +79,8 @@ def fit_to_data(plan: Plan, train_set: Dataset) -> Plan:
     config = deepcopy(plan.config)
     config.data.num_classes = len(train_set.classes)
     if "ema.steps" not in plan.literal:
-        config.ema.steps = ema_steps(config, len(train_set), REFERENCE_IMAGES)
+        batch_factor = 1.0 if "batch_size" in plan.literal else config.scale.batch_size
+        config.ema.steps = ema_steps(config.ema.steps, batch_factor, len(train_set), REFERENCE_IMAGES)
     return replace(plan, config=config)
 
 
@@ -105,7 +106,7 @@ class Run:
         scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.runtime.precision == "fp16")
 
         self.epoch, self.step = 0, 0  # done: whole epochs, and steps of the next
-        self.seconds = 0.0
+        self.seconds, self.device_seconds = 0.0, 0.0
         self.best: dict[str, Any] = {"acc1": -1.0, "epoch": -1}
         metrics_bytes = 0
         state = load_checkpoint(self.checkpoints)
@@ -116,7 +117,7 @@ class Run:
             optimizer.load_state_dict(state["optimizer"])
             scaler.load_state_dict(state["scaler"])
             self.epoch, self.step = state["epoch"], state["step"]
-            self.seconds, self.best = state["seconds"], state["best"]
+            self.seconds, self.device_seconds, self.best = state["seconds"], state["device_seconds"], state["best"]
             metrics_bytes = state["metrics_bytes"]
 
         if config.runtime.compile:
@@ -143,8 +144,14 @@ class Run:
             mean=torch.tensor(config.data.mean, dtype=dtype, device=ranks.device).view(3, 1, 1),
             std=torch.tensor(config.data.std, dtype=dtype, device=ranks.device).view(3, 1, 1),
         )
-        self.began = self.saved = time.monotonic()
-        self.seconds_before, self.first_epoch = self.seconds, self.epoch
+        self.began = self.saved = self.counted = time.monotonic()
+        self.first_epoch = self.epoch
+        where = (self.epoch, self.step, train_set.fingerprint, val_set.fingerprint)
+        if not ranks.all_equal(where):
+            raise RunError(
+                f"the processes found different checkpoints or different data: {self.folder} and data.root must be "
+                "the same folders on every machine"
+            )
         self.speed = math.nan  # images/s over all ranks, in the last epoch
 
     def train_epoch(self, epoch: int) -> None:
@@ -173,7 +180,7 @@ class Run:
         self.journal.flush()
         primary = list(found)[-1]
         if found[primary].acc1 > self.best["acc1"]:
-            self.best = {"acc1": found[primary].acc1, "epoch": epoch, "weights": primary}
+            self.best = {**_figures(found[primary]), "epoch": epoch, "weights": primary}
             if self.ranks.first:
                 best: dict[str, Any] = {"format": FORMAT, **self.best, "model": models[primary].state_dict()}
                 save_weights(self.checkpoints / "best.pt", best)
@@ -190,10 +197,10 @@ class Run:
     def save(self, epoch: int, step: int) -> None:
         """Write a checkpoint: `epoch` whole epochs and `step` steps of the next are done."""
         self.saved = time.monotonic()
-        if not self.ranks.first:
-            return
         t = self.training
-        self.seconds = self.seconds_before + time.monotonic() - self.began
+        if not self.ranks.first or not all(weight.isfinite().all() for weight in t.network.parameters()):
+            return  # the meter stops a run with weights that are not finite; the last good checkpoint stays
+        self._count_time()
         state: dict[str, Any] = {
             "format": FORMAT,
             "model": t.network.state_dict(),
@@ -203,9 +210,9 @@ class Run:
             "epoch": epoch,
             "step": step,
             "seconds": self.seconds,
+            "device_seconds": self.device_seconds,
             "best": self.best,
             "metrics_bytes": self.journal.metrics_bytes(),
-            "training_hash": self.plan.training_hash,
         }
         save_checkpoint(self.checkpoints, state, self.config.checkpoint.keep)
 
@@ -220,7 +227,7 @@ class Run:
         state = {name: tensor.contiguous() for name, tensor in self._models()[primary].state_dict().items()}
         write_atomically(self.checkpoints / "model.safetensors", safetensors_bytes(state))
         run_folder.write_predictions(self.folder, final.indices, final.labels, final.logits)
-        self.seconds = self.seconds_before + time.monotonic() - self.began
+        self._count_time()
         result: dict[str, Any] = {
             **_figures(final),
             "weights": primary,
@@ -235,7 +242,7 @@ class Run:
             "images_seen": self.order.images_seen(self.steps),
             "unique_images": self.order.unique_images(self.steps),
             "seconds": self.seconds,
-            "device_seconds": self.seconds * self.ranks.world_size,
+            "device_seconds": self.device_seconds,
             "training_hash": self.plan.training_hash,
             "result_hash": self.plan.result_hash,
         }
@@ -243,6 +250,12 @@ class Run:
         write_atomically(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
         for line in console.closing(self, found):
             self.journal.say(line)
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self.counted
+        self.device_seconds += (now - self.counted) * self.ranks.world_size
+        self.counted = now
 
     def close(self) -> None:
         """End workers and logs."""

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from recipe import compose
 from recipe.checks import leaves
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
+from recipe.data import dataset as datasets
 from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
 from recipe.files import write_atomically
@@ -24,10 +26,19 @@ from recipe.files import write_atomically
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
-    """The result of a finished run, or None."""
-    path = folder / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+def finished(plan: Plan) -> dict[str, Any] | None:
+    """The result of the finished run that the plan describes, or None. Raises RunError where it is another run's."""
+    path = plan.folder / "result.json"
+    if not path.exists():
+        return None
+    environment = json.loads((plan.folder / "environment.json").read_text())
+    data = environment["data"]
+    if _where(compose.load(plan.folder / "config.yaml")) != _where(plan.config):
+        train_set, val_set = datasets.load(plan.config.data)  # elsewhere: the same images, or others?
+        data = {"train": train_set.fingerprint, "val": val_set.fingerprint}
+    _check_same(plan, environment, data)
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
 
 
 def set_aside(folder: Path) -> None:
@@ -46,19 +57,20 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
     """
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
-    hashes = {"training": plan.training_hash, "result": plan.result_hash}
+    for leftover in (folder / "checkpoints").glob(".*.tmp"):
+        leftover.unlink()  # of a process that was killed while it wrote
     path = folder / "environment.json"
     starts: list[dict[str, Any]] = []
     if path.exists():
         before = json.loads(path.read_text())
-        if before["hashes"] != hashes:
-            differences = _differences(compose.load(folder / "config.yaml"), plan.config)
-            raise RunError(f"{folder} holds another run ({differences}): add resume=never to set it aside")
-        if before["data"] != data:
-            changed = " and ".join(f"{name} set" for name in data if data[name] != before["data"].get(name))
-            raise RunError(f"the {changed} changed since {folder} was begun: add resume=never to begin anew")
+        _check_same(plan, before, data)
         starts = before["starts"]
-    environment = {"hashes": hashes, "data": data, "starts": [*starts, _environment(plan, ranks)]}
+    environment = {
+        "hashes": _hashes(plan),
+        "data": data,
+        "rung": asdict(plan.rung),
+        "starts": [*starts, _environment(plan, ranks)],
+    }
     write_atomically(path, json.dumps(environment, indent=2) + "\n")
     write_atomically(folder / "config.yaml", compose.to_yaml(plan.config))
     (folder / ".hydra").mkdir(exist_ok=True)
@@ -82,13 +94,32 @@ def earlier_threads(folder: Path) -> int | None:
     return json.loads(path.read_text())["starts"][0]["threads_per_rank"] if path.exists() else None
 
 
+def _hashes(plan: Plan) -> dict[str, str]:
+    return {"training": plan.training_hash, "result": plan.result_hash}
+
+
+def _where(config: Config) -> tuple[str | None, ...]:
+    return config.data.root, config.data.train_dir, config.data.val_dir
+
+
+def _check_same(plan: Plan, before: dict[str, Any], data: dict[str, str]) -> None:
+    """Refuse to go on with a folder whose run is another one, or was trained on other images."""
+    if before["hashes"] != _hashes(plan):
+        differences = _differences(compose.load(plan.folder / "config.yaml"), plan.config)
+        raise RunError(f"{plan.folder} holds another run ({differences}): add resume=never to set it aside")
+    changed = " and ".join(f"{name} set" for name in data if data[name] != before["data"].get(name))
+    if changed:
+        raise RunError(
+            f"the {changed} is not the one that {plan.folder} was begun with: add resume=never to set that run aside; "
+            "to keep runs on both, write conf/data/NAME.yaml (name: imagefolder, root: …) and use data=NAME"
+        )
+
+
 def _environment(plan: Plan, ranks: Ranks) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [sys.argv[0], *sys.argv[1:]],
-        "recipe": plan.rung.name,
-        "parent": plan.rung.parent,
         "world_size": ranks.world_size,
         "threads_per_rank": torch.get_num_threads(),
         "device": ranks.device.type,

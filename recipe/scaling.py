@@ -41,6 +41,7 @@ def scale(config: Config, literal: Set[str]) -> Config:
     if factor.batch_size != 1:
         change("batch_size", max(1, round(config.batch_size * factor.batch_size)))
         change("optimizer.lr", config.optimizer.lr * factor.batch_size)
+        change("schedule.min_lr", config.schedule.min_lr * factor.batch_size)
     if factor.micro_batch_size != 1:
         change("micro_batch_size", max(2, round(config.micro_batch_size * factor.micro_batch_size)))
     if factor.evaluate_every != 1:
@@ -50,10 +51,9 @@ def scale(config: Config, literal: Set[str]) -> Config:
     return config
 
 
-def ema_steps(config: Config, num_images: int, reference_images: int) -> int:
-    """`ema.steps` for this data set: the same share of an epoch as in ImageNet's.
+def ema_steps(steps: int, batch_factor: float, num_images: int, reference_images: int) -> int:
+    """`ema.steps` for this data set: the same share of an epoch as in ImageNet's (32 steps of 1251).
 
-    ImageNet units: 32 steps of an epoch of 1251. An epoch here has num_images / batch_size steps.
+    An epoch has as many steps fewer as the data set has images fewer, and more where the batch was scaled down.
     """
-    share_of_reference = num_images / reference_images / config.scale.batch_size
-    return max(1, round(config.ema.steps * share_of_reference))
+    return max(1, round(steps * num_images / reference_images / batch_factor))

@@ -18,9 +18,9 @@ from PIL import Image
 from recipe.compose import PROJECT
 
 TIMEOUT = 240  # seconds, for any one command
-# ResNet-18 at 32 px: seconds a run. Two worker-free settings are as good as any: workers change nothing.
-TINY = ["scale=demo", "scale.resolution=0.142857", "evaluate.every=100", "data.workers=1"]
-SYNTHETIC = [*TINY, "data=synthetic", "data.size=192"]
+# ResNet-18 at 16 px: seconds a run. Two worker-free settings are as good as any: workers change nothing.
+TINY = ["scale=demo", "scale.resolution=0.0715", "evaluate.every=100", "data.workers=1"]
+SYNTHETIC = [*TINY, "data=synthetic", "data.size=256"]
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -53,6 +53,15 @@ def started(outputs: Path, *arguments: str, processes: int = 0, cwd: Path = PROJ
         env={**os.environ, "RECIPE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
+
+
+def photos(root: Path, side: int) -> None:
+    """Two classes of six noisy squares, to train and to validate on."""
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(6):
+                Image.effect_noise((side, side), 50).convert("RGB").save(root / split / name / f"{number}.jpg")
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -104,7 +113,7 @@ def test_two_processes_train_v2_on_photos(command: Command, tmp_path: Path) -> N
 
 
 def test_killed_run_resumes_bit_identical(command: Command, tmp_path: Path) -> None:
-    arguments = ("+recipe=v2", *TINY, "epochs=2", "checkpoint.every_minutes=0.00001", "log.every_steps=1")
+    arguments = ("+recipe=v2", *SYNTHETIC, "epochs=4", "checkpoint.every_minutes=0.00001", "log.every_steps=1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert command(*arguments, f"hydra.run.dir={whole}").returncode == 0
 
@@ -133,6 +142,29 @@ def test_killed_run_resumes_bit_identical(command: Command, tmp_path: Path) -> N
     assert curves[0] == curves[1]
 
 
+def test_one_and_two_processes_are_the_same_experiment(command: Command, tmp_path: Path) -> None:
+    """Repeated augmentation, mixing, batch norm, EMA, and a last step of 72 images instead of 128."""
+    arguments = (
+        *("+recipe=v2", "scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=200"),
+        *("max_steps=3", "log.every_steps=1", "runtime.precision=fp64", "data.workers=1", "ema.decay=0.9999999"),
+    )
+    for processes in (0, 2):
+        done = command(*arguments, f"hydra.run.dir={tmp_path / str(processes)}", processes=processes)
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / n / "checkpoints" / "last.pt", weights_only=True) for n in ("0", "2"))
+    for part in ("model", "ema"):
+        for name in one[part]:
+            assert torch.allclose(one[part][name].double(), two[part][name].double(), rtol=0, atol=1e-9), (part, name)
+    losses = [[row["train/loss"] for row in metrics(tmp_path / n) if "train/loss" in row] for n in ("0", "2")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert len(set(losses[0])) == 3
+    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("0", "2")]
+    assert [r["acc1"] for r in results[:1]] == [r["acc1"] for r in results[1:]]
+    predictions = [np.load(tmp_path / n / "predictions.npz") for n in ("0", "2")]
+    assert np.array_equal(predictions[0]["index"], predictions[1]["index"])
+    assert np.allclose(predictions[0]["logits"], predictions[1]["logits"], atol=1e-2)
+
+
 def stopped_within_an_epoch(folder: Path) -> bool:
     """Whether the newest checkpoint was written between two ends of epochs."""
     try:
@@ -156,6 +188,7 @@ def test_sweep_under_torchrun_is_refused(command: Command) -> None:
     assert (done.stdout + done.stderr).count("python train.py -m") == 1
 
 
+@pytest.mark.slow
 def test_sweep_trains_each_job_in_its_own_folder(command: Command, tmp_path: Path) -> None:
     done = command("-m", "+recipe=v1", *SYNTHETIC, "max_steps=2", "seed=0,1")
     assert done.returncode == 0, done.stderr
@@ -179,20 +212,29 @@ def test_other_config_in_the_same_folder_is_refused_and_never_resumed(command: C
     assert (folder / "result.json").exists()
 
 
-def test_unreadable_photo_is_named(command: Command, tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        for name in ("cat", "dog"):
-            (tmp_path / "photos" / split / name).mkdir(parents=True)
-            for number in range(6):
-                picture = Image.effect_noise((40, 40), 50).convert("RGB")
-                picture.save(tmp_path / "photos" / split / name / f"{number}.jpg")
+def test_finished_run_on_other_data_is_not_taken_for_this_one(command: Command, tmp_path: Path) -> None:
+    small = ("batch_size=8", "micro_batch_size=4", *TINY, "max_steps=1", "data=imagefolder")
+    for name, side in (("here", 40), ("there", 48)):
+        photos(tmp_path / name, side)
+    first = command("+recipe=v1", *small, f"data.root={tmp_path / 'here'}")
+    assert first.returncode == 0, first.stderr
+    other = command("+recipe=v1", *small, f"data.root={tmp_path / 'there'}")
+    assert other.returncode == 2
+    assert "train set and val set is not the one" in other.stderr
+    (tmp_path / "here").rename(tmp_path / "moved")
+    assert "Finished already" in command("+recipe=v1", *small, f"data.root={tmp_path / 'moved'}").stdout
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_unreadable_photo_is_named(command: Command, tmp_path: Path, processes: int) -> None:
+    photos(tmp_path / "photos", 40)
     broken = tmp_path / "photos" / "train" / "dog" / "3.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
-    small = ("batch_size=8", "micro_batch_size=4", "scale=demo", "scale.resolution=0.142857", "data.workers=1")
-    done = command("+recipe=v1", *small, "data=imagefolder", f"data.root={tmp_path / 'photos'}")
-    assert done.returncode == 2
-    assert f"cannot read the image {broken}" in done.stderr
-    assert "Traceback" not in done.stderr
+    small = ("batch_size=8", "micro_batch_size=4", "scale=demo", "scale.resolution=0.0715", "data.workers=1")
+    done = command("+recipe=v1", *small, "data=imagefolder", f"data.root={tmp_path / 'photos'}", processes=processes)
+    assert done.returncode == (1 if processes else 2)
+    assert done.stderr.count(f"cannot read the image {broken}") == 1
+    assert processes or "Traceback" not in done.stderr
 
 
 def test_training_set_too_small_for_a_step_is_refused(command: Command) -> None:
@@ -202,6 +244,7 @@ def test_training_set_too_small_for_a_step_is_refused(command: Command) -> None:
     assert "8 micro-batches" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variant",
     [

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from recipe.checks import leaves
 from recipe.compose import PROJECT, Plan
+from recipe.hydra_errors import explain
 
 Composer = Callable[..., Plan]
 
@@ -136,6 +138,22 @@ def test_own_rung_does_not_inherit_published_figures(plan: Composer, tmp_path: P
     assert mine.rung.parent == "r12_repeated_augmentation"
     assert mine.rung.published == {}
     assert mine.rung.index is None
+
+
+def test_recipe_without_its_package_line_is_told_so(plan: Composer, tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "mine.yaml").write_text("defaults: [v2, _self_]\nepochs: 3\n")
+    with pytest.raises(HydraException) as caught:
+        plan("+recipe=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    assert "# @package _global_" in (explain(caught.value) or "")
+
+
+def test_own_recipe_may_choose_its_data(plan: Composer, tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "random.yaml").write_text(
+        "# @package _global_\ndefaults: [v1, override /data: synthetic, _self_]\n"
+    )
+    assert plan("+recipe=random", f"hydra.searchpath=[file://{tmp_path}]").name == "random"
 
 
 def test_rungs_that_differ_in_evaluation_are_one_training(plan: Composer) -> None:

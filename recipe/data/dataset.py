@@ -73,7 +73,7 @@ class RandomImages:
 
 
 def prepare(config: DataConfig) -> None:
-    """Fetch what can be fetched: called by one process of a machine, before the others read. Raises DataError."""
+    """Fetch what can be fetched: called by one process, before the others read. Raises DataError."""
     if config.name == "grocery":
         prepare_grocery(config.root)
 
@@ -85,7 +85,7 @@ def load(config: DataConfig) -> tuple[Dataset, Dataset]:
         return _synthetic("train", config.size, config.num_classes), _synthetic(
             "val", max(1, config.size // 4), config.num_classes
         )
-    root = prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root)).expanduser()
+    root = prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root))
     train = scan_folder(root / config.train_dir)
     val = scan_folder(root / _val_dir(root, config.val_dir))
     if train.classes != val.classes:
@@ -105,7 +105,7 @@ def scan_folder(root: Path) -> ImageFolder:
     """The images below root, in class folders sorted by name; a class folder may have folders of its own."""
     if not root.is_dir():
         raise DataError(f"there is no folder {root}")
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     if len(classes) < 2:
         raise DataError(f"{root} needs at least two class folders; it has {len(classes)}")
     digest = hashlib.blake2b(digest_size=8)
@@ -128,9 +128,11 @@ def _images_below(folder: Path, relative: str) -> list[tuple[str, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             path = f"{relative}/{entry.name}"
+            if entry.name.startswith("."):
+                continue
             if entry.is_dir():
                 found.extend(_images_below(folder / entry.name, path))
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.name.startswith("."):
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 found.append((path, entry.stat().st_size))
     return found
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from recipe.errors import DataError
 
@@ -30,7 +31,8 @@ def prepare_grocery(root: str | None) -> Path:
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     target = Path(root).expanduser() if root else cache / "recipe-ladder" / "grocery"
-    if not target.is_dir():
+    if not (target / "train").is_dir():
+        _pyarrow()  # before the download
         print(f"Fetching the demo's photos (61 MB, once) into {target}", flush=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".grocery-") as temporary:
@@ -39,8 +41,10 @@ def prepare_grocery(root: str | None) -> Path:
             try:
                 extracted.rename(target)  # whole or not at all, also when two runs fetch at once
             except OSError:
-                if not target.is_dir():
-                    raise
+                if not (target / "train").is_dir():
+                    raise DataError(
+                        f"data=grocery keeps its photos in {target}, which is there and holds else"
+                    ) from None
     return target
 
 
@@ -64,14 +68,18 @@ def _download(folder: Path) -> bytes:
 
 
 def _extract(archive: bytes, target: Path) -> None:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise DataError("data=grocery needs pyarrow: pip install -e '.[demo]'") from None
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
-        table = pyarrow.parquet.read_table(io.BytesIO(files.read(TABLE)))
+        table = _pyarrow().read_table(io.BytesIO(files.read(TABLE)))
     columns = (table[name].to_pylist() for name in ("dataset", "finegrained_cat", "image_data"))
     for number, (split, name, photo) in enumerate(zip(*columns, strict=True)):
         folder = target / SPLITS[split] / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:04}.jpg").write_bytes(photo)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError("data=grocery needs pyarrow: pip install -e '.[demo]'") from None
+    return pyarrow.parquet

@@ -17,7 +17,7 @@ from recipe.data.dataset import Dataset
 from recipe.data.order import Order, shard
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks, cores
-from recipe.errors import DataError
+from recipe.errors import DataError, rank_local
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
 MOST_WORKERS = 16  # per rank, where data.workers is null
@@ -89,6 +89,8 @@ class TrainLoader:
 
     def _tasks(self, epoch: int, first_step: int) -> Iterator[Task]:
         for epoch in range(epoch, self._config.epochs):  # noqa: B020 from the first epoch on
+            if self._steps(epoch) <= 0:
+                return  # max_steps
             images = self._order.images(epoch)
             for step in range(first_step, self._steps(epoch)):
                 size = len(self._order.step_positions(step))
@@ -160,5 +162,5 @@ class _Loading(TorchDataset[Any]):
 
 def _result(loaded: Any) -> Any:
     if isinstance(loaded, str):
-        raise DataError(loaded)
+        raise rank_local(DataError(loaded))
     return loaded

@@ -74,7 +74,7 @@ def _adamw(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim
 def _lamb(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
     from timm.optim.lamb import Lamb
 
-    return Lamb(groups, lr=config.lr, betas=_pair(config), eps=config.eps)
+    return Lamb(groups, lr=config.lr, betas=_pair(config), eps=config.eps, max_grad_norm=None)
 
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimizerConfig], torch.optim.Optimizer]] = {

@@ -109,7 +109,7 @@ ORACLES: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.05, momentum=0.8, alpha=0.9, eps=1e-3, weight_decay=0.01),
     "adam": lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.01),
-    "lamb": lambda p: Lamb(p, lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.01),
+    "lamb": lambda p: Lamb(p, lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.01, max_grad_norm=None),
 }
 
 
