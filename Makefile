@@ -12,10 +12,10 @@ demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processe
 	$(BIN)/torchrun --nproc_per_node=2 train.py +recipe=v2 scale=demo
 
 test: $(VENV)/.dev  ## Tests, about 4 minutes on 2 cores
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev  ## Style and types
 	$(BIN)/ruff check .
