@@ -43,7 +43,8 @@ def prepare_grocery(root: str | None) -> Path:
             except OSError:
                 if not (target / "train").is_dir():
                     raise DataError(
-                        f"data=grocery keeps its photos in {target}, which is there and holds else"
+                        f"data=grocery keeps its photos in {target}, but that folder holds something else: "
+                        "give another data.root"
                     ) from None
     return target
 
