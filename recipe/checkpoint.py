@@ -8,7 +8,7 @@ import torch
 from recipe.errors import RunError
 from recipe.files import write_atomically
 
-FORMAT = 1  # of the files; raised when older ones can no longer be read
+FORMAT = 2  # of the files; raised when older ones can no longer be read
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> None:

@@ -99,6 +99,18 @@ def _check_schedule(config: Config) -> None:
             f"schedule.min_lr={schedule.min_lr:g} is above optimizer.lr={config.optimizer.lr:g}: "
             "the learning rate falls from lr to min_lr"
         )
+    if schedule.name != "onecycle":
+        return
+    if schedule.warmup_epochs > 0:
+        raise ConfigError(
+            f"schedule.warmup_epochs={schedule.warmup_epochs:g} with schedule=onecycle, which has a warm-up of its "
+            "own: use schedule.warmup_epochs=0 and choose schedule.pct_start"
+        )
+    if schedule.base_momentum > schedule.max_momentum:
+        raise ConfigError(
+            f"schedule.base_momentum={schedule.base_momentum:g} is above schedule.max_momentum="
+            f"{schedule.max_momentum:g}: momentum is lowest where the learning rate is highest"
+        )
 
 
 def _check_optimizer(config: Config) -> None:

@@ -48,7 +48,7 @@ class Plan:
     rung: Rung
     name: str  # of the run folder, the same for all seeds
     folder: Path
-    training_hash: str  # of every key that can change the weights
+    training_hash: str  # of every key that can change the weights; with a plateau, evaluations can
     result_hash: str  # of those and the keys that say how the weights are evaluated
     literal: frozenset[str]  # dotted keys given on the command line
     hydra_files: dict[str, str]  # file name → text: the contents of .hydra/
@@ -89,7 +89,7 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
         rung=_read_rung(recipe, [source.path for source in hydra.runtime.config_sources]),
         name=name,
         folder=Path(output_dir),
-        training_hash=digest(config, {"weights"}),
+        training_hash=digest(config, {"weights", "result"} if config.schedule.name == "plateau" else {"weights"}),
         result_hash=digest(config, {"weights", "result"}),
         literal=literal,
         hydra_files={

@@ -42,6 +42,7 @@ class ModelConfig:
     name: str = key()  # architecture, as its source calls it
     source: str = key("torchvision", choices=("torchvision", "timm"))
     zero_init_residual: bool = key(False)  # last batch norm of each residual block starts at 0 instead of 1
+    stem: str = key("imagenet", choices=("imagenet", "small"))  # small, for ResNets: 3x3 stride 1, no max-pooling
     sync_batch_norm: bool = key(False)  # batch norm over the whole step; needs one process per micro-batch and GPUs
 
 
@@ -109,10 +110,18 @@ class OptimizerConfig:
 
 @dataclass
 class ScheduleConfig:
-    name: str = key(choices=("step", "cosine", "exponential", "constant"))
+    name: str = key(choices=("step", "cosine", "exponential", "onecycle", "plateau", "constant"))
     step_size: float = key(30.0, above=0)  # step: epochs between two decays
-    gamma: float = key(0.1, above=0, at_most=1)  # step: factor per decay; exponential: factor per epoch
-    min_lr: float = key(0.0, at_least=0)  # cosine: learning rate at the end
+    gamma: float = key(0.1, above=0, at_most=1)  # step, plateau: factor per decay; exponential: factor per epoch
+    min_lr: float = key(0.0, at_least=0)  # cosine: learning rate at the end; plateau: the lowest
+    patience: int = key(10, at_least=0)  # plateau: evaluations in a row without a lower loss that are put up with
+    threshold: float = key(1e-4, at_least=0, below=1)  # plateau: share by which a loss must be lower to count
+    pct_start: float = key(0.3, above=0, below=1)  # onecycle: share of the run in which the learning rate rises
+    div_factor: float = key(25.0, at_least=1)  # onecycle: lr / first learning rate
+    final_div_factor: float = key(1e4, at_least=1)  # onecycle: first / last learning rate
+    cycle_momentum: bool = key(True)  # onecycle: momentum (or first beta) from max to base and back
+    base_momentum: float = key(0.85, at_least=0, below=1)
+    max_momentum: float = key(0.95, at_least=0, below=1)
     warmup_epochs: float = key(0.0, at_least=0)
     warmup_method: str = key("linear", choices=("linear", "constant"))
     warmup_decay: float = key(0.01, above=0, at_most=1)  # first learning rate of the warm-up, as a share of lr

@@ -2,14 +2,17 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
+from recipe.config import Config
 from recipe.logs import duration
 from recipe.loop import Evaluation
+from recipe.model import own_preprocessing
 from recipe.run_folder import earlier_threads
+from recipe.scaling import even
 
 if TYPE_CHECKING:
     from recipe.run import Run
@@ -25,6 +28,7 @@ def opening(run: "Run") -> Iterator[str]:
     yield _row("folder", str(run.folder))
     yield _row("data", f"{c.data.name}: {images}, {len(run.train_set.classes)} classes")
     yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")
+    yield from _other_preprocessing(c)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
     yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")
     yield _row("length", f"{c.epochs} epochs x {_count(order.steps, 'step')}")
@@ -47,6 +51,22 @@ def opening(run: "Run") -> Iterator[str]:
     yield ""
 
 
+def _other_preprocessing(c: Config) -> Iterator[str]:
+    """A line where the model's source evaluates its weights on other pixels than this run."""
+    own = own_preprocessing(c.model)
+    if own is None:
+        return
+    differ = []
+    for name, theirs, ours in (("mean", own.mean, c.data.mean), ("std", own.std, c.data.std)):
+        if any(abs(a - b) > 1e-3 for a, b in zip(theirs, ours, strict=True)):
+            differ.append(f"{name} {'/'.join(f'{value:.3g}' for value in theirs)}")
+    crop = even(own.crop * c.scale.resolution)
+    if crop != c.resolution.val_crop:
+        differ.append(f"{crop} px")
+    if differ:
+        yield _row("", f"{c.model.source} itself uses {', '.join(differ)} for it (data.mean, data.std, resolution)")
+
+
 def epoch_line(run: "Run", epoch: int) -> str:
     """Where the run stands after an epoch (from 0)."""
     done = epoch + 1
@@ -60,9 +80,7 @@ def epoch_line(run: "Run", epoch: int) -> str:
 def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     """What came out, where it is, and after max_steps what the whole run would take, without its evaluations."""
     yield ""
-    for name, evaluation in found.items():
-        figures = f"top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}   loss {evaluation.loss:.3f}"
-        yield _row("EMA weights" if name == "ema" else "raw weights", figures)
+    yield from accuracies(found)
     yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1})")
     yield _row("time", f"{duration(run.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
     if run.config.max_steps is not None and math.isfinite(run.speed):
@@ -72,6 +90,19 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     yield _row("folder", str(run.folder))
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {all_runs}")
+
+
+def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:
+    """The figures of raw and averaged weights, a line each."""
+    for name, evaluation in found.items():
+        figures = f"top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}   loss {evaluation.loss:.3f}"
+        yield _row("EMA weights" if name == "ema" else "raw weights", figures)
+
+
+def figures(found: Mapping[str, Evaluation]) -> dict[str, float]:
+    """Evaluations by the names they have in metrics.jsonl and TensorBoard: val/acc1, ema/acc1 …"""
+    prefixes = {"raw": "val", "ema": "ema"}
+    return {f"{prefixes[which]}/{name}": value for which, e in found.items() for name, value in e.figures().items()}
 
 
 def _row(title: str, text: str) -> str:

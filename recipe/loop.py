@@ -1,8 +1,9 @@
 """The algorithm: one epoch of training, and an evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from recipe.ingredients.ema import Ema
 from recipe.ingredients.loss import Criterion
 from recipe.ingredients.mix import draw_mix, mix
 from recipe.ingredients.optimizer import clip_gradients
-from recipe.ingredients.schedule import learning_rate
+from recipe.ingredients.schedule import Plateau, set_rates
 from recipe.logs import TrainMeter
 from recipe.model import PRECISIONS
 from recipe.randomness import Draws, reseed_device
@@ -40,6 +41,7 @@ class Training:
     scaler: torch.amp.GradScaler
     criterion: Criterion
     ema: Ema
+    plateau: Plateau
     meter: TrainMeter
     save_if_due: Callable[[int, int], None]  # given the epoch and the steps done of it
     num_classes: int
@@ -52,9 +54,7 @@ def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None
     t, config = training, training.config
     t.network.train()
     for step, micro_batches in t.loader.epoch(epoch, first_step):
-        lr = learning_rate(config.schedule, config.optimizer.lr, config.epochs, epoch, step, t.order.steps)
-        for group in t.optimizer.param_groups:
-            group["lr"] = lr
+        lr = set_rates(t.optimizer, config, t.plateau.factor, epoch, step, t.order.steps)
         for done, batch in enumerate(micro_batches, start=1):
             images, targets = prepare(t, batch, epoch)
             last = done == t.order.micro_batches // t.ranks.world_size
@@ -96,6 +96,13 @@ def autocast(config: Config, device: torch.device) -> AbstractContextManager[Non
     return torch.autocast(device.type, PRECISIONS[precision], enabled=precision in ("bf16", "fp16"))
 
 
+def channel_statistics(config: Config, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the channels, (3, 1, 1) each, in the precision that networks take images in."""
+    dtype = torch.float64 if config.runtime.precision == "fp64" else torch.float32
+    mean, std = (torch.tensor(values, dtype=dtype, device=device) for values in (config.data.mean, config.data.std))
+    return mean.view(3, 1, 1), std.view(3, 1, 1)
+
+
 @dataclass
 class Evaluation:
     """Figures over the whole data set, the same on every rank; predictions in the set's order, on rank 0."""
@@ -105,56 +112,84 @@ class Evaluation:
     loss: float  # mean cross entropy, without label smoothing
     indices: Tensor  # (images,) int64
     labels: Tensor  # (images,) int64
+    correct: Tensor  # (images,) bool: whether the class with the largest logit is the label
     logits: Tensor  # (images, classes) float16
+
+    def figures(self) -> dict[str, float]:
+        """Top-1, top-5 and loss by name."""
+        return {"acc1": self.acc1, "acc5": self.acc5, "loss": self.loss}
 
 
 @torch.inference_mode()
 def evaluate(
-    training: Training, dataset: Dataset, models: dict[str, nn.Module], val_resize: int, val_crop: int
+    models: Mapping[str, nn.Module], dataset: Dataset, config: Config, ranks: Ranks, val_resize: int, val_crop: int
 ) -> dict[str, Evaluation]:
     """Evaluate one or more models on every image once, in one pass over the data, in fp32 (fp64 where trained so)."""
-    t, device = training, training.ranks.device
-    t.ranks.copy_buffers(*models.values())
+    device, num_classes = ranks.device, len(dataset.classes)
+    mean, std = channel_statistics(config, device)
+    ranks.copy_buffers(*models.values())
     for model in models.values():
         model.eval()
     exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPU has no float64
     counts = {name: torch.zeros(3, dtype=torch.int64, device=device) for name in models}  # images, top-1, top-5
     losses = {name: torch.zeros((), dtype=exact, device=device) for name in models}
     rows: list[tuple[Tensor, Tensor]] = []
-    logits: dict[str, list[Tensor]] = {name: [] for name in models}
-    for batch in eval_batches(dataset, t.config, t.ranks, val_resize, val_crop):
-        images = as_input(batch.images.to(device, non_blocking=True), t.mean, t.std, t.config)
+    predictions: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in models}
+    for batch in eval_batches(dataset, config, ranks, val_resize, val_crop):
+        images = as_input(batch.images.to(device, non_blocking=True), mean, std, config)
         labels = batch.labels.to(device, non_blocking=True)
         rows.append((batch.indices, batch.labels))
         for name, model in models.items():
             output = model(images)
-            hits = output.topk(min(5, t.num_classes)).indices == labels[:, None]
+            hits = output.topk(min(5, num_classes)).indices == labels[:, None]
             counts[name] += torch.stack([torch.ones_like(labels).sum(), hits[:, 0].sum(), hits.sum()])
-            losses[name] += F.cross_entropy(output, labels, reduction="none").sum(dtype=losses[name].dtype)
-            logits[name].append(output.half())
-    return {name: _collect(t, dataset, counts[name], losses[name], rows, logits[name]) for name in models}
+            losses[name] += F.cross_entropy(output, labels, reduction="none").sum(dtype=exact)
+            predictions[name].append((hits[:, 0].to(torch.uint8), output.half()))
+    return {name: _collect(ranks, dataset, counts[name], losses[name], rows, predictions[name]) for name in models}
+
+
+def evaluate_grid(
+    models: Mapping[str, nn.Module], dataset: Dataset, config: Config, ranks: Ranks
+) -> list[dict[str, Any]]:
+    """The further evaluations that `evaluate.grid` asks for: each entry with its figures."""
+    results = []
+    for entry in config.evaluate.grid:
+        weights = entry.get("weights", list(models)[-1])
+        sizes = {name: entry.get(name, getattr(config.resolution, name)) for name in ("val_resize", "val_crop")}
+        found = evaluate({weights: models[weights]}, dataset, config, ranks, **sizes)
+        results.append({"weights": weights, **sizes, **found[weights].figures()})
+    return results
 
 
 def _collect(
-    t: Training, dataset: Dataset, counts: Tensor, loss: Tensor, rows: list[tuple[Tensor, Tensor]], logits: list[Tensor]
+    ranks: Ranks,
+    dataset: Dataset,
+    counts: Tensor,
+    loss: Tensor,
+    rows: list[tuple[Tensor, Tensor]],
+    predictions: list[tuple[Tensor, Tensor]],
 ) -> Evaluation:
-    """Add up what the ranks counted; `rows` are indices and labels by batch."""
-    images, top1, top5 = t.ranks.sum(counts).tolist()
+    """Add up what the ranks counted; by batch, `rows` are indices and labels, `predictions` top-1 hits and logits."""
+    images, top1, top5 = ranks.sum(counts).tolist()
     if images != len(dataset):
         raise AssertionError(f"evaluated {images} images of a data set of {len(dataset)}")
     none = torch.empty(0, dtype=torch.int64)
+    no_hits = torch.empty(0, dtype=torch.uint8, device=loss.device)
+    no_logits = torch.empty((0, len(dataset.classes)), dtype=torch.float16, device=loss.device)
     own = (
         torch.cat([none, *(indices for indices, _ in rows)]),
         torch.cat([none, *(labels for _, labels in rows)]),
-        torch.cat([torch.empty((0, t.num_classes), dtype=torch.float16, device=loss.device), *logits]),
+        torch.cat([no_hits, *(hits for hits, _ in predictions)]),
+        torch.cat([no_logits, *(logits for _, logits in predictions)]),
     )
-    indices, labels, outputs = (t.ranks.gather_rows(part.to(loss.device)).cpu() for part in own)
+    indices, labels, hits, logits = (ranks.gather_rows(part.to(loss.device)).cpu() for part in own)
     order = indices.argsort()
     return Evaluation(
         acc1=100 * top1 / images,
         acc5=100 * top5 / images,
-        loss=t.ranks.sum(loss).item() / images,
+        loss=ranks.sum(loss).item() / images,
         indices=indices[order],
         labels=labels[order],
-        logits=outputs[order],
+        correct=hits[order].bool(),
+        logits=logits[order],
     )

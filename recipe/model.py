@@ -1,8 +1,11 @@
 """The network, from torchvision or timm, initialised from the seed."""
 
+from copy import deepcopy
+from dataclasses import dataclass
+
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from recipe.checks import did_you_mean
 from recipe.config import Config, ModelConfig
@@ -31,12 +34,77 @@ def make_model(config: Config, num_classes: int) -> nn.Module:
             model: nn.Module = timm.create_model(config.model.name, num_classes=num_classes)
         else:
             model = torchvision.models.get_model(config.model.name, weights=None, num_classes=num_classes)
+        if config.model.stem == "small":
+            _set_small_stem(model, config.model)
     _set_last_norms(model, config.model)
     if config.runtime.precision == "fp64":
         model = model.double()
     if config.runtime.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model
+
+
+def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None:
+    """Refuse a model that does not take images of the configured sizes, or returns more than logits.
+
+    Runs on tensors without data ("meta"): no pixel is computed. Raises ConfigError.
+    """
+    shadow = deepcopy(model).to("meta")
+    sizes = config.resolution
+    for key, size, training in (("train_crop", sizes.train_crop, True), ("val_crop", sizes.val_crop, False)):
+        images = torch.empty(2, 3, size, size, device="meta", dtype=next(shadow.parameters()).dtype)
+        try:
+            output = shadow.train(training)(images)
+        except NotImplementedError:
+            return  # an operation that has no shape without data
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            own = own_preprocessing(config.model)
+            made_for = f"; it is made for {own.crop} px" if own else ""
+            raise ConfigError(
+                f"model.name={config.model.name} does not take images of {size} px (resolution.{key}): "
+                f"{reason.rstrip('.!')}{made_for}"
+            ) from error
+        if not isinstance(output, Tensor) or output.shape != (2, num_classes):
+            raise ConfigError(
+                f"model.name={config.model.name} returns more than one logit for each class in "
+                f"{'training' if training else 'evaluation'} (auxiliary heads?): such models are not supported"
+            )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a model's published weights were evaluated with."""
+
+    mean: list[float]
+    std: list[float]
+    crop: int  # pixels
+
+
+def own_preprocessing(config: ModelConfig) -> Preprocessing | None:
+    """The input that the model's source names for it; None where it names none."""
+    if config.source == "timm":
+        import timm
+
+        about = timm.get_pretrained_cfg(config.name)
+        return None if about is None else Preprocessing(list(about.mean), list(about.std), about.input_size[-1])
+    weights = next(iter(torchvision.models.get_model_weights(config.name)), None)
+    if weights is None:
+        return None
+    transforms = weights.transforms()
+    return Preprocessing(list(transforms.mean), list(transforms.std), transforms.crop_size[0])
+
+
+def _set_small_stem(model: nn.Module, config: ModelConfig) -> None:
+    """A first convolution of 3x3 with stride 1 and no max-pooling: small images keep their resolution."""
+    first, pool = getattr(model, "conv1", None), getattr(model, "maxpool", None)
+    if not isinstance(first, nn.Conv2d) or first.kernel_size != (7, 7) or not isinstance(pool, nn.MaxPool2d):
+        raise ConfigError(
+            f"model.stem=small: {config.name} has no stem of a 7x7 convolution and max-pooling; it is for ResNets"
+        )
+    first = nn.Conv2d(3, first.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1, model.maxpool = first, nn.Identity()
 
 
 def _set_last_norms(model: nn.Module, config: ModelConfig) -> None:

@@ -1,6 +1,5 @@
 """One training run: builds the parts from a plan, trains epoch by epoch, evaluates, writes the result."""
 
-import json
 import math
 import sys
 import time
@@ -9,10 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
-from recipe import console, distributed, run_folder
+from recipe import console, distributed, run_folder, shared_training
 from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint, save_weights
 from recipe.compose import Plan
 from recipe.config import Config
@@ -22,13 +20,13 @@ from recipe.data.loader import TrainLoader
 from recipe.data.order import Order, make_order
 from recipe.distributed import Ranks
 from recipe.errors import RunError, rank_local
-from recipe.files import write_atomically
 from recipe.ingredients.ema import REFERENCE_IMAGES, Ema
 from recipe.ingredients.loss import make_loss
 from recipe.ingredients.optimizer import make_optimizer
+from recipe.ingredients.schedule import Plateau
 from recipe.logs import Journal, TrainMeter
-from recipe.loop import Evaluation, Training, evaluate, train_one_epoch
-from recipe.model import make_model
+from recipe.loop import Evaluation, Training, channel_statistics, evaluate, evaluate_grid, train_one_epoch
+from recipe.model import check_resolution, make_model
 from recipe.scaling import ema_steps
 
 
@@ -56,11 +54,17 @@ def _train(plan: Plan, ranks: Ranks) -> None:
     train_set, val_set = datasets.load(plan.config.data)
     plan = fit_to_data(plan, train_set)
     order = make_order(plan.config, len(train_set))
+    network = make_model(plan.config, len(train_set.classes))
+    check_resolution(network, plan.config, len(train_set.classes))
     if plan.config.resume == "never":
         ranks.on_first(lambda: run_folder.set_aside(plan.folder))
     fingerprints = {"train": train_set.fingerprint, "val": val_set.fingerprint}
+    source = ranks.on_first(lambda: shared_training.find(plan, fingerprints))
     ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints))
-    run = Run(plan, ranks, train_set, val_set, order)
+    if source is not None and plan.config.resume == "auto":
+        shared_training.evaluate_for(plan, ranks, val_set, source)
+        return
+    run = Run(plan, ranks, train_set, val_set, order, network)
     try:
         for line in console.opening(run):
             run.journal.say(line)
@@ -87,7 +91,9 @@ def fit_to_data(plan: Plan, train_set: Dataset) -> Plan:
 class Run:
     """The parts of one run and what it has come to: where it stands, the time it took, its best figure."""
 
-    def __init__(self, plan: Plan, ranks: Ranks, train_set: Dataset, val_set: Dataset, order: Order) -> None:
+    def __init__(
+        self, plan: Plan, ranks: Ranks, train_set: Dataset, val_set: Dataset, order: Order, network: nn.Module
+    ) -> None:
         self.plan, self.config, self.ranks = plan, plan.config, ranks
         self.train_set, self.val_set, self.order = train_set, val_set, order
         self.folder = plan.folder
@@ -98,7 +104,7 @@ class Run:
 
         torch.use_deterministic_algorithms(config.runtime.deterministic)
         torch.backends.cudnn.benchmark = not config.runtime.deterministic
-        network = make_model(config, len(train_set.classes)).to(ranks.device)
+        network = network.to(ranks.device)
         if config.model.sync_batch_norm:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         ema = Ema(network, config, len(train_set))
@@ -108,6 +114,7 @@ class Run:
         self.epoch, self.step = 0, 0  # done: whole epochs, and steps of the next
         self.seconds, self.device_seconds = 0.0, 0.0
         self.best: dict[str, Any] = {"acc1": -1.0, "epoch": -1}
+        plateau = Plateau(config.schedule)
         metrics_bytes = 0
         state = load_checkpoint(self.checkpoints)
         if state is not None:
@@ -116,6 +123,7 @@ class Run:
                 ema.model.load_state_dict(state["ema"])
             optimizer.load_state_dict(state["optimizer"])
             scaler.load_state_dict(state["scaler"])
+            plateau.load_state_dict(state["plateau"])
             self.epoch, self.step = state["epoch"], state["step"]
             self.seconds, self.device_seconds, self.best = state["seconds"], state["device_seconds"], state["best"]
             metrics_bytes = state["metrics_bytes"]
@@ -126,7 +134,7 @@ class Run:
         self.journal = Journal(self.folder, ranks, metrics_bytes, steps_done)
         loader = TrainLoader(train_set, order, config, ranks, (self.epoch, self.step))
         meter = TrainMeter(self.journal, ranks, order.steps, config.log.every_steps, self.steps)
-        dtype = torch.float64 if config.runtime.precision == "fp64" else torch.float32
+        mean, std = channel_statistics(config, ranks.device)
         self.training = Training(
             config=config,
             ranks=ranks,
@@ -138,11 +146,12 @@ class Run:
             scaler=scaler,
             criterion=make_loss(config.loss),
             ema=ema,
+            plateau=plateau,
             meter=meter,
             save_if_due=self.save_if_due,
             num_classes=len(train_set.classes),
-            mean=torch.tensor(config.data.mean, dtype=dtype, device=ranks.device).view(3, 1, 1),
-            std=torch.tensor(config.data.std, dtype=dtype, device=ranks.device).view(3, 1, 1),
+            mean=mean,
+            std=std,
         )
         self.began = self.saved = self.counted = time.monotonic()
         self.first_epoch = self.epoch
@@ -170,17 +179,13 @@ class Run:
         """Evaluate raw and averaged weights, log the figures, keep the best."""
         c = self.config.resolution
         models = self._models()
-        found = evaluate(self.training, self.val_set, models, c.val_resize, c.val_crop)
-        figures = {}
-        for name, evaluation in found.items():
-            prefix = "val" if name == "raw" else "ema"
-            for figure in ("acc1", "acc5", "loss"):
-                figures[f"{prefix}/{figure}"] = getattr(evaluation, figure)
-        self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, figures)
+        found = evaluate(models, self.val_set, self.config, self.ranks, c.val_resize, c.val_crop)
+        self.training.plateau.update(found["raw"].loss)
+        self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, console.figures(found))
         self.journal.flush()
         primary = list(found)[-1]
         if found[primary].acc1 > self.best["acc1"]:
-            self.best = {**_figures(found[primary]), "epoch": epoch, "weights": primary}
+            self.best = {**found[primary].figures(), "epoch": epoch, "weights": primary}
             if self.ranks.first:
                 best: dict[str, Any] = {"format": FORMAT, **self.best, "model": models[primary].state_dict()}
                 save_weights(self.checkpoints / "best.pt", best)
@@ -207,6 +212,7 @@ class Run:
             "ema": t.ema.model.state_dict() if t.ema.model is not None else None,
             "optimizer": t.optimizer.state_dict(),
             "scaler": t.scaler.state_dict(),
+            "plateau": t.plateau.state_dict(),
             "epoch": epoch,
             "step": step,
             "seconds": self.seconds,
@@ -219,35 +225,21 @@ class Run:
     def finish(self) -> None:
         """The final evaluation, predictions, weights, and last of all result.json."""
         found = self.validate(self.epochs - 1)
-        grid = self._evaluate_grid()
+        grid = evaluate_grid(self._models(), self.val_set, self.config, self.ranks)
         if not self.ranks.first:
             return
-        primary = list(found)[-1]
-        final = found[primary]
-        state = {name: tensor.contiguous() for name, tensor in self._models()[primary].state_dict().items()}
-        write_atomically(self.checkpoints / "model.safetensors", safetensors_bytes(state))
-        run_folder.write_predictions(self.folder, final.indices, final.labels, final.logits)
         self._count_time()
-        result: dict[str, Any] = {
-            **_figures(final),
-            "weights": primary,
-            **{name: _figures(evaluation) for name, evaluation in found.items()},
+        about = {
             "best": self.best,
-            "grid": grid,
-            "name": self.plan.name,
-            "recipe": self.plan.rung.name,
-            "seed": self.config.seed,
             "epochs": self.epochs,
             "steps": self.steps,
             "images_seen": self.order.images_seen(self.steps),
             "unique_images": self.order.unique_images(self.steps),
             "seconds": self.seconds,
             "device_seconds": self.device_seconds,
-            "training_hash": self.plan.training_hash,
-            "result_hash": self.plan.result_hash,
         }
         self.journal.flush()
-        write_atomically(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        run_folder.write_result(self.plan, self._models(), found, grid, about)
         for line in console.closing(self, found):
             self.journal.say(line)
 
@@ -268,20 +260,6 @@ class Run:
         if self.training.ema.model is not None:
             models["ema"] = self.training.ema.model
         return models
-
-    def _evaluate_grid(self) -> list[dict[str, Any]]:
-        results = []
-        c = self.config.resolution
-        for entry in self.config.evaluate.grid:
-            weights = entry.get("weights", list(self._models())[-1])
-            sizes = {name: entry.get(name, getattr(c, name)) for name in ("val_resize", "val_crop")}
-            found = evaluate(self.training, self.val_set, {weights: self._models()[weights]}, **sizes)
-            results.append({"weights": weights, **sizes, **_figures(found[weights])})
-        return results
-
-
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    return {"acc1": evaluation.acc1, "acc5": evaluation.acc5, "loss": evaluation.loss}
 
 
 def _out_of_memory(config: Config) -> str:

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
 
 from recipe import compose
 from recipe.checks import leaves
@@ -22,6 +24,7 @@ from recipe.data import dataset as datasets
 from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
 from recipe.files import write_atomically
+from recipe.loop import Evaluation
 
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
@@ -76,6 +79,40 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
     (folder / ".hydra").mkdir(exist_ok=True)
     for name, text in plan.hydra_files.items():
         write_atomically(folder / ".hydra" / name, text)
+
+
+def write_result(
+    plan: Plan,
+    models: Mapping[str, nn.Module],
+    found: Mapping[str, Evaluation],
+    grid: list[dict[str, Any]],
+    about: dict[str, Any],
+) -> None:
+    """The final weights, their predictions, and last of all result.json: the run is finished.
+
+    Args:
+        models, found: networks and their final evaluations by name; the last are the ones whose figures count.
+        about: what else the result says, of the training.
+    """
+    primary = list(found)[-1]
+    final = found[primary]
+    state = {name: tensor.contiguous() for name, tensor in models[primary].state_dict().items()}
+    (plan.folder / "checkpoints").mkdir(exist_ok=True)
+    write_atomically(plan.folder / "checkpoints" / "model.safetensors", safetensors_bytes(state))
+    write_predictions(plan.folder, final.indices, final.labels, final.logits)
+    result = {
+        **final.figures(),
+        "weights": primary,
+        **{name: evaluation.figures() for name, evaluation in found.items()},
+        "grid": grid,
+        "name": plan.name,
+        "recipe": plan.rung.name,
+        "seed": plan.config.seed,
+        **about,
+        "training_hash": plan.training_hash,
+        "result_hash": plan.result_hash,
+    }
+    write_atomically(plan.folder / "result.json", json.dumps(result, indent=2) + "\n")
 
 
 def write_predictions(folder: Path, indices: Tensor, labels: Tensor, logits: Tensor) -> None:

@@ -24,6 +24,7 @@ from recipe.data.order import make_order
 from recipe.distributed import Ranks
 from recipe.ingredients.mix import MixDraw, draw_mix
 from recipe.loop import train_one_epoch
+from recipe.model import make_model
 from recipe.randomness import Draws
 from recipe.run import Run
 
@@ -67,7 +68,8 @@ def test_steps_of_every_rung_equal_plain_ones(plan: Callable[..., Plan], tmp_pat
     train_set, val_set = datasets.load(config.data)
     order = make_order(config, len(train_set))
     assert order.steps == 1
-    run = Run(with_folder(composed, tmp_path), ALONE, train_set, val_set, order)
+    network = make_model(config, CLASSES)
+    run = Run(with_folder(composed, tmp_path), ALONE, train_set, val_set, order, network)
     plain = Plain(config, deepcopy(run.training.network))
     for epoch in range(STEPS):
         run.training.meter.start_epoch(epoch, run.training.loader)

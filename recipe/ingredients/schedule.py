@@ -1,35 +1,54 @@
-"""Learning-rate schedules: warm-up, then step, cosine or exponential decay.
+"""Learning-rate schedules: warm-up, then one of several decays.
 
-Closed forms of the epoch, so that there is no state to save and any step of a run can be computed alone.
+All but the plateau are closed forms of the epoch: no state to save, and any step of a run can be computed alone.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from recipe.config import ScheduleConfig
+import torch
 
-# Each takes (epochs since warm-up, epochs of decay, config, peak learning rate) and returns a learning rate.
-Decay = Callable[[float, float, ScheduleConfig, float], float]
+from recipe.config import Config, ScheduleConfig
 
 
-def step_decay(elapsed: float, total: float, config: ScheduleConfig, lr: float) -> float:
+class Progress(NamedTuple):
+    """Where a run stands after its warm-up, in epochs."""
+
+    elapsed: float  # since the warm-up
+    total: float  # from the warm-up to the end
+    tick: float  # between two changes of the learning rate
+
+
+# Each takes (where the run stands, config, peak learning rate) and returns a learning rate.
+Decay = Callable[[Progress, ScheduleConfig, float], float]
+
+
+def step_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
     """lr·gamma^⌊elapsed/step_size⌋"""
     # The slack absorbs rounding in step / steps_per_epoch, which would delay a decay by a step.
-    return lr * config.gamma ** math.floor(elapsed / config.step_size + 1e-9)
+    return lr * config.gamma ** math.floor(at.elapsed / config.step_size + 1e-9)
 
 
-def cosine_decay(elapsed: float, total: float, config: ScheduleConfig, lr: float) -> float:
+def cosine_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
     """min_lr + (lr − min_lr)·(1 + cos(π·elapsed/total))/2 (Loshchilov and Hutter, 2017, without restarts)"""
-    return config.min_lr + (lr - config.min_lr) * (1 + math.cos(math.pi * elapsed / total)) / 2
+    return cosine_between(lr, config.min_lr, at.elapsed / at.total)
 
 
-def exponential_decay(elapsed: float, total: float, config: ScheduleConfig, lr: float) -> float:
+def exponential_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
     """lr·gamma^elapsed"""
-    return lr * config.gamma**elapsed
+    return lr * config.gamma**at.elapsed
 
 
-def no_decay(elapsed: float, total: float, config: ScheduleConfig, lr: float) -> float:
-    """lr"""
+def one_cycle(at: Progress, config: ScheduleConfig, lr: float) -> float:
+    """Up from lr/div_factor to lr, then down to lr/div_factor/final_div_factor, both cosines (Smith, 2018)."""
+    first, last = lr / config.div_factor, lr / config.div_factor / config.final_div_factor
+    rising, share = cycle_phase(at, config)
+    return cosine_between(first, lr, share) if rising else cosine_between(lr, last, share)
+
+
+def no_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+    """lr: constant, or left to `Plateau`"""
     return lr
 
 
@@ -37,8 +56,29 @@ DECAYS: dict[str, Decay] = {
     "step": step_decay,
     "cosine": cosine_decay,
     "exponential": exponential_decay,
+    "onecycle": one_cycle,
+    "plateau": no_decay,
     "constant": no_decay,
 }
+
+
+def cosine_between(first: float, last: float, share: float) -> float:
+    """Half a cosine from `first` (share 0) to `last` (share 1)."""
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+def cycle_phase(at: Progress, config: ScheduleConfig) -> tuple[bool, float]:
+    """Whether one-cycle is rising, and the share of this phase behind it. The last tick is the lowest point."""
+    top, end = config.pct_start * at.total - at.tick, at.total - at.tick
+    if at.elapsed < top:
+        return True, at.elapsed / top
+    return False, (at.elapsed - top) / (end - top)
+
+
+def progress_after_warmup(config: ScheduleConfig, epochs: int, now: float, steps_per_epoch: int) -> Progress:
+    """Where a run stands at `now`, in epochs from its beginning."""
+    tick = 1 / steps_per_epoch if config.interval == "step" else 1.0
+    return Progress(now - config.warmup_epochs, epochs - config.warmup_epochs, tick)
 
 
 def learning_rate(
@@ -55,4 +95,66 @@ def learning_rate(
     if now < config.warmup_epochs:
         progress = now / config.warmup_epochs if config.warmup_method == "linear" else 0.0
         return lr * (config.warmup_decay + (1 - config.warmup_decay) * progress)
-    return DECAYS[config.name](now - config.warmup_epochs, epochs - config.warmup_epochs, config, lr)
+    return DECAYS[config.name](progress_after_warmup(config, epochs, now, steps_per_epoch), config, lr)
+
+
+def set_rates(
+    optimizer: torch.optim.Optimizer, config: Config, factor: float, epoch: int, step: int, steps_per_epoch: int
+) -> float:
+    """Give the optimizer the learning rate of a step, and one-cycle's momentum. Returns the learning rate.
+
+    Args:
+        factor: on the learning rate, from `Plateau`; min_lr is its floor.
+    """
+    schedule = config.schedule
+    lr = learning_rate(schedule, config.optimizer.lr, config.epochs, epoch, step, steps_per_epoch)
+    lr = lr if factor == 1 else max(lr * factor, schedule.min_lr)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    if schedule.name == "onecycle" and schedule.cycle_momentum:
+        momentum = cycled_momentum(schedule, config.epochs, epoch, step, steps_per_epoch)
+        for group in optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
+    return lr
+
+
+def cycled_momentum(config: ScheduleConfig, epochs: int, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """One-cycle's momentum: low where the learning rate is high. Adam's kind takes it as its first beta."""
+    now = epoch + (step / steps_per_epoch if config.interval == "step" else 0.0)
+    rising, share = cycle_phase(progress_after_warmup(config, epochs, now, steps_per_epoch), config)
+    low, high = config.base_momentum, config.max_momentum
+    return cosine_between(high, low, share) if rising else cosine_between(low, high, share)
+
+
+class Plateau:
+    """Lower the learning rate where the validation loss stops falling; `factor` stays 1 with other schedules.
+
+    After more than `patience` evaluations in a row without a loss below best·(1 − threshold), factor ← factor·gamma.
+    """
+
+    def __init__(self, config: ScheduleConfig) -> None:
+        self.factor = 1.0
+        self._config = config
+        self._best, self._bad = math.inf, 0
+
+    def update(self, loss: float) -> None:
+        """Take in the validation loss of the trained weights."""
+        if self._config.name != "plateau":
+            return
+        if loss < self._best * (1 - self._config.threshold):
+            self._best, self._bad = loss, 0
+        else:
+            self._bad += 1
+        if self._bad > self._config.patience:
+            self.factor, self._bad = self.factor * self._config.gamma, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"factor": self.factor, "best": self._best, "bad": self._bad}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.factor, self._best, self._bad = state["factor"], state["best"], state["bad"]

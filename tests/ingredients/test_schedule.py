@@ -11,12 +11,14 @@ from torch.optim.lr_scheduler import (
     ExponentialLR,
     LinearLR,
     LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
     SequentialLR,
     StepLR,
 )
 
-from recipe.config import ScheduleConfig
-from recipe.ingredients.schedule import DECAYS, learning_rate
+from recipe.config import Config, OptimizerConfig, ScheduleConfig
+from recipe.ingredients.schedule import DECAYS, Plateau, learning_rate, set_rates
 
 Scheduler = Callable[[torch.optim.Optimizer], LRScheduler]
 
@@ -96,7 +98,7 @@ def test_warmup_starts_at_its_share_of_the_peak() -> None:
     assert rates(config, 0.8, 10)[:5] == pytest.approx([0.2, 0.35, 0.5, 0.65, 0.8])
 
 
-@pytest.mark.parametrize("name", list(DECAYS))
+@pytest.mark.parametrize("name", [name for name in DECAYS if name != "onecycle"])  # which ends with its last change
 def test_interval_step_agrees_with_interval_epoch_at_whole_epochs(name: str) -> None:
     by_epoch = ScheduleConfig(name=name, warmup_epochs=5, step_size=4, gamma=0.5)
     by_step = ScheduleConfig(**{**vars(by_epoch), "interval": "step"})
@@ -130,3 +132,71 @@ def test_fractional_step_size_decays_at_its_exact_step(step_size: Fraction, step
         decays = Fraction(position, steps_per_epoch) // step_size
         rate = learning_rate(config, 1.0, 12, *divmod(position, steps_per_epoch), steps_per_epoch)
         assert rate == 0.5**decays
+
+
+@pytest.mark.parametrize("pct_start", [0.25, 0.3, 0.6])
+@pytest.mark.parametrize(("epochs", "steps_per_epoch"), [(5, 7), (1, 40)])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_one_cycle_equals_torch_s(kind: str, epochs: int, steps_per_epoch: int, pct_start: float) -> None:
+    """Learning rate, and momentum or the first beta, at every step."""
+    ours, theirs = (optimizer_of(kind) for _ in range(2))
+    scheduler = OneCycleLR(
+        theirs, 0.1, total_steps=epochs * steps_per_epoch, pct_start=pct_start, div_factor=20, final_div_factor=1e3
+    )
+    schedule = ScheduleConfig(
+        name="onecycle", interval="step", pct_start=pct_start, div_factor=20, final_div_factor=1e3
+    )
+    config = Config(epochs=epochs, optimizer=OptimizerConfig(name=kind, lr=0.1), schedule=schedule)
+    for position in range(epochs * steps_per_epoch):
+        lr = set_rates(ours, config, 1.0, *divmod(position, steps_per_epoch), steps_per_epoch)
+        mine, other = ours.param_groups[0], theirs.param_groups[0]
+        assert lr == mine["lr"] == pytest.approx(other["lr"], rel=1e-9)
+        momentum = "momentum" if kind == "sgd" else "betas"
+        assert mine[momentum] == pytest.approx(other[momentum], rel=1e-9)
+        theirs.step()
+        scheduler.step()
+
+
+def test_one_cycle_leaves_momentum_alone_where_asked() -> None:
+    optimizer = optimizer_of("sgd")
+    schedule = ScheduleConfig(name="onecycle", interval="step", cycle_momentum=False)
+    config = Config(epochs=2, optimizer=OptimizerConfig(name="sgd"), schedule=schedule)
+    set_rates(optimizer, config, 1.0, 1, 3, 10)
+    assert optimizer.param_groups[0]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("patience", "gamma", "threshold", "min_lr"), [(0, 0.5, 1e-4, 0), (1, 0.5, 0.1, 0.01), (3, 0.1, 0, 0)]
+)
+def test_plateau_equals_torch_s(patience: int, gamma: float, threshold: float, min_lr: float) -> None:
+    schedule = ScheduleConfig(name="plateau", patience=patience, gamma=gamma, threshold=threshold, min_lr=min_lr)
+    config = Config(epochs=60, optimizer=OptimizerConfig(name="sgd", lr=0.1), schedule=schedule)
+    ours, theirs = (optimizer_of("sgd") for _ in range(2))
+    reduce = ReduceLROnPlateau(theirs, factor=gamma, patience=patience, threshold=threshold, min_lr=min_lr, eps=0)
+    plateau = Plateau(schedule)
+    losses = (3 * torch.rand(60, generator=torch.Generator().manual_seed(1)) + torch.linspace(3, 1, 60)).tolist()
+    rates = set()
+    for epoch, loss in enumerate([math.nan, *losses[1:]]):
+        rate = set_rates(ours, config, plateau.factor, epoch, 0, 1)
+        assert rate == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-9)
+        rates.add(rate)
+        plateau.update(loss)
+        reduce.step(loss)
+        restored = Plateau(schedule)
+        restored.load_state_dict(plateau.state_dict())  # as a run that stops after every epoch
+        plateau = restored
+    assert len(rates) > 3
+
+
+def test_other_schedules_ignore_the_validation_loss() -> None:
+    plateau = Plateau(ScheduleConfig(name="cosine", patience=0))
+    for _ in range(5):
+        plateau.update(1.0)
+    assert plateau.factor == 1
+
+
+def optimizer_of(kind: str) -> torch.optim.Optimizer:
+    weight = torch.zeros(1, requires_grad=True)
+    if kind == "sgd":
+        return torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    return torch.optim.Adam([weight], lr=0.1)

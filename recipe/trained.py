@@ -1,0 +1,70 @@
+"""A finished run, read back from its folder: its config, its result, its networks."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from recipe import compose
+from recipe.checkpoint import load_checkpoint
+from recipe.config import Config
+from recipe.errors import RunError
+from recipe.model import make_model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run folder says of its run."""
+
+    folder: Path
+    config: Config
+    environment: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run's name with its seed."""
+        return f"{self.result['name']}, seed {self.config.seed}"
+
+
+def read(folder: Path) -> Trained:
+    """The finished run in a folder. Raises RunError where there is none."""
+    if not folder.is_dir():
+        raise RunError(f"there is no folder {folder}")
+    if not (folder / "result.json").exists():
+        if (folder / "environment.json").exists():
+            raise RunError(f"the run in {folder} has not finished: its command again goes on with it")
+        raise RunError(f"{folder} is not the folder of a run: it has no result.json")
+    return Trained(
+        folder=folder,
+        config=compose.load(folder / "config.yaml"),
+        environment=json.loads((folder / "environment.json").read_text()),
+        result=json.loads((folder / "result.json").read_text()),
+    )
+
+
+def networks(run: Trained, device: torch.device) -> dict[str, nn.Module]:
+    """The trained network as "raw" and, where there is one, the averaged as "ema"; the last is the one that counts.
+
+    Without its last checkpoint a run has only the latter.
+    """
+    state = load_checkpoint(run.folder / "checkpoints")
+    weights = run.folder / "checkpoints" / "model.safetensors"
+    if state is not None:
+        states = {"raw": state["model"], "ema": state["ema"]}
+    elif weights.exists():
+        states = {run.result["weights"]: load_file(weights)}
+    else:
+        raise RunError(f"{weights.parent} holds no weights: neither last.pt nor {weights.name}")
+    assert run.config.data.num_classes is not None
+    found = {}
+    for name, values in states.items():
+        if values is not None:
+            found[name] = make_model(run.config, run.config.data.num_classes)
+            found[name].load_state_dict(values)
+            found[name].to(device).eval()
+    return found
