@@ -2,14 +2,12 @@
 
 import os
 import sys
-import time
-from typing import NoReturn
 
 import hydra
 from omegaconf import DictConfig
 
 from recipe import compose
-from recipe.errors import ConfigError, UserError
+from recipe.errors import ConfigError, UserError, fail
 from recipe.hydra_errors import explain
 
 failures: list[UserError] = []  # of the runs of this process
@@ -38,27 +36,17 @@ def main() -> None:
         if failures:
             raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))
     except KeyboardInterrupt as interrupt:
-        _fail(" ".join(["stopped by hand.", *getattr(interrupt, "__notes__", [])]), on_every_rank=True, code=130)
+        fail(" ".join(["stopped by hand.", *getattr(interrupt, "__notes__", [])]), on_every_rank=True, code=130)
     except Exception as error:
         message = explain(error)
         if message is None or full_error:
             raise
-        _fail(message, on_every_rank=getattr(error, "on_every_rank", True))
+        fail(message, on_every_rank=getattr(error, "on_every_rank", True))
 
 
 def _refuse_multirun_under_torchrun() -> None:
     if "WORLD_SIZE" in os.environ and {"-m", "--multirun"} & set(sys.argv):
         raise ConfigError("a sweep starts its own processes: python train.py -m … instead of torchrun train.py -m …")
-
-
-def _fail(message: str, on_every_rank: bool, code: int = 2) -> NoReturn:
-    rank = int(os.environ.get("RANK", "0"))
-    if rank == 0 or not on_every_rank:
-        where = f" (rank {rank})" if rank else ""
-        print(f"Error{where}: {message}", file=sys.stderr, flush=True)
-    else:
-        time.sleep(10)  # torchrun ends all ranks when one exits: leave rank 0 the time to say why
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 """The errors that a user can cause. Each carries one short message: what, where, and what would be right."""
 
+import os
+import sys
+import time
+from typing import NoReturn
+
 
 class UserError(Exception):
     """Something the user can put right. `train.py` prints its message once and exits with code 2."""
@@ -23,3 +28,14 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run folder that does not fit this run, or a run that cannot go on."""
+
+
+def fail(message: str, on_every_rank: bool = True, code: int = 2) -> NoReturn:
+    """Say what is wrong, once for all processes of a run, and end this one."""
+    rank = int(os.environ.get("RANK", "0"))
+    if rank == 0 or not on_every_rank:
+        where = f" (rank {rank})" if rank else ""
+        print(f"Error{where}: {message}", file=sys.stderr, flush=True)
+    else:
+        time.sleep(10)  # torchrun ends all ranks when one exits: leave rank 0 the time to say why
+    sys.exit(code)

@@ -4,6 +4,7 @@ Once one of them has finished, the others take its weights and evaluate them in 
 """
 
 import json
+import os
 from pathlib import Path
 
 from recipe import console, run_folder, trained
@@ -41,7 +42,7 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
     journal.say(f"The same training as {folder}, which has finished: its weights are evaluated, nothing is trained.\n")
     models = trained.networks(source, ranks.device)
     if plan.config.ema.decay is None:
-        models.pop("ema", None)
+        models = {"raw": models["raw"]}
     sizes = plan.config.resolution
     found = evaluate(models, val_set, plan.config, ranks, sizes.val_resize, sizes.val_crop)
     grid = evaluate_grid(models, val_set, plan.config, ranks)
@@ -50,7 +51,7 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
         journal.record(source.result["steps"], source.result["epochs"] - 1, console.figures(found))
         journal.flush()
         kept = ("epochs", "steps", "images_seen", "unique_images", "seconds", "device_seconds")
-        about = {**{name: source.result[name] for name in kept}, "trained_in": str(folder), "best": None}
+        about = {**{name: source.result[name] for name in kept}, "trained_in": os.path.relpath(folder, plan.folder), "best": None}
         run_folder.write_result(plan, models, found, grid, about)
     for line in console.accuracies(found):
         journal.say(line)

@@ -1,19 +1,20 @@
-"""A finished run, read back from its folder: its config, its result, its networks."""
+"""A finished run, read back from its folder: its config, its result, its networks.
+
+Imports PyTorch only for the latter, so that commands refuse a wrong folder at once.
+"""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load_file
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from recipe import compose
-from recipe.checkpoint import load_checkpoint
 from recipe.config import Config
 from recipe.errors import RunError
-from recipe.model import make_model
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,20 @@ def read(folder: Path) -> Trained:
     )
 
 
-def networks(run: Trained, device: torch.device) -> dict[str, nn.Module]:
+def networks(run: Trained, device: "torch.device") -> "dict[str, nn.Module]":
     """The trained network as "raw" and, where there is one, the averaged as "ema"; the last is the one that counts.
 
-    Without its last checkpoint a run has only the latter.
+    Without the last checkpoint, of this run or of the one that trained for it, there is only the latter.
     """
-    state = load_checkpoint(run.folder / "checkpoints")
+    from safetensors.torch import load_file
+
+    from recipe.checkpoint import load_checkpoint
+    from recipe.model import make_model
+
+    state = load_checkpoint(run.folder / run.result.get("trained_in", ".") / "checkpoints")
     weights = run.folder / "checkpoints" / "model.safetensors"
     if state is not None:
-        states = {"raw": state["model"], "ema": state["ema"]}
+        states = {"raw": state["model"], "ema": state["ema"] if run.config.ema.decay is not None else None}
     elif weights.exists():
         states = {run.result["weights"]: load_file(weights)}
     else:

@@ -1,12 +1,14 @@
 import random
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import ConfigError
-from recipe.model import check_name, make_model
+from recipe.model import Preprocessing, check_name, check_resolution, make_model, own_preprocessing
 
 
 def config(name: str = "resnet18", source: str = "torchvision", seed: int = 0, zero: bool = False) -> Config:
@@ -112,3 +114,83 @@ def test_memory_format_is_the_configured_one(channels_last: bool) -> None:
     formatted.runtime = RuntimeConfig(channels_last=channels_last)
     weight = make_model(formatted, 10).get_parameter("layer1.0.conv1.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+@pytest.mark.parametrize("source", ["torchvision", "timm"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_small_stem_keeps_the_resolution_of_small_images(source: str, name: str) -> None:
+    wanted = config(name, source)
+    wanted.model.stem = "small"
+    model = make_model(wanted, 10)
+    first = model.conv1
+    assert isinstance(first, nn.Conv2d)
+    assert (first.kernel_size, first.stride, first.padding, first.bias) == ((3, 3), (1, 1), (1, 1), None)
+    assert first.weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.1)  # He et al., 2015, fan out
+    sizes = []
+    model.layer1.register_forward_hook(lambda *call: sizes.append(call[2].shape[2:]))  # type: ignore[union-attr]
+    model.eval()(torch.zeros(1, 3, 32, 32))
+    assert sizes == [(32, 32)]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), make_model(wanted, 10).parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("torchvision", "vgg11"), ("timm", "resnet18d"), ("timm", "convnext_atto")]
+)
+def test_small_stem_is_refused_where_there_is_none_to_replace(source: str, name: str) -> None:
+    wanted = config(name, source)
+    wanted.model.stem = "small"
+    with pytest.raises(ConfigError, match=f"model.stem=small: {name} has no stem"):
+        make_model(wanted, 10)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "size", "message"),
+    [
+        (
+            "torchvision",
+            "vit_b_32",
+            176,
+            r"176 px \(resolution.train_crop\): Wrong image height.*it is made for 224 px",
+        ),
+        ("timm", "vit_tiny_patch16_224", 176, r"176 px \(resolution.train_crop\): Input height.*it is made for 224 px"),
+        ("torchvision", "inception_v3", 299, "more than one logit for each class in training"),
+        ("torchvision", "googlenet", 176, "more than one logit for each class in training"),
+    ],
+)
+def test_models_that_cannot_take_the_images_are_refused(source: str, name: str, size: int, message: str) -> None:
+    wanted = config(name, source)
+    wanted.resolution.train_crop = size
+    with torch.device("meta"), pytest.raises(ConfigError, match=message):
+        check_resolution(bare_model(source, name), wanted, 10)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        *[("torchvision", name) for name in ("resnet18", "resnet50", "resnet101", "resnet152", "resnext50_32x4d")],
+        *[("torchvision", name) for name in ("mobilenet_v3_small", "efficientnet_b0", "swin_t", "maxvit_t")],
+        *[("timm", name) for name in ("resnet18", "resnext50_32x4d", "efficientnet_lite0", "vit_tiny_patch16_224")],
+    ],
+)
+def test_models_that_can_take_the_images_pass(source: str, name: str) -> None:
+    wanted = config(name, source)
+    with torch.device("meta"):
+        model = bare_model(source, name)
+        check_resolution(model, wanted, 10)
+    assert model.training
+
+
+def test_own_preprocessing_is_that_of_the_published_weights() -> None:
+    resnet = own_preprocessing(config("resnet50", "torchvision").model)
+    assert resnet == Preprocessing([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 224)
+    vit = own_preprocessing(config("vit_tiny_patch16_224", "timm").model)
+    assert vit == Preprocessing([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], 224)
+    inception = own_preprocessing(config("inception_v3", "timm").model)
+    assert inception is not None
+    assert inception.crop == 299
+
+
+def bare_model(source: str, name: str) -> nn.Module:
+    if source == "timm":
+        return timm.create_model(name, num_classes=10)
+    return torchvision.models.get_model(name, weights=None, num_classes=10)

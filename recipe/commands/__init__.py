@@ -1,0 +1,1 @@
+"""`python -m recipe …`: one file per command, each with `add_to(parsers)` and `run(arguments)`."""

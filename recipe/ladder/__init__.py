@@ -1,0 +1,1 @@
+"""Many runs: what their folders say, compared. Nothing here trains."""

@@ -1,0 +1,40 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recipe.compose import Plan
+from recipe.run import Run, train
+
+SMALL = ["scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=128", "data.workers=0"]
+PLATEAU = ["schedule=plateau", "schedule.patience=0", "schedule.threshold=0.9", "schedule.gamma=0.5"]
+
+
+def test_plateau_lowers_the_rate_and_goes_on_after_an_interruption(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = "model.name=shufflenet_v2_x0_5"
+    composed = plan("+recipe=r00_baseline", *SMALL, model, *PLATEAU, "epochs=5", "evaluate.every=1")
+    whole, interrupted = (replace(composed, folder=tmp_path / name) for name in ("whole", "interrupted"))
+    train(whole)
+    train_epoch = Run.train_epoch
+
+    def stop_before_the_fourth(run: Run, epoch: int) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+        train_epoch(run, epoch)
+
+    monkeypatch.setattr(Run, "train_epoch", stop_before_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted)
+    monkeypatch.undo()
+    train(interrupted)
+    # The first loss is the best there is, and no other is a tenth of it: each epoch after it halves the rate.
+    assert rates(whole.folder) == rates(interrupted.folder) == pytest.approx([0.1 / 8 / 2**e for e in (0, 0, 1, 2, 3)])
+
+
+def rates(folder: Path) -> list[float]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row["train/lr"] for row in rows if "train/lr" in row]
