@@ -2,10 +2,10 @@
 
 import argparse
 
-from recipe.commands import evaluate
+from recipe.commands import evaluate, explain
 from recipe.errors import UserError, fail
 
-COMMANDS = (evaluate,)
+COMMANDS = (evaluate, explain)
 
 
 def main() -> None:

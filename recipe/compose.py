@@ -8,11 +8,14 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,6 +28,7 @@ from recipe.errors import ConfigError
 from recipe.scaling import scale
 
 PROJECT = Path(__file__).resolve().parent.parent
+CONF = PROJECT / "conf"
 NAME_LENGTH = 80
 RECIPE_GROUPS = ("recipe", "experiment")  # a run has exactly one of either
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
@@ -48,7 +52,7 @@ class Plan:
     rung: Rung
     name: str  # of the run folder, the same for all seeds
     folder: Path
-    training_hash: str  # of every key that can change the weights; with a plateau, evaluations can
+    training_hash: str  # of every key that can change the weights
     result_hash: str  # of those and the keys that say how the weights are evaluated
     literal: frozenset[str]  # dotted keys given on the command line
     hydra_files: dict[str, str]  # file name → text: the contents of .hydra/
@@ -76,7 +80,7 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
     recipe = _chosen_recipe(overrides)
     _check_groups_survive(composed, overrides, about_hydra, recipe, groups, literal)
 
-    config = scale(_typed(composed), literal | {f"{group}.name" for group in groups})
+    config = scale(_typed(composed), _unscaled(literal))
     if config.data.root is not None:
         config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
@@ -86,10 +90,10 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
     output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
     return Plan(
         config=config,
-        rung=_read_rung(recipe, [source.path for source in hydra.runtime.config_sources]),
+        rung=rung(recipe, [source.path for source in hydra.runtime.config_sources]),
         name=name,
         folder=Path(output_dir),
-        training_hash=digest(config, {"weights", "result"} if config.schedule.name == "plateau" else {"weights"}),
+        training_hash=training_hash(config),
         result_hash=digest(config, {"weights", "result"}),
         literal=literal,
         hydra_files={
@@ -98,6 +102,43 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
             "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(overrides)),
         },
     )
+
+
+def plan_of(overrides: list[str]) -> Plan:
+    """The plan of a command line, without running it. Raises what Hydra raises, and ConfigError."""
+    with _hydra():
+        composed = hydra_compose("config", overrides, return_hydra_config=True)
+        return plan(composed, composed.hydra)
+
+
+def _hydra() -> AbstractContextManager[Any]:
+    """Hydra with our config folder, outside of train.py."""
+    register()
+    GlobalHydra.instance().clear()
+    context: AbstractContextManager[Any] = initialize_config_dir(str(CONF), version_base="1.3")
+    return context
+
+
+def chain(recipe: str) -> list[str]:
+    """The names of the rungs up to a recipe, from the first."""
+    names = [recipe]
+    while (parent := rung(names[0]).parent) is not None:
+        names.insert(0, parent)
+    return names
+
+
+def whole_runs_of_chain(of: Plan) -> list[Config]:
+    """The configs of the rungs up to a plan's own, each as a whole run with the plan's other overrides."""
+    overrides = [str(override) for override in OmegaConf.create(of.hydra_files["overrides.yaml"])]
+    kept = [override for override in overrides if _key(override) not in (*RECIPE_GROUPS, "max_steps")]
+    with nullcontext() if GlobalHydra.instance().is_initialized() else _hydra():
+        composed = [_compose((f"+recipe={name}", *kept)) for name in chain(of.rung.name)]
+    return [scale(_typed(_without(config, "hydra")), _unscaled(of.literal)) for config in composed]
+
+
+def training_hash(config: Config) -> str:
+    """Of every key that can change the weights; with a plateau, evaluations can."""
+    return digest(config, {"weights", "result"} if config.schedule.name == "plateau" else {"weights"})
 
 
 def digest(config: Config, affects: set[str]) -> str:
@@ -139,6 +180,11 @@ def _key(override: str) -> str:
     return override.split("=", 1)[0].lstrip("+~").split("@")[0]
 
 
+def _unscaled(literal: frozenset[str]) -> frozenset[str]:
+    """The keys that `scale` leaves alone: those given literally, and the name where a group was chosen."""
+    return literal | {f"{group}.name" for group in SECTIONS if group in literal}
+
+
 def _check_keys(composed: DictConfig) -> None:
     """`+typo=1` passes Hydra, and would silently train something else."""
 
@@ -178,8 +224,8 @@ def _check_groups_survive(
         lost = [name for name in expected if actual[name] != expected[name] and f"{group}.{name}" not in literal]
         if lost:
             choice = next(override for override in overrides if _key(override) == group)
-            wanted = " ".join(f"{group}.{name}={_text(expected[name])}" for name in lost)
-            given = " ".join(f"{group}.{name}={_text(actual[name])}" for name in lost)
+            wanted = " ".join(f"{group}.{name}={text(expected[name])}" for name in lost)
+            given = " ".join(f"{group}.{name}={text(actual[name])}" for name in lost)
             raise ConfigError(
                 f"{choice} stands for {wanted}, but the recipe {recipe} has {given}: "
                 f"add the values you mean, {wanted} or others"
@@ -192,7 +238,7 @@ def _section(composed: DictConfig, group: str) -> dict[str, Any]:
 
 def _check_model(config: Config) -> None:
     """Names outside conf/model are looked up in torchvision and timm, which takes the seconds to import them."""
-    known = {path.stem for path in (PROJECT / "conf" / "model").glob("*.yaml")}
+    known = {path.stem for path in (CONF / "model").glob("*.yaml")}
     if config.model.source == "torchvision" and config.model.name in known:
         return
     from recipe.model import check_name
@@ -221,7 +267,7 @@ def _name(config: Config, recipe: str, overrides: list[str], about_hydra: tuple[
     parts = {group: choice for group, choice in chosen.items() if choice != own_choices[group]}
     for key, value, about in leaves(config):
         if key != "seed" and about["affects"] != "nothing" and value != base_values[key]:
-            parts[key] = _text(value)
+            parts[key] = text(value)
     if not parts:
         return recipe
     written = recipe + "~" + ",".join(f"{key}={parts[key]}" for key in sorted(parts))
@@ -231,7 +277,7 @@ def _name(config: Config, recipe: str, overrides: list[str], about_hydra: tuple[
     return f"{name[: NAME_LENGTH - 9]}-{_hash(written)[:8]}"
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """A value as it is written on the command line; numbers in one form (0.4, .4 and 0.40 are one run)."""
     if value is None:
         return "null"
@@ -240,7 +286,7 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return format(value, ".12g")
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(text, value))}]"
     return str(value)
 
 
@@ -248,11 +294,15 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def _read_rung(recipe: str, sources: list[str]) -> Rung:
-    """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
+def recipe_file(recipe: str, sources: Iterable[str] = (str(CONF),)) -> Path | None:
+    """The file of a recipe, in the first of the config folders that has it."""
     folders = (Path(source.removeprefix("file://")) / group for source in sources for group in RECIPE_GROUPS)
-    files = (folder / f"{recipe}.yaml" for folder in folders)
-    path = next((file for file in files if file.is_file()), None)
+    return next((file for folder in folders if (file := folder / f"{recipe}.yaml").is_file()), None)
+
+
+def rung(recipe: str, sources: Iterable[str] = (str(CONF),)) -> Rung:
+    """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
+    path = recipe_file(recipe, sources)
     if path is None:
         return Rung(recipe, None, None, {})
     content: Any = OmegaConf.to_container(OmegaConf.load(path))

@@ -52,6 +52,11 @@ class DataConfig:
     root: str | None = key(None, affects="nothing")  # folder with train_dir and val_dir; grocery: cache folder
     train_dir: str = key("train", affects="nothing")
     val_dir: str | None = key(None, affects="nothing")  # null: val, valid or validation, whichever is there
+    val_fraction: float | None = key(None, above=0, below=1)  # held out of one folder of class folders; null: val_dir
+    exif_orientation: bool = key(False)  # turn photos as their EXIF says; the published runs did not
+    on_corrupt: str = key(
+        "fail", choices=("fail", "skip"), affects="nothing"
+    )  # skip: go on without the images that cannot be read
     num_classes: int | None = key(None, at_least=2)  # null: from the folders (synthetic: 10)
     size: int = key(1024, at_least=1)  # synthetic only: training images (a quarter as many for validation)
     mean: list[float] = key([0.485, 0.456, 0.406])  # of the RGB channels, on a scale from 0 to 1
@@ -158,6 +163,7 @@ class CheckpointConfig:
 @dataclass
 class LogConfig:
     every_steps: int = key(50, at_least=1, affects="nothing")  # optimizer steps between two training log entries
+    images: bool = key(True, affects="nothing")  # pictures for TensorBoard: first images, best and worst predictions
 
 
 @dataclass

@@ -5,14 +5,21 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from recipe import estimate
 from recipe.config import Config
+from recipe.data.dataset import Dataset
+from recipe.data.folder import ImageFolder
 from recipe.logs import duration
 from recipe.loop import Evaluation
 from recipe.model import own_preprocessing
 from recipe.run_folder import earlier_threads
 from recipe.scaling import even
+
+LISTED_CLASSES = 6  # with more, only the fewest and the most images are told
+IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
 if TYPE_CHECKING:
     from recipe.run import Run
@@ -26,7 +33,9 @@ def opening(run: "Run") -> Iterator[str]:
     threads, before = torch.get_num_threads(), earlier_threads(run.folder)
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
     yield _row("folder", str(run.folder))
-    yield _row("data", f"{c.data.name}: {images}, {len(run.train_set.classes)} classes")
+    yield _row("data", f"{c.data.name}: {images}")
+    yield from _classes(run.train_set)
+    yield from _strays(run.train_set, run.val_set)
     yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")
     yield from _other_preprocessing(c)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
@@ -49,6 +58,29 @@ def opening(run: "Run") -> Iterator[str]:
     if run.epoch or run.step:
         yield _row("resumed", f"going on from the checkpoint at epoch {run.epoch + 1}, step {run.step}")
     yield ""
+
+
+def _classes(train_set: Dataset) -> Iterator[str]:
+    """How many images each class has, or the fewest and the most."""
+    counts = np.bincount(train_set.labels, minlength=len(train_set.classes))
+    fewest, most = int(counts.argmin()), int(counts.argmax())
+    if len(counts) <= LISTED_CLASSES:
+        each = ", ".join(f"{name} {count:,}" for name, count in zip(train_set.classes, counts, strict=True))
+        yield _row("classes", f"{len(counts)}: {each}")
+    else:
+        ends = f"{counts[fewest]:,} ({train_set.classes[fewest]}) to {counts[most]:,} ({train_set.classes[most]})"
+        yield _row("classes", f"{len(counts):,}, of {ends} training images")
+    if counts[most] >= IMBALANCED * counts[fewest]:
+        yield _row("", "imbalanced: the balanced accuracy counts each class alike, top-1 each image")
+
+
+def _strays(*sets: Dataset) -> Iterator[str]:
+    """Files that are no images by their names."""
+    strays = {str(images.root): images.strays for images in sets if isinstance(images, ImageFolder) and images.strays}
+    for root, names in strays.items():
+        more = " …" if len(names) > 1 else ""
+        yield _row("", f"left out, no {'images by their names' if more else 'image by its name'}: {names[0]}{more}")
+        yield _row("", f"({_count(len(names), 'file')} in {root})")
 
 
 def _other_preprocessing(c: Config) -> Iterator[str]:
@@ -84,9 +116,12 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1})")
     yield _row("time", f"{duration(run.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
     if run.config.max_steps is not None and math.isfinite(run.speed):
-        hours = run.order.images_seen(run.config.epochs * run.order.steps) / run.speed / 3600
-        device_hours = f"{hours * run.ranks.world_size:.2f} device-hours"
-        yield _row("whole run", f"about {hours:.2f} hours, {device_hours}, at {run.speed:.0f} images/s")
+        yield _row("speed", f"{run.speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
+        measured = estimate.Measured(run.speed, run.evaluation_seconds)
+        for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
+            yield _row(title, text)
+    if run.unreadable:
+        yield _row("left out", f"{_count(len(run.unreadable), 'image')} that cannot be read: see unreadable.txt")
     yield _row("folder", str(run.folder))
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {all_runs}")
@@ -95,7 +130,8 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
 def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:
     """The figures of raw and averaged weights, a line each."""
     for name, evaluation in found.items():
-        figures = f"top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}   loss {evaluation.loss:.3f}"
+        accuracy = f"top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}"
+        figures = f"{accuracy}   balanced {evaluation.balanced_acc1:6.2f}   loss {evaluation.loss:.3f}"
         yield _row("EMA weights" if name == "ema" else "raw weights", figures)
 
 

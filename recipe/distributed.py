@@ -40,6 +40,13 @@ class Ranks:
             dist.all_gather_object(values, value)
         return all(other == value for other in values)
 
+    def union(self, names: set[str]) -> set[str]:
+        """The names that any rank has."""
+        everywhere = [names] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(everywhere, names)
+        return set().union(*everywhere)
+
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all ranks, in place."""
         if self.world_size > 1:

@@ -24,6 +24,11 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     _flush(path.parent)
 
 
+def cache_folder() -> Path:
+    """Where this user keeps what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recipe-ladder"
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

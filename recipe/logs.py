@@ -18,6 +18,7 @@ from recipe.data.loader import TrainLoader
 from recipe.distributed import Ranks
 from recipe.errors import RunError
 
+SETTLED = 5  # steps of a process until its speed is that of the rest: workers and caches are warm
 QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within an epoch
 
 
@@ -57,6 +58,29 @@ class Journal:
             self._metrics.flush()
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
+
+    def text(self, name: str, markdown: str) -> None:
+        """A card of text in TensorBoard."""
+        if self.on:
+            self._board.add_text(name, markdown)
+
+    def picture(self, name: str, step: int, pixels: Tensor) -> None:
+        """A picture in TensorBoard: (3, H, W) uint8."""
+        if self.on:
+            self._board.add_image(name, pixels, step)
+
+    def hyperparameters(self, values: Mapping[str, Any], final: Mapping[str, float]) -> None:
+        """TensorBoard's HParams, in this run's own event file: what was set, and the final figures.
+
+        (`SummaryWriter.add_hparams` would make a second run, named after the clock.)
+        """
+        if self.on:
+            from torch.utils.tensorboard.summary import hparams
+
+            for summary in hparams(dict(values), dict.fromkeys(final, 0.0)):
+                self._board.file_writer.add_summary(summary)  # type: ignore[attr-defined]
+            for name, value in final.items():
+                self._board.add_scalar(name, value, 0)
 
     def metrics_bytes(self) -> int:
         """The length of metrics.jsonl now."""
@@ -103,13 +127,14 @@ class TrainMeter:
         self._journal, self._ranks, self._steps, self._every, self._last = journal, ranks, steps, every, last
         self._loss_sum: Tensor = torch.zeros((), device=ranks.device)
         self._steps_summed = 0
+        self._steps_done = 0  # by this process
         self._images = 0  # that this rank has trained on, since the start of the process
         self._loader: TrainLoader | None = None
 
     def start_epoch(self, epoch: int, loader: TrainLoader) -> None:
         """Begin to measure: an evaluation in between does not count as training time."""
         self._loader = loader
-        self._epoch_begin, self._images_before_epoch = time.perf_counter(), self._images
+        self._mark_speed()
         self._last_line = time.monotonic()
         self._restart()
 
@@ -121,9 +146,13 @@ class TrainMeter:
     def step_done(self, epoch: int, step: int, lr: float) -> None:
         """After each optimizer step; writes an entry every so many. Raises RunError where the loss is not finite."""
         self._steps_summed += 1
+        self._steps_done += 1
         total = epoch * self._steps + step + 1
+        ends = step + 1 == self._steps or total == self._last
+        if self._steps_done == SETTLED and not ends:
+            self._mark_speed()
         note = None
-        if total % self._every == 0 or step + 1 == self._steps or total == self._last:
+        if total % self._every == 0 or ends:
             self._record(epoch, total, lr)
             note = f"loss {self.loss:.3f}, lr {lr:.4f}"
             between = step + 1 < self._steps and not sys.stderr.isatty()
@@ -133,9 +162,19 @@ class TrainMeter:
         self._journal.advance_bar(note)
 
     def images_per_second(self) -> float:
-        """Over all ranks, since the start of the epoch."""
-        images = (self._images - self._images_before_epoch) * self._ranks.world_size
-        return images / (time.perf_counter() - self._epoch_begin)
+        """Over all ranks, since the start of the epoch; without the first steps of the process."""
+        images = (self._images - self._images_marked) * self._ranks.world_size
+        return images / (time.perf_counter() - self._marked)
+
+    def data_wait(self) -> float:
+        """The share of that time spent waiting for data."""
+        assert self._loader is not None
+        return (self._loader.wait_seconds - self._wait_marked) / (time.perf_counter() - self._marked)
+
+    def _mark_speed(self) -> None:
+        assert self._loader is not None
+        self._marked, self._images_marked = time.perf_counter(), self._images
+        self._wait_marked = self._loader.wait_seconds
 
     def _record(self, epoch: int, total: int, lr: float) -> None:
         assert self._loader is not None

@@ -15,6 +15,7 @@ from recipe.data.loader import MicroBatch, TrainLoader, eval_batches
 from recipe.data.order import Order
 from recipe.data.transforms import normalise
 from recipe.distributed import Ranks, gradients_averaged
+from recipe.errors import DataError
 from recipe.ingredients.augment import erase
 from recipe.ingredients.batch_norm import statistics_of_first
 from recipe.ingredients.ema import Ema
@@ -109,43 +110,63 @@ class Evaluation:
 
     acc1: float  # percent
     acc5: float  # percent
+    balanced_acc1: float  # percent: mean over the classes of the share of their images that is recognised
     loss: float  # mean cross entropy, without label smoothing
     indices: Tensor  # (images,) int64
     labels: Tensor  # (images,) int64
     correct: Tensor  # (images,) bool: whether the class with the largest logit is the label
     logits: Tensor  # (images, classes) float16
+    unreadable: list[str]  # files that were left out (data.on_corrupt=skip), of this rank
 
     def figures(self) -> dict[str, float]:
-        """Top-1, top-5 and loss by name."""
-        return {"acc1": self.acc1, "acc5": self.acc5, "loss": self.loss}
+        """Accuracies and loss by name."""
+        return {"acc1": self.acc1, "acc5": self.acc5, "balanced_acc1": self.balanced_acc1, "loss": self.loss}
 
 
 @torch.inference_mode()
 def evaluate(
     models: Mapping[str, nn.Module], dataset: Dataset, config: Config, ranks: Ranks, val_resize: int, val_crop: int
 ) -> dict[str, Evaluation]:
-    """Evaluate one or more models on every image once, in one pass over the data, in fp32 (fp64 where trained so)."""
+    """Evaluate one or more models on every image once, in one pass over the data, in fp32 (fp64 where trained so).
+
+    With data.on_corrupt=skip, on every image that can be read.
+    """
     device, num_classes = ranks.device, len(dataset.classes)
     mean, std = channel_statistics(config, device)
     ranks.copy_buffers(*models.values())
     for model in models.values():
         model.eval()
     exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPU has no float64
-    counts = {name: torch.zeros(3, dtype=torch.int64, device=device) for name in models}  # images, top-1, top-5
+    counts = {name: torch.zeros(2, dtype=torch.int64, device=device) for name in models}  # top-1, top-5
+    images_of = torch.zeros(num_classes, dtype=torch.int64, device=device)  # each class
+    hits_of = {name: torch.zeros_like(images_of) for name in models}
+    unreadable: list[str] = []
     losses = {name: torch.zeros((), dtype=exact, device=device) for name in models}
     rows: list[tuple[Tensor, Tensor]] = []
     predictions: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in models}
     for batch in eval_batches(dataset, config, ranks, val_resize, val_crop):
+        unreadable.extend(batch.unreadable)
+        if not len(batch.indices):
+            continue
         images = as_input(batch.images.to(device, non_blocking=True), mean, std, config)
         labels = batch.labels.to(device, non_blocking=True)
         rows.append((batch.indices, batch.labels))
+        images_of.index_add_(0, labels, torch.ones_like(labels))
         for name, model in models.items():
             output = model(images)
             hits = output.topk(min(5, num_classes)).indices == labels[:, None]
-            counts[name] += torch.stack([torch.ones_like(labels).sum(), hits[:, 0].sum(), hits.sum()])
+            counts[name] += torch.stack([hits[:, 0].sum(), hits.sum()])
+            hits_of[name].index_add_(0, labels, hits[:, 0].long())
             losses[name] += F.cross_entropy(output, labels, reduction="none").sum(dtype=exact)
             predictions[name].append((hits[:, 0].to(torch.uint8), output.half()))
-    return {name: _collect(ranks, dataset, counts[name], losses[name], rows, predictions[name]) for name in models}
+    ranks.sum(images_of)
+    left_out = ranks.sum(torch.tensor(len(unreadable), device=device)).item()
+    if images_of.sum().item() + left_out != len(dataset):
+        raise AssertionError(f"evaluated {images_of.sum().item()} images of a data set of {len(dataset)}")
+    return {
+        name: _collect(ranks, counts[name], losses[name], hits_of[name], images_of, rows, predictions[name], unreadable)
+        for name in models
+    }
 
 
 def evaluate_grid(
@@ -163,19 +184,28 @@ def evaluate_grid(
 
 def _collect(
     ranks: Ranks,
-    dataset: Dataset,
     counts: Tensor,
     loss: Tensor,
+    hits_of: Tensor,
+    images_of: Tensor,
     rows: list[tuple[Tensor, Tensor]],
     predictions: list[tuple[Tensor, Tensor]],
+    unreadable: list[str],
 ) -> Evaluation:
-    """Add up what the ranks counted; by batch, `rows` are indices and labels, `predictions` top-1 hits and logits."""
-    images, top1, top5 = ranks.sum(counts).tolist()
-    if images != len(dataset):
-        raise AssertionError(f"evaluated {images} images of a data set of {len(dataset)}")
+    """Add up what the ranks counted.
+
+    Args:
+        counts, loss, hits_of: this rank's sums; images_of: all ranks' images of each class.
+        rows, predictions: by batch, indices and labels; top-1 hits and logits.
+    """
+    images = int(images_of.sum())
+    if images == 0:
+        raise DataError("none of the validation images can be read")
+    top1, top5 = ranks.sum(counts).tolist()
+    recall = ranks.sum(hits_of)[images_of > 0] / images_of[images_of > 0]
     none = torch.empty(0, dtype=torch.int64)
     no_hits = torch.empty(0, dtype=torch.uint8, device=loss.device)
-    no_logits = torch.empty((0, len(dataset.classes)), dtype=torch.float16, device=loss.device)
+    no_logits = torch.empty((0, len(images_of)), dtype=torch.float16, device=loss.device)
     own = (
         torch.cat([none, *(indices for indices, _ in rows)]),
         torch.cat([none, *(labels for _, labels in rows)]),
@@ -187,9 +217,11 @@ def _collect(
     return Evaluation(
         acc1=100 * top1 / images,
         acc5=100 * top5 / images,
+        balanced_acc1=100 * recall.mean().item(),
         loss=ranks.sum(loss).item() / images,
         indices=indices[order],
         labels=labels[order],
         correct=hits[order].bool(),
         logits=logits[order],
+        unreadable=unreadable,
     )

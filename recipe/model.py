@@ -72,6 +72,31 @@ def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None
             )
 
 
+def layer_table(config: Config, pixels: int) -> list[str]:
+    """The model's layers for images of `pixels` x `pixels`: a line each with output size and parameters."""
+    with torch.device("meta"):
+        model = make_model(config, config.data.num_classes or 1000)
+    lines = [f"{'layer':24}{'kind':22}{'output':>20}{'parameters':>14}"]
+
+    def add(name: str, layer: nn.Module) -> None:
+        def hook(_layer: nn.Module, _inputs: object, output: object) -> None:
+            shape = " x ".join(map(str, output.shape[1:])) if isinstance(output, Tensor) else ""
+            parameters = sum(parameter.numel() for parameter in layer.parameters())
+            lines.append(f"{name:24}{type(layer).__name__:22}{shape:>20}{parameters:14,}")
+
+        layer.register_forward_hook(hook)
+
+    for name, layer in model.named_children():
+        blocks = list(layer.named_children()) if isinstance(layer, nn.Sequential) else []
+        for number, block in blocks:
+            add(f"{name}.{number}", block)
+        if not blocks:
+            add(name, layer)
+    model.eval()(torch.empty(1, 3, pixels, pixels, device="meta"))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return [*lines, f"{'all':66}{total:14,}"]
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """What a model's published weights were evaluated with."""

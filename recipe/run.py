@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from recipe import console, distributed, run_folder, shared_training
+from recipe import compose, console, distributed, pictures, run_folder, shared_training
 from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint, save_weights
+from recipe.checks import leaves
 from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data import dataset as datasets
@@ -20,6 +21,7 @@ from recipe.data.loader import TrainLoader
 from recipe.data.order import Order, make_order
 from recipe.distributed import Ranks
 from recipe.errors import RunError, rank_local
+from recipe.files import write_atomically
 from recipe.ingredients.ema import REFERENCE_IMAGES, Ema
 from recipe.ingredients.loss import make_loss
 from recipe.ingredients.optimizer import make_optimizer
@@ -68,6 +70,7 @@ def _train(plan: Plan, ranks: Ranks) -> None:
     try:
         for line in console.opening(run):
             run.journal.say(line)
+        run.show_beginning()
         for epoch in range(run.epoch, run.epochs):
             run.train_epoch(epoch)
             if (epoch + 1) % plan.config.evaluate.every == 0 and epoch + 1 < run.epochs:
@@ -161,7 +164,40 @@ class Run:
                 f"the processes found different checkpoints or different data: {self.folder} and data.root must be "
                 "the same folders on every machine"
             )
-        self.speed = math.nan  # images/s over all ranks, in the last epoch
+        self.speed, self.data_wait = math.nan, math.nan  # images/s over all ranks, and share of time, in the last epoch
+        self.unreadable: set[str] = set()  # images left out (data.on_corrupt=skip)
+        self.evaluation_seconds = math.nan  # of the last evaluation
+
+    def show_beginning(self) -> None:
+        """For TensorBoard: the config, and the first images as the network sees them. Once, from rank 0."""
+        if not self.ranks.first or self.epoch or self.step:
+            return
+        self.journal.text("config", f"```yaml\n{compose.to_yaml(self.config)}\n```")
+        if self.config.log.images:
+            batch = pictures.first_training_images(self.training, self.train_set, self.order)
+            self.journal.picture("images/training", 0, batch)
+            self.journal.picture("images/validation", 0, pictures.first_validation_images(self.config, self.val_set))
+        self.journal.flush()
+
+    def show_end(self, final: Evaluation) -> None:
+        """For TensorBoard: what was set and what came of it, and the best and the worst predictions."""
+        self.journal.hyperparameters(self._settings(), {"final/acc1": final.acc1, "final/loss": final.loss})
+        if self.config.log.images:
+            for name, worst in (("worst", True), ("best", False)):
+                picture = pictures.predictions(self.config, self.val_set, final, worst)
+                self.journal.picture(f"images/{name}_predictions", self.steps, picture)
+        self.journal.flush()
+
+    def _settings(self) -> dict[str, Any]:
+        """The recipe, the seed, and every key that is not at the schema's value."""
+        usual = {key: value for key, value, _ in leaves(Config())}
+        changed = {key: value for key, value, about in leaves(self.config) if about["affects"] != "nothing"}
+        values = {key: value for key, value in changed.items() if value != usual[key]}
+        return {
+            "recipe": self.plan.rung.name,
+            "seed": self.config.seed,
+            **{k: compose.text(v) for k, v in values.items()},
+        }
 
     def train_epoch(self, epoch: int) -> None:
         """One epoch of training; mid-way through it where the run goes on from there."""
@@ -171,7 +207,7 @@ class Run:
         train_one_epoch(self.training, epoch, self.step)
         self.journal.end_bar()
         self.epoch, self.step = epoch + 1, 0
-        self.speed = meter.images_per_second()
+        self.speed, self.data_wait = meter.images_per_second(), meter.data_wait()
         if (epoch + 1) % self.config.evaluate.every or epoch + 1 == self.epochs:
             self.journal.say(console.epoch_line(self, epoch))
 
@@ -179,7 +215,10 @@ class Run:
         """Evaluate raw and averaged weights, log the figures, keep the best."""
         c = self.config.resolution
         models = self._models()
+        begin = time.monotonic()
         found = evaluate(models, self.val_set, self.config, self.ranks, c.val_resize, c.val_crop)
+        self.evaluation_seconds = time.monotonic() - begin
+        self.unreadable.update(found["raw"].unreadable)
         self.training.plateau.update(found["raw"].loss)
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, console.figures(found))
         self.journal.flush()
@@ -226,9 +265,12 @@ class Run:
         """The final evaluation, predictions, weights, and last of all result.json."""
         found = self.validate(self.epochs - 1)
         grid = evaluate_grid(self._models(), self.val_set, self.config, self.ranks)
+        self.unreadable = self.ranks.union(self.unreadable | self.training.loader.unreadable)
         if not self.ranks.first:
             return
         self._count_time()
+        if self.unreadable:
+            write_atomically(self.folder / "unreadable.txt", "\n".join(sorted(self.unreadable)) + "\n")
         about = {
             "best": self.best,
             "epochs": self.epochs,
@@ -237,8 +279,9 @@ class Run:
             "unique_images": self.order.unique_images(self.steps),
             "seconds": self.seconds,
             "device_seconds": self.device_seconds,
+            "unreadable": len(self.unreadable),
         }
-        self.journal.flush()
+        self.show_end(found[list(found)[-1]])
         run_folder.write_result(self.plan, self._models(), found, grid, about)
         for line in console.closing(self, found):
             self.journal.say(line)

@@ -51,7 +51,11 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
         journal.record(source.result["steps"], source.result["epochs"] - 1, console.figures(found))
         journal.flush()
         kept = ("epochs", "steps", "images_seen", "unique_images", "seconds", "device_seconds")
-        about = {**{name: source.result[name] for name in kept}, "trained_in": os.path.relpath(folder, plan.folder), "best": None}
+        about = {
+            **{name: source.result[name] for name in kept},
+            "trained_in": os.path.relpath(folder, plan.folder),
+            "best": None,
+        }
         run_folder.write_result(plan, models, found, grid, about)
     for line in console.accuracies(found):
         journal.say(line)

@@ -249,23 +249,39 @@ def test_training_set_too_small_for_a_step_is_refused(command: Command) -> None:
 @pytest.mark.parametrize(
     "variant",
     [
-        ["model.source=timm", "model.name=resnet18", "runtime.precision=bf16", "loss=bce"],
-        ["optimizer=lamb", "schedule=exponential", "optimizer.grad_clip=1", "augment=rand_augment"],
-        [
-            "runtime.channels_last=false",
-            "augment=auto_augment",
-            "loss=poly",
-            "ema=ema",
-            "evaluate.grid=[{weights: raw}]",
-        ],
+        "model.source=timm model.name=resnet18 runtime.precision=bf16 loss=bce",
+        "optimizer=lamb schedule=exponential optimizer.grad_clip=1 augment=rand_augment",
+        "runtime.channels_last=false augment=auto_augment loss=poly ema=ema evaluate.grid=[{weights:raw}]",
+        "optimizer=sgd_nesterov schedule=constant resolution.interpolation=nearest",
+        "optimizer=rmsprop schedule=plateau resolution.interpolation=bicubic",
+        "optimizer=adam schedule=onecycle",
+        "optimizer=adamw schedule=warmup_cosine mix=mixup_cutmix",
     ],
-    ids=" ".join,
 )
-def test_variants_of_the_baseline_train(command: Command, tmp_path: Path, variant: list[str]) -> None:
-    done = command("+recipe=v1", *SYNTHETIC, "max_steps=2", *variant)
+def test_variants_of_the_baseline_train(command: Command, tmp_path: Path, variant: str) -> None:
+    done = command("+recipe=v1", *SYNTHETIC, "max_steps=2", *variant.split())
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "outputs").glob("*/seed=0/result.json")
     result = json.loads(path.read_text())
     assert 0 <= result["acc1"] <= 100
-    assert len(result["grid"]) == ("grid" in " ".join(variant))
+    assert len(result["grid"]) == ("grid" in variant)
     assert "device-hours" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_sync_batch_norm_over_two_gpus_is_batch_norm_over_the_whole_step(command: Command, tmp_path: Path) -> None:
+    arguments = ("+recipe=v1", *SYNTHETIC, "max_steps=3", "batch_size=32", "runtime.precision=fp64")
+    variants: list[tuple[int, list[str]]] = [
+        (0, ["micro_batch_size=32"]),
+        (2, ["micro_batch_size=16", "model.sync_batch_norm=true"]),
+    ]
+    for processes, variant in variants:
+        done = command(*arguments, *variant, f"hydra.run.dir={tmp_path / str(processes)}", processes=processes)
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        torch.load(tmp_path / n / "checkpoints" / "last.pt", weights_only=True, map_location="cpu")["model"]
+        for n in ("0", "2")
+    )
+    assert list(one) == list(two)
+    for name in one:
+        assert torch.allclose(one[name], two[name], rtol=0, atol=1e-9), name

@@ -1,7 +1,5 @@
 """A data set: images by number, their labels, the names of the classes, and a fingerprint."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,12 +9,11 @@ import torch
 from torch import Tensor
 
 from recipe.config import DataConfig
-from recipe.data.decode import read_image
+from recipe.data.folder import ImageFolder, scan_folder, split
 from recipe.data.grocery import prepare_grocery
 from recipe.errors import DataError
 from recipe.randomness import generator_at
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 VAL_DIRS = ("val", "valid", "validation")
 SYNTHETIC_SIDE = 256  # pixels
 
@@ -31,26 +28,12 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Tensor:
-        """One image's pixels, (3, H, W) uint8."""
+        """One image's pixels, (3, H, W) uint8. Raises DataError."""
         ...
 
-
-@dataclass
-class ImageFolder:
-    """Images in class folders. Paths are kept in one array, which forked workers share without copying."""
-
-    root: Path
-    paths: np.ndarray  # (images,) bytes, relative to root, in sorted order
-    labels: np.ndarray
-    classes: list[str]
-    fingerprint: str
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def read(self, index: int) -> Tensor:
-        """One image's pixels, (3, H, W) uint8. Raises DataError, naming the file."""
-        return read_image(os.path.join(self.root, os.fsdecode(self.paths[index])))
+    def name(self, index: int) -> str:
+        """What to call an image: its file, relative to the data set's folder."""
+        ...
 
 
 @dataclass
@@ -64,6 +47,10 @@ class RandomImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """Its number."""
+        return f"{self.split}/{index}"
 
     def read(self, index: int) -> Tensor:
         """One image's pixels, (3, H, W) uint8."""
@@ -86,14 +73,14 @@ def load(config: DataConfig) -> tuple[Dataset, Dataset]:
             "val", max(1, config.size // 4), config.num_classes
         )
     root = prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root))
-    train = scan_folder(root / config.train_dir)
-    val = scan_folder(root / _val_dir(root, config.val_dir))
-    if train.classes != val.classes:
-        differences = sorted(set(train.classes) ^ set(val.classes))
-        raise DataError(
-            f"the class folders of {train.root} and {val.root} differ: only one of them has "
-            f"{', '.join(differences[:5])}{' …' if len(differences) > 5 else ''}"
-        )
+    if config.val_fraction is not None:
+        below = root / config.train_dir
+        train, val = split(scan_folder(below if below.is_dir() else root, config.exif_orientation), config.val_fraction)
+    else:
+        val_dir = _val_dir(root, config)
+        train = scan_folder(root / config.train_dir, config.exif_orientation)
+        val = scan_folder(root / val_dir, config.exif_orientation)
+        _check_classes(train, val)
     if config.num_classes not in (None, len(train.classes)):
         raise DataError(
             f"{train.root} has {len(train.classes)} class folders, not data.num_classes={config.num_classes}"
@@ -101,49 +88,26 @@ def load(config: DataConfig) -> tuple[Dataset, Dataset]:
     return train, val
 
 
-def scan_folder(root: Path) -> ImageFolder:
-    """The images below root, in class folders sorted by name; a class folder may have folders of its own."""
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}")
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    if len(classes) < 2:
-        raise DataError(f"{root} needs at least two class folders; it has {len(classes)}")
-    digest = hashlib.blake2b(digest_size=8)
-    paths: list[bytes] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = sorted(_images_below(root / name, name))
-        if not found:
-            raise DataError(f"the class folder {root / name} has no images")
-        for path, size in found:
-            digest.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
-            paths.append(os.fsencode(path))
-            labels.append(label)
-    return ImageFolder(root, np.array(paths), np.array(labels, dtype=np.int64), classes, digest.hexdigest())
+def _check_classes(train: ImageFolder, val: ImageFolder) -> None:
+    lines = []
+    for one, other in ((train, val), (val, train)):
+        alone = sorted(set(one.classes) - set(other.classes))
+        if alone:
+            lines.append(f"only {one.root} has {', '.join(alone[:5])}{' …' if len(alone) > 5 else ''}")
+    if lines:
+        raise DataError(f"the class folders of {train.root} and {val.root} differ: {'; '.join(lines)}")
 
 
-def _images_below(folder: Path, relative: str) -> list[tuple[str, int]]:
-    """(path relative to the data set's root, bytes) of every image in a folder and the folders in it."""
-    found: list[tuple[str, int]] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = f"{relative}/{entry.name}"
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                found.extend(_images_below(folder / entry.name, path))
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                found.append((path, entry.stat().st_size))
-    return found
-
-
-def _val_dir(root: Path, val_dir: str | None) -> str:
-    if val_dir is not None:
-        return val_dir
+def _val_dir(root: Path, config: DataConfig) -> str:
+    if config.val_dir is not None:
+        return config.val_dir
     for name in VAL_DIRS:
         if (root / name).is_dir():
             return name
-    raise DataError(f"there is no validation folder in {root}: name it {' or '.join(VAL_DIRS)}, or set data.val_dir")
+    raise DataError(
+        f"there is no validation folder in {root}: name it {', '.join(VAL_DIRS[:-1])} or {VAL_DIRS[-1]}, "
+        "set data.val_dir, or hold out a share of the images with data.val_fraction=0.2"
+    )
 
 
 def _synthetic(split: str, size: int, num_classes: int) -> RandomImages:

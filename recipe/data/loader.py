@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from recipe.config import Config
+from recipe.config import Config, DataConfig
 from recipe.data.dataset import Dataset
 from recipe.data.order import Order, shard
 from recipe.data.transforms import apply_eval, apply_train, draw_train
@@ -20,6 +20,7 @@ from recipe.distributed import Ranks, cores
 from recipe.errors import DataError, rank_local
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
+MOST_UNREADABLE = 100  # images in a row, before something else must be wrong
 MOST_WORKERS = 16  # per rank, where data.workers is null
 
 
@@ -43,6 +44,7 @@ class MicroBatch(NamedTuple):
     step: int
     number: int  # among the step's M micro-batches, over all ranks
     share: float  # of the step's images: the weight of its mean gradient
+    unreadable: tuple[str, ...] = ()  # files that other images stand in for (data.on_corrupt=skip)
 
 
 class EvalBatch(NamedTuple):
@@ -51,6 +53,7 @@ class EvalBatch(NamedTuple):
     images: Tensor  # (n, 3, val_crop, val_crop) uint8
     labels: Tensor  # (n,) int64
     indices: Tensor  # (n,) int64, in the data set
+    unreadable: tuple[str, ...] = ()  # files that were left out (data.on_corrupt=skip)
 
 
 class TrainLoader:
@@ -59,6 +62,7 @@ class TrainLoader:
     def __init__(self, dataset: Dataset, order: Order, config: Config, ranks: Ranks, start: tuple[int, int]) -> None:
         """`start`: epoch and step to begin at; both 0 for a new run."""
         self.wait_seconds = 0.0  # spent waiting for data, in all
+        self.unreadable: set[str] = set()  # files met so far that other images stood in for
         self._order, self._config, self._ranks = order, config, ranks
         self._per_step = order.micro_batches // ranks.world_size
 
@@ -85,6 +89,7 @@ class TrainLoader:
         begin = time.perf_counter()
         batch = _result(next(self._batches))
         self.wait_seconds += time.perf_counter() - begin
+        self.unreadable.update(batch.unreadable)
         return batch
 
     def _tasks(self, epoch: int, first_step: int) -> Iterator[Task]:
@@ -105,13 +110,27 @@ def load_micro_batch(dataset: Dataset, config: Config, task: Task) -> MicroBatch
     size = config.resolution.train_crop
     images = torch.empty((len(task.indices), 3, size, size), dtype=torch.uint8)
     erase = torch.zeros((len(task.indices), 4), dtype=torch.int32)
+    labels = torch.empty(len(task.indices), dtype=torch.int64)
+    unreadable: list[str] = []
     for row, (index, position) in enumerate(zip(task.indices, task.positions, strict=True)):
-        image = dataset.read(index)
+        image, labels[row] = _read_or_next(dataset, index, config.data, unreadable)
         draw = draw_train(config.augment, size, config.seed, task.epoch, position, *image.shape[1:])
         images[row] = apply_train(image, draw, config.resolution)
         erase[row] = torch.tensor(draw.erase)
-    labels = torch.from_numpy(dataset.labels[task.indices])
-    return MicroBatch(images, labels, erase, task.step, task.micro_batch, task.share)
+    return MicroBatch(images, labels, erase, task.step, task.micro_batch, task.share, tuple(unreadable))
+
+
+def _read_or_next(dataset: Dataset, index: int, config: DataConfig, unreadable: list[str]) -> tuple[Tensor, int]:
+    """An image and its label; with data.on_corrupt=skip, those of the next image that can be read."""
+    for number in range(index, index + MOST_UNREADABLE):
+        candidate = number % len(dataset)
+        try:
+            return dataset.read(candidate), int(dataset.labels[candidate])
+        except DataError:
+            if config.on_corrupt == "fail":
+                raise
+            unreadable.append(dataset.name(candidate))
+    raise DataError(f"{MOST_UNREADABLE} images in a row cannot be read, from {dataset.name(index)} on")
 
 
 def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int, val_crop: int) -> Iterator[EvalBatch]:
@@ -119,9 +138,20 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
 
     def load(indices: range) -> EvalBatch:
         images = torch.empty((len(indices), 3, val_crop, val_crop), dtype=torch.uint8)
-        for row, index in enumerate(indices):
-            images[row] = apply_eval(dataset.read(index), val_resize, val_crop, config.resolution.interpolation)
-        return EvalBatch(images, torch.from_numpy(dataset.labels[list(indices)]), torch.tensor(list(indices)))
+        loaded: list[int] = []
+        unreadable: list[str] = []
+        for index in indices:
+            try:
+                image = dataset.read(index)
+            except DataError:
+                if config.data.on_corrupt == "fail":
+                    raise
+                unreadable.append(dataset.name(index))
+                continue
+            images[len(loaded)] = apply_eval(image, val_resize, val_crop, config.resolution.interpolation)
+            loaded.append(index)
+        labels = torch.from_numpy(dataset.labels[loaded])
+        return EvalBatch(images[: len(loaded)], labels, torch.tensor(loaded, dtype=torch.int64), tuple(unreadable))
 
     tasks = shard(len(dataset), config.evaluate.batch_size, ranks.rank, ranks.world_size)
     return (_result(batch) for batch in _in_workers(load, tasks, config, ranks))

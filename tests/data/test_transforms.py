@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms.autoaugment import _apply_op
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from recipe.config import AugmentConfig, ResolutionConfig
@@ -40,6 +41,19 @@ def test_evaluation_equals_pillow_s_within_a_grey_level_or_two(
     assert image.dtype == torch.uint8
     assert image.shape == (3, val_crop, val_crop)
     assert (image.int() - pil_to_tensor(oracle(picture)).int()).abs().max() <= grey_levels
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 333), (100, 101), (231, 640)])
+@pytest.mark.parametrize(("val_resize", "val_crop"), [(256, 224), (232, 224), (37, 32)])
+def test_evaluation_with_nearest_takes_pillow_s_pixels_but_for_ties(
+    height: int, width: int, val_resize: int, val_crop: int
+) -> None:
+    picture = photo(height, width)
+    oracle = transforms.Compose(
+        [transforms.Resize(val_resize, InterpolationMode.NEAREST), transforms.CenterCrop(val_crop)]
+    )
+    image = apply_eval(pil_to_tensor(picture), val_resize, val_crop, "nearest")
+    assert (image != pil_to_tensor(oracle(picture))).float().mean() < 0.05  # a row of 32 pixels
 
 
 @pytest.mark.parametrize("policy", ["ta_wide", "ra", "imagenet"])
@@ -91,6 +105,15 @@ def test_training_crops_then_flips_then_applies_the_policy(flip: bool) -> None:
     image = apply_train(pil_to_tensor(picture), draw, SMALL)
     assert image.dtype == torch.uint8
     assert torch.equal(image, pil_to_tensor(expected))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+def test_training_crops_and_turns_with_the_configured_interpolation(interpolation: str) -> None:
+    picture, mode = photo(60, 80), InterpolationMode(interpolation)
+    draw = TrainDraw(Box(5, 6, 40, 50), False, [("Rotate", 20.0)], Box())
+    cropped = crop_and_resize(pil_to_tensor(picture), draw.crop, 32, interpolation)
+    image = apply_train(pil_to_tensor(picture), draw, ResolutionConfig(train_crop=32, interpolation=interpolation))
+    assert torch.equal(image, pil_to_tensor(_apply_op(to_pil_image(cropped), "Rotate", 20.0, mode, None)))
 
 
 def test_identity_leaves_the_crop_as_it_is() -> None:

@@ -4,6 +4,7 @@ from dataclasses import fields
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.loss import BinaryCrossEntropy
 from torch import Tensor
 
 from recipe.config import LossConfig
@@ -66,6 +67,20 @@ def test_bce_is_the_mean_over_images_and_classes(smoothing: float) -> None:
     loss = make_loss(LossConfig(name="bce", label_smoothing=smoothing))(*tensors())
     assert loss.shape == ()
     assert loss.item() == pytest.approx(sum(losses) / 6, rel=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_bce_equals_timm_s(smoothing: float) -> None:
+    logits, labels = random_batch()
+    loss = make_loss(LossConfig(name="bce", label_smoothing=smoothing))(logits, F.one_hot(labels, 10).double())
+    torch.testing.assert_close(loss, BinaryCrossEntropy(smoothing)(logits, labels), rtol=1e-12, atol=0)
+
+
+def test_poly_gives_the_value_that_optax_tests_for() -> None:
+    """Computed there with the code in the paper."""
+    logits, targets = torch.tensor([[0.14, 1.456, 2.356, -0.124, -2.47]]), torch.tensor([[0.1, 0.15, 0.2, 0.25, 0.3]])
+    loss = make_loss(LossConfig(name="poly", poly_epsilon=2.0))(logits.double(), targets.double())
+    assert loss.item() == pytest.approx(4.531657285679147, rel=1e-6)
 
 
 @pytest.mark.parametrize(("epsilon", "smoothing"), [(1.0, 0.0), (2.0, 0.0), (-1.0, 0.1)])

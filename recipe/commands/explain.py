@@ -1,0 +1,99 @@
+"""`recipe explain NAME …`: what a recipe changes, rung by rung, and what that comes to at a scale."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from recipe import compose
+from recipe.checks import leaves
+from recipe.compose import Plan
+from recipe.config import Config
+
+WORLD_SIZES = (1, 2, 4, 8)
+
+
+def add_to(parsers: Any) -> None:
+    """The command's arguments."""
+    parser = parsers.add_parser(
+        "explain",
+        help="what a recipe changes, rung by rung",
+        description="Print what each rung up to a recipe changes, from what to what, with its published figures; and "
+        "what the recipe comes to with a scale and other overrides.",
+        epilog="Example: recipe explain v2 scale=demo",
+    )
+    parser.add_argument("name", metavar="NAME", help="a recipe, as in +recipe=NAME")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: scale=demo …")
+    parser.add_argument("--layers", type=int, metavar="PIXELS", help="the model's layers for images of this size")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the chain of rungs, or with --layers the model's layers."""
+    plan = compose.plan_of([f"+recipe={arguments.name}", *arguments.overrides])
+    if arguments.layers is not None:
+        from recipe.model import layer_table  # PyTorch
+
+        lines = layer_table(plan.config, arguments.layers)
+    else:
+        lines = [*_chain(plan, arguments.overrides), "", *_batches(plan.config)]
+    print("\n".join(lines))
+
+
+def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
+    """Each rung from the first to the plan's: what it is, its published figures, what it changes."""
+    scaled = plan.config.scale.name != "imagenet"
+    below, published_below = None, None
+    for name in compose.chain(plan.rung.name):
+        rung = compose.rung(name)
+        yield f"\n{name}" if below is not None else name
+        yield f"  {_what_it_is(name)}"
+        published = rung.published.get("acc1")
+        if published is not None:
+            gain = (
+                ""
+                if published_below is None or published == published_below
+                else f" ({published - published_below:+.3f})"
+            )
+            yield f"  published: top-1 {published:.3f}{gain}, top-5 {rung.published['acc5']:.3f}"
+            published_below = published
+        own = compose.plan_of([f"+recipe={name}"]).config
+        here = compose.plan_of([f"+recipe={name}", *overrides]).config
+        if below is not None:
+            yield from _differences(below, (own, here), scaled)
+        below = own, here
+
+
+def _what_it_is(recipe: str) -> str:
+    """The first comment of the recipe's file, after the line that Hydra reads."""
+    path = compose.recipe_file(recipe)
+    comments = re.findall(r"^# (?!@package)(?:Rung \d+: )?(.*)$", path.read_text() if path else "", re.MULTILINE)
+    return comments[0] if comments else ""
+
+
+def _differences(below: tuple[Config, Config], above: tuple[Config, Config], scaled: bool) -> Iterator[str]:
+    """A line for each key that the rung changes; with a scale, also what the change is there."""
+    written = [dict((key, value) for key, value, _ in leaves(config)) for config in (*below, *above)]
+    old, old_here, new, new_here = written
+    for key in new:
+        if key.startswith(("rung", "scale")) or (old[key] == new[key] and old_here[key] == new_here[key]):
+            continue
+        line = f"    {key:28} {compose.text(old[key])} → {compose.text(new[key])}"
+        if scaled and (old[key], new[key]) != (old_here[key], new_here[key]):
+            line = f"{line:58}   here {compose.text(old_here[key])} → {compose.text(new_here[key])}"
+        yield line
+
+
+def _batches(c: Config) -> Iterator[str]:
+    """What the recipe comes to: sizes, length, and how the micro-batches fall on processes."""
+    count = c.batch_size // c.micro_batch_size
+    sizes = c.resolution
+    yield f"scale={c.scale.name}: {c.model.name}, {c.epochs} epochs"
+    yield f"  pixels        train {sizes.train_crop}, validate {sizes.val_crop} of {sizes.val_resize}"
+    yield f"  learning rate {compose.text(c.optimizer.lr)} for a batch of {c.batch_size}"
+    yield f"  batch         {c.batch_size} = {count} micro-batches x {c.micro_batch_size}"
+    for world_size in WORLD_SIZES:
+        name = "1 process" if world_size == 1 else f"{world_size} processes"
+        fits = count % world_size == 0
+        share = f"{count // world_size} x {c.micro_batch_size} images a step each" if fits else "cannot share them"
+        yield f"  {name:13} {share}"
