@@ -1,6 +1,8 @@
 """What the documentation repeats, it repeats correctly."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 from recipe.compose import PROJECT, Plan
@@ -50,3 +52,16 @@ def test_example_rung_is_a_real_one() -> None:
     example = re.search(r"# conf/(recipe/\S+)\n(.*?)```", README, re.DOTALL)
     assert example is not None
     assert example[2].strip() in (PROJECT / "conf" / example[1]).read_text()
+
+
+def test_commands_of_fidelity_select_tests() -> None:
+    text = (PROJECT / "docs" / "FIDELITY.md").read_text()
+    commands = re.findall(r'`(tests/\S+\.py)(?: -k (?:"([^"]*)"|(\w+)))?`', text)
+    assert len(commands) > 35
+    files = sorted({file for file, _, _ in commands})
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "addopts=", *files]
+    listed = subprocess.run(collect, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=True).stdout
+    for file, quoted, word in commands:
+        words = (quoted or word).split(" or ")
+        selected = [line for line in listed.splitlines() if line.startswith(file) and any(w in line for w in words)]
+        assert selected, f"{file} -k {quoted or word}"
