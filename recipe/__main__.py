@@ -3,7 +3,8 @@
 import argparse
 
 from recipe.commands import evaluate, explain
-from recipe.errors import UserError, fail
+from recipe.errors import fail
+from recipe.hydra_errors import explain as explain_error
 
 COMMANDS = (evaluate, explain)
 
@@ -17,10 +18,13 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
-    except UserError as error:
-        fail(str(error), error.on_every_rank)
     except KeyboardInterrupt:
         fail("stopped by hand.", code=130)
+    except Exception as error:
+        message = explain_error(error)
+        if message is None:
+            raise
+        fail(message, getattr(error, "on_every_rank", True))
 
 
 if __name__ == "__main__":

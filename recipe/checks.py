@@ -163,6 +163,11 @@ def _check_data(config: Config) -> None:
             raise ConfigError(f"data={data.name} needs data.root=FOLDER{hint}: a folder with train/ and val/")
         if not os.path.isdir(data.root):
             raise ConfigError(f"data.root={data.root}: there is no such folder")
+    if data.val_fraction is not None and (data.name not in ("imagefolder", "imagenet") or data.val_dir is not None):
+        raise ConfigError(
+            f"data.val_fraction={data.val_fraction:g} holds images out of one folder of class folders: it is for "
+            "data=imagefolder, and without data.val_dir"
+        )
     if data.name == "synthetic" and data.num_classes is None:
         raise ConfigError("data=synthetic needs data.num_classes=…")
 

@@ -131,9 +131,15 @@ def whole_runs_of_chain(of: Plan) -> list[Config]:
     """The configs of the rungs up to a plan's own, each as a whole run with the plan's other overrides."""
     overrides = [str(override) for override in OmegaConf.create(of.hydra_files["overrides.yaml"])]
     kept = [override for override in overrides if _key(override) not in (*RECIPE_GROUPS, "max_steps")]
+    return configs(chain(of.rung.name), kept)
+
+
+def configs(recipes: list[str], overrides: list[str]) -> list[Config]:
+    """The scaled configs of several recipes with the same overrides, unchecked."""
+    literal = _unscaled(frozenset(_key(override) for override in overrides))
     with nullcontext() if GlobalHydra.instance().is_initialized() else _hydra():
-        composed = [_compose((f"+recipe={name}", *kept)) for name in chain(of.rung.name)]
-    return [scale(_typed(_without(config, "hydra")), _unscaled(of.literal)) for config in composed]
+        composed = [_compose((f"+recipe={recipe}", *overrides)) for recipe in recipes]
+    return [scale(_typed(_without(config, "hydra")), literal) for config in composed]
 
 
 def training_hash(config: Config) -> str:

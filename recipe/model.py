@@ -74,8 +74,7 @@ def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None
 
 def layer_table(config: Config, pixels: int) -> list[str]:
     """The model's layers for images of `pixels` x `pixels`: a line each with output size and parameters."""
-    with torch.device("meta"):
-        model = make_model(config, config.data.num_classes or 1000)
+    model = make_model(config, config.data.num_classes or 1000).to("meta")
     lines = [f"{'layer':24}{'kind':22}{'output':>20}{'parameters':>14}"]
 
     def add(name: str, layer: nn.Module) -> None:
@@ -92,7 +91,7 @@ def layer_table(config: Config, pixels: int) -> list[str]:
             add(f"{name}.{number}", block)
         if not blocks:
             add(name, layer)
-    model.eval()(torch.empty(1, 3, pixels, pixels, device="meta"))
+    model.eval()(torch.empty(1, 3, pixels, pixels, device="meta", dtype=next(model.parameters()).dtype))
     total = sum(parameter.numel() for parameter in model.parameters())
     return [*lines, f"{'all':66}{total:14,}"]
 

@@ -191,13 +191,11 @@ class Run:
     def _settings(self) -> dict[str, Any]:
         """The recipe, the seed, and every key that is not at the schema's value."""
         usual = {key: value for key, value, _ in leaves(Config())}
-        changed = {key: value for key, value, about in leaves(self.config) if about["affects"] != "nothing"}
-        values = {key: value for key, value in changed.items() if value != usual[key]}
-        return {
-            "recipe": self.plan.rung.name,
-            "seed": self.config.seed,
-            **{k: compose.text(v) for k, v in values.items()},
-        }
+        settings: dict[str, Any] = {"recipe": self.plan.rung.name, "seed": self.config.seed}
+        for key, value, about in leaves(self.config):
+            if about["affects"] != "nothing" and value != usual[key]:
+                settings[key] = value if isinstance(value, int | float) else compose.text(value)
+        return settings
 
     def train_epoch(self, epoch: int) -> None:
         """One epoch of training; mid-way through it where the run goes on from there."""

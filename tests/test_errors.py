@@ -65,6 +65,16 @@ WRONG: list[tuple[list[str], list[str]]] = [
     ([V2, "data=imagefolder"], ["data.root=FOLDER"]),
     ([V2, "data=imagefolder", "data.root=/nowhere/photos"], ["data.root=/nowhere/photos", "no such folder"]),
     ([V2, "data=synthetic", "data.num_classes=1"], ["data.num_classes=1", "at least 2"]),
+    ([V2, "data.val_fraction=0.2"], ["data.val_fraction=0.2", "data=imagefolder"]),
+    ([V2, "data=imagefolder", "data.root=/", "data.val_dir=val", "data.val_fraction=0.2"], ["without data.val_dir"]),
+    ([V2, "data.on_corrupt=ignore"], ["data.on_corrupt=ignore", "fail, skip"]),
+    ([V2, "schedule=onecycle", "schedule.warmup_epochs=5"], ["onecycle", "schedule.warmup_epochs=0"]),
+    ([V2, "schedule=onecycle", "schedule.base_momentum=0.99"], ["base_momentum=0.99", "max_momentum=0.95"]),
+    ([V2, "schedule=plato"], ["schedule=plato", "Did you mean plateau?"]),
+    ([V2, "model.stem=tiny"], ["model.stem=tiny", "imagenet, small"]),
+    ([V2, "scale=deom"], ["scale=deom", "Did you mean demo?"]),
+    ([V2, "ema=yes"], ["ema=yes", "ema, none"]),
+    ([V2, "runtime.precision=float16"], ["runtime.precision=float16", "fp16"]),
 ]
 
 

@@ -44,7 +44,10 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
     """Each rung from the first to the plan's: what it is, its published figures, what it changes."""
     scaled = plan.config.scale.name != "imagenet"
     below, published_below = None, None
-    for name in compose.chain(plan.rung.name):
+    names = compose.chain(plan.rung.name)
+    written = compose.configs(names, [])
+    scaled_down = compose.configs(names, overrides) if overrides else written
+    for name, own, here in zip(names, written, scaled_down, strict=True):
         rung = compose.rung(name)
         yield f"\n{name}" if below is not None else name
         yield f"  {_what_it_is(name)}"
@@ -57,8 +60,6 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
             )
             yield f"  published: top-1 {published:.3f}{gain}, top-5 {rung.published['acc5']:.3f}"
             published_below = published
-        own = compose.plan_of([f"+recipe={name}"]).config
-        here = compose.plan_of([f"+recipe={name}", *overrides]).config
         if below is not None:
             yield from _differences(below, (own, here), scaled)
         below = own, here

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -152,5 +153,5 @@ def _cached(path: Path, root: Path) -> ImageFolder | None:
                 return None
             classes, strays = ([os.fsdecode(name) for name in scan[key]] for key in ("classes", "strays"))
             return ImageFolder(root, scan["paths"], scan["labels"], classes, str(scan["fingerprint"]), strays=strays)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, BadZipFile):
         return None  # not there, not ours, or not whole

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from torchvision.transforms.functional import pil_to_tensor
 
 from recipe.data.decode import decode, read_image
 from recipe.errors import DataError
@@ -124,3 +125,34 @@ def test_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.jpg"):
         read_image(tmp_path / "nowhere.jpg")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_orientation_is_that_of_pillow_where_asked_and_ignored_where_not(kind: str, orientation: int) -> None:
+    picture = Image.effect_noise((40, 24), 60).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    picture.save(file, kind, exif=exif)
+    stored = Image.open(io.BytesIO(file.getvalue()))
+    turned = ImageOps.exif_transpose(stored).convert("RGB")
+    assert torch.equal(decode(file.getvalue(), exif_orientation=True), pil_to_tensor(turned))
+    assert torch.equal(decode(file.getvalue()), pil_to_tensor(stored.convert("RGB")))
+    assert (decode(file.getvalue(), exif_orientation=True).shape == (3, 40, 24)) == (orientation >= 5)
+
+
+def test_16_bit_greys_keep_their_upper_bits() -> None:
+    grey = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "png")
+    decoded = decode(file.getvalue())
+    assert torch.equal(decoded[0], torch.from_numpy((grey >> 8).astype(np.uint8)))
+    assert torch.equal(decoded[0], decoded[2])
+
+
+def test_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue")]
+    file = io.BytesIO()
+    frames[0].save(file, "webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert torch.equal(decode(file.getvalue()), pil_to_tensor(frames[0]))

@@ -13,8 +13,9 @@ from recipe.config import (
     ResolutionConfig,
     SamplerConfig,
 )
-from recipe.data.dataset import Dataset, load, scan_folder
-from recipe.data.loader import MicroBatch, TrainLoader, eval_batches
+from recipe.data.dataset import Dataset, load
+from recipe.data.folder import ImageFolder, scan_folder
+from recipe.data.loader import MicroBatch, Task, TrainLoader, eval_batches, load_micro_batch
 from recipe.data.order import make_order
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks
@@ -139,7 +140,7 @@ def test_loading_leaves_the_global_generator_alone(workers: int) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def broken_folder(folder: Path) -> tuple[Dataset, Path]:
+def broken_folder(folder: Path) -> tuple[ImageFolder, Path]:
     for number in range(16):
         path = folder / f"class{number % 2}" / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,3 +195,27 @@ def test_evaluation_takes_the_resolution_it_is_given() -> None:
     config = make_config()
     batch = next(eval_batches(load(config.data)[1], config, ranks_of(), 40, 36))
     assert batch.images.shape == (4, 3, 36, 36)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_files_are_skipped_where_asked(tmp_path: Path, workers: int) -> None:
+    """In training the next image stands in, with its own label; in an evaluation the others are counted."""
+    dataset, broken = broken_folder(tmp_path)
+    config = make_config(workers)
+    config.data.on_corrupt = "skip"
+    name = str(broken.relative_to(dataset.root))
+    index = [dataset.name(i) for i in range(len(dataset))].index(name)
+    batches = micro_batches(config, dataset=dataset)
+    assert {file for batch in batches.values() for file in batch.unreadable} == {name}
+
+    evaluated = list(eval_batches(dataset, config, ranks_of(), 30, 24))
+    seen = torch.cat([batch.indices for batch in evaluated]).tolist()
+    assert seen == [i for i in range(len(dataset)) if i != index]
+    assert all(len(batch.images) == len(batch.labels) == len(batch.indices) for batch in evaluated)
+    assert [file for batch in evaluated for file in batch.unreadable] == [name]
+
+    task = Task(0, 0, 0, [5], [index], 1.0)
+    instead = Task(0, 0, 0, [5], [(index + 1) % len(dataset)], 1.0)
+    one, other = (load_micro_batch(dataset, config, each) for each in (task, instead))
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.labels, other.labels)

@@ -75,6 +75,7 @@ def test_as_many_images_and_pixels_are_erased_as_torchvision_erases(family: Any)
     ours = 1 - erase(image.repeat(count, 1, 1, 1), boxes).mean((1, 2, 3)).numpy()
     theirs = 1 - np.array(sample(lambda: transform(image).mean().item(), count, family))
     assert_same_shares((ours > 0).tolist(), (theirs > 0).tolist())
+    assert stats.binomtest((ours > 0).sum(), count, 0.1).pvalue > LEVEL
     assert_same_distribution(ours, theirs)
 
 
@@ -111,6 +112,7 @@ def test_mixup_or_cutmix_is_chosen_as_by_torchvision_s_random_choice() -> None:
     choose = v2.RandomChoice([lambda _: "mixup", lambda _: "cutmix"])
     ours = ["mixup" if draw.box is None else "cutmix" for draw in mixes(BOTH, 40_000)]
     assert_same_shares(ours, sample(lambda: choose(None), 40_000, v2))
+    assert stats.binomtest(ours.count("cutmix"), 40_000, 0.5).pvalue > LEVEL
 
 
 @pytest.mark.parametrize(("alpha", "cutmix_alpha"), [(0.2, 1.0), (1.0, 0.0)])

@@ -1,0 +1,61 @@
+import sys
+
+import pytest
+
+from recipe import __main__
+
+
+def explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["recipe", "explain", *arguments])
+    __main__.main()
+    return capsys.readouterr().out
+
+
+def test_every_rung_says_what_it_changes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = explained(monkeypatch, capsys, "v2")
+    rungs = text.split("\n\n")
+    assert [rung.splitlines()[0][:3] for rung in rungs[:-1]] == [*(f"r{n:02}" for n in range(13)), "v2"]
+    assert rungs[1].splitlines()[2:] == [
+        "  published: top-1 76.494 (+0.364), top-5 93.198",
+        "    batch_size                   256 → 1024",
+        "    micro_batch_size             32 → 128",
+        "    optimizer.lr                 0.1 → 0.5",
+        "    schedule.name                step → cosine",
+        "    schedule.warmup_epochs       0 → 5",
+    ]
+    assert "  8 processes   1 x 128 images a step each" in rungs[-1]
+    assert "here" not in text
+
+
+def test_scale_is_shown_beside_the_recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = explained(monkeypatch, capsys, "r09_fixres", "scale=demo", "optimizer.lr=0.3")
+    (fixres,) = [line for line in text.splitlines() if "train_crop" in line]
+    assert fixres.split() == ["resolution.train_crop", "224", "→", "176", "here", "64", "→", "50"]
+    assert "learning rate 0.3 for a batch of 128" in text
+    assert "128 = 4 micro-batches x 32" in text
+    assert "8 processes   cannot share them" in text
+
+
+@pytest.mark.parametrize(("stem", "sizes"), [("imagenet", ["32 x 32", "16 x 16"]), ("small", ["64 x 64", "64 x 64"])])
+def test_layers_have_their_sizes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stem: str, sizes: list[str]
+) -> None:
+    text = explained(monkeypatch, capsys, "v1", "model=resnet18", f"model.stem={stem}", "--layers", "64")
+    rows = {line.split()[0]: line for line in text.splitlines()}
+    assert f"64 x {sizes[0]}" in rows["conv1"]
+    assert f"64 x {sizes[1]}" in rows["layer1.0"]
+    assert rows["fc"].split() == ["fc", "Linear", "1000", "513,000"]
+    assert rows["all"].split()[1] == ("11,689,512" if stem == "imagenet" else "11,681,832")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["v3"], "recipe=v3: there is no such option"), (["v2", "optimizer.lrr=1"], "Did you mean optimizer.lr?")],
+)
+def test_wrong_names_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        explained(monkeypatch, capsys, *arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
