@@ -27,8 +27,10 @@ from recipe.config import Config
 from recipe.errors import ConfigError
 from recipe.scaling import scale
 
-PROJECT = Path(__file__).resolve().parent.parent
-CONF = PROJECT / "conf"
+PACKAGE = Path(__file__).resolve().parent
+IN_CHECKOUT = (PACKAGE.parent / "conf" / "config.yaml").is_file()
+CONF = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "conf"
+PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
 NAME_LENGTH = 80
 RECIPE_GROUPS = ("recipe", "experiment")  # a run has exactly one of either
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups

@@ -1,0 +1,54 @@
+"""What train.py does; where the package is installed without its checkout, `torchrun -m recipe.train +recipe=v2`."""
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from recipe import compose
+from recipe.compose import CONF
+from recipe.errors import ConfigError, UserError, fail
+from recipe.hydra_errors import explain
+
+failures: list[UserError] = []  # of the runs of this process
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def run(composed: DictConfig) -> None:
+    """One training run. A user's error is kept for `main`; a sweep goes on with its other jobs."""
+    plan = compose.plan(composed)
+    from recipe.run import train  # imports torch: only once the config is known to be right
+
+    try:
+        train(plan)
+    except UserError as error:
+        failures.append(error)
+
+
+def main() -> None:
+    """Run, and turn an error that the user can put right into one message and exit code 2."""
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets its exceptions through; `explain` words them
+    compose.register()
+    try:
+        _refuse_multirun_under_torchrun()
+        run()
+        if failures:
+            raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))
+    except KeyboardInterrupt as interrupt:
+        fail(" ".join(["stopped by hand.", *getattr(interrupt, "__notes__", [])]), on_every_rank=True, code=130)
+    except Exception as error:
+        message = explain(error)
+        if message is None or full_error:
+            raise
+        fail(message, on_every_rank=getattr(error, "on_every_rank", True))
+
+
+def _refuse_multirun_under_torchrun() -> None:
+    if "WORLD_SIZE" in os.environ and {"-m", "--multirun"} & set(sys.argv):
+        raise ConfigError("a sweep starts its own processes: python train.py -m … instead of torchrun train.py -m …")
+
+
+if __name__ == "__main__":
+    main()

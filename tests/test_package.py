@@ -1,0 +1,43 @@
+"""The wheel, used outside of the checkout: the configs travel with it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from recipe.compose import PROJECT
+
+
+@pytest.mark.slow
+def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
+    source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
+    for name in ("recipe", "conf"):
+        shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(PROJECT / name, source)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    subprocess.run(pip, check=True, timeout=300)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(tmp_path / "site")
+    elsewhere.mkdir()
+
+    def run(*arguments: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
+        environment.pop("RECIPE_OUTPUTS", None)
+        command = [sys.executable, "-m", *arguments]
+        done = subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300, check=True
+        )
+        return done.stdout
+
+    assert "r12_repeated_augmentation" in run("recipe", "explain", "v2")
+    small = ("scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=128", "max_steps=1")
+    run("recipe.train", "+recipe=v2", *small)
+    (result,) = (elsewhere / "outputs").glob("v2~*/seed=0/result.json")
+    assert json.loads(result.read_text())["steps"] == 1
