@@ -125,6 +125,8 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     yield _row("folder", str(run.folder))
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {all_runs}")
+    larger = even(run.config.resolution.val_resize * 1.1)
+    yield _row("other sizes", f"recipe evaluate {run.folder} resolution.val_resize={larger}")
 
 
 def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:

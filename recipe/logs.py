@@ -69,7 +69,7 @@ class Journal:
         if self.on:
             self._board.add_image(name, pixels, step)
 
-    def hyperparameters(self, values: Mapping[str, Any], final: Mapping[str, float]) -> None:
+    def hyperparameters(self, values: Mapping[str, Any], final: Mapping[str, float], step: int) -> None:
         """TensorBoard's HParams, in this run's own event file: what was set, and the final figures.
 
         (`SummaryWriter.add_hparams` would make a second run, named after the clock.)
@@ -80,7 +80,7 @@ class Journal:
             for summary in hparams(dict(values), dict.fromkeys(final, 0.0)):
                 self._board.file_writer.add_summary(summary)  # type: ignore[attr-defined]
             for name, value in final.items():
-                self._board.add_scalar(name, value, 0)
+                self._board.add_scalar(name, value, step)
 
     def metrics_bytes(self) -> int:
         """The length of metrics.jsonl now."""

@@ -17,9 +17,9 @@ from recipe.loop import Evaluation, Training, prepare
 
 SHOWN = 16  # images in a grid
 TILE = 176  # pixels, at least: small images are enlarged
-FONT = ImageFont.load_default(13)
+FONT = ImageFont.load_default(18)
 LINES = 2  # of a caption
-LINE = 16  # pixels
+LINE = 22  # pixels
 
 
 def grid(images: Tensor, captions: Sequence[str]) -> Tensor:

@@ -175,17 +175,19 @@ class Run:
         self.journal.text("config", f"```yaml\n{compose.to_yaml(self.config)}\n```")
         if self.config.log.images:
             batch = pictures.first_training_images(self.training, self.train_set, self.order)
-            self.journal.picture("images/training", 0, batch)
-            self.journal.picture("images/validation", 0, pictures.first_validation_images(self.config, self.val_set))
+            self.journal.picture("train/images", 0, batch)
+            self.journal.picture("val/images", 0, pictures.first_validation_images(self.config, self.val_set))
         self.journal.flush()
 
     def show_end(self, final: Evaluation) -> None:
         """For TensorBoard: what was set and what came of it, and the best and the worst predictions."""
-        self.journal.hyperparameters(self._settings(), {"final/acc1": final.acc1, "final/loss": final.loss})
+        self.journal.hyperparameters(
+            self._settings(), {"val/final_acc1": final.acc1, "val/final_loss": final.loss}, self.steps
+        )
         if self.config.log.images:
             for name, worst in (("worst", True), ("best", False)):
                 picture = pictures.predictions(self.config, self.val_set, final, worst)
-                self.journal.picture(f"images/{name}_predictions", self.steps, picture)
+                self.journal.picture(f"val/{name}_predictions", self.steps, picture)
         self.journal.flush()
 
     def _settings(self) -> dict[str, Any]:

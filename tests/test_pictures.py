@@ -34,8 +34,8 @@ def board(tmp_path_factory: pytest.TempPathFactory, plan: Callable[..., Plan]) -
 
 def test_tensorboard_shows_config_and_pictures(board: tuple[Path, EventAccumulator]) -> None:
     folder, read = board
-    kinds = ["training", "validation", "worst_predictions", "best_predictions"]
-    assert sorted(read.Tags()["images"]) == sorted(f"images/{kind}" for kind in kinds)
+    expected = ["train/images", "val/best_predictions", "val/images", "val/worst_predictions"]
+    assert sorted(read.Tags()["images"]) == expected
     (text,) = read.Tensors("config/text_summary")
     assert (folder / "config.yaml").read_text().strip() in text.tensor_proto.string_val[0].decode()
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1  # one run, not one more for HParams
@@ -51,7 +51,7 @@ def test_hyperparameters_are_those_of_the_run(board: tuple[Path, EventAccumulato
     assert values["mix.cutmix_alpha"].number_value == 1
     assert "data.workers" not in values
     result = json.loads((folder / "result.json").read_text())
-    assert read.Scalars("final/acc1")[0].value == pytest.approx(result["acc1"])
+    assert read.Scalars("val/final_acc1")[0].value == pytest.approx(result["acc1"])
 
 
 def color_folder(root: Path) -> Path:
