@@ -52,6 +52,8 @@ def train(plan: Plan) -> None:
 
 
 def _train(plan: Plan, ranks: Ranks) -> None:
+    if plan.config.model.sync_batch_norm and ranks.world_size > 1 and ranks.device.type != "cuda":
+        raise RunError("model.sync_batch_norm=true needs GPUs, and there is none here: PyTorch has none of it on a CPU")
     ranks.on_first(lambda: datasets.prepare(plan.config.data))
     train_set, val_set = datasets.load(plan.config.data)
     plan = fit_to_data(plan, train_set)

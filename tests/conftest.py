@@ -17,6 +17,7 @@ from recipe.checks import check
 from recipe.compose import PROJECT, Plan, Rung
 from recipe.config import Config
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads beyond the cores make small tensors crawl
 TIMEOUT = 240  # seconds, for a script on several ranks
 
 

@@ -23,6 +23,8 @@ TINY = ["scale=demo", "scale.resolution=0.0715", "evaluate.every=100", "data.wor
 SMALL_MODEL = "model.name=shufflenet_v2_x0_5"  # with batch norm, and checkpoints of 16 MB instead of 134
 SYNTHETIC = [*TINY, SMALL_MODEL, "data=synthetic", "data.size=256"]
 
+SYNC = "model.sync_batch_norm=true"
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -181,6 +183,13 @@ def test_config_error_is_printed_once_under_torchrun(command: Command, tmp_path:
     assert (done.stdout + done.stderr).count("there is no key optimizer.lrr. Did you mean optimizer.lr?") == 1
     assert "exitcode: 2" in "".join((done.stdout + done.stderr).split("\x1b"))  # as torchrun reports it
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_sync_batch_norm_without_gpus_is_refused(command: Command) -> None:
+    done = command("+recipe=v1", *SYNTHETIC, "batch_size=32", "micro_batch_size=16", SYNC, processes=2)
+    assert done.returncode != 0
+    assert (done.stdout + done.stderr).count("model.sync_batch_norm=true needs GPUs") == 1
 
 
 def test_sweep_under_torchrun_is_refused(command: Command) -> None:

@@ -24,14 +24,18 @@ def cross_entropy(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor
 
 def bce(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
     """Binary cross entropy, each class by itself (Wightman et al., 2021), mean over images and classes."""
-    smooth = (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
-    return F.binary_cross_entropy_with_logits(logits, smooth.to(logits.dtype))
+    return F.binary_cross_entropy_with_logits(logits, smoothed(targets, config).to(logits.dtype))
 
 
 def poly(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
-    """Poly-1: cross entropy + ε·(1 − p_t), p_t the probability of the target (Leng et al., 2022)."""
-    p_target = (logits.softmax(1) * targets.to(logits.dtype)).sum(1)
+    """Poly-1: cross entropy + ε·(1 − p_t), p_t the probability of the smoothed target (Leng et al., 2022)."""
+    p_target = (logits.softmax(1) * smoothed(targets, config).to(logits.dtype)).sum(1)
     return cross_entropy(logits, targets, config) + config.poly_epsilon * (1 - p_target).mean()
+
+
+def smoothed(targets: Tensor, config: LossConfig) -> Tensor:
+    """(1 − ε)·t + ε/C"""
+    return (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {

@@ -76,6 +76,12 @@ def test_bce_equals_timm_s(smoothing: float) -> None:
     torch.testing.assert_close(loss, BinaryCrossEntropy(smoothing)(logits, labels), rtol=1e-12, atol=0)
 
 
+def test_poly_smooths_both_terms_as_the_paper_s_code_does() -> None:
+    logits, targets = torch.tensor([[0.14, 1.456, 2.356, -0.124, -2.47]]), torch.tensor([[0.1, 0.15, 0.2, 0.25, 0.3]])
+    loss = make_loss(LossConfig(name="poly", poly_epsilon=2.0, label_smoothing=0.3))(logits.double(), targets.double())
+    assert loss.item() == pytest.approx(4.41986, abs=1e-5)
+
+
 def test_poly_gives_the_value_that_optax_tests_for() -> None:
     """Computed there with the code in the paper."""
     logits, targets = torch.tensor([[0.14, 1.456, 2.356, -0.124, -2.47]]), torch.tensor([[0.1, 0.15, 0.2, 0.25, 0.3]])
@@ -86,7 +92,11 @@ def test_poly_gives_the_value_that_optax_tests_for() -> None:
 @pytest.mark.parametrize(("epsilon", "smoothing"), [(1.0, 0.0), (2.0, 0.0), (-1.0, 0.1)])
 def test_poly_adds_epsilon_times_what_the_target_s_probability_lacks(epsilon: float, smoothing: float) -> None:
     missing = [
-        1 - sum(t * math.exp(p) for t, p in zip(target, log_softmax(row), strict=True))
+        1
+        - sum(
+            ((1 - smoothing) * t + smoothing / len(row)) * math.exp(p)
+            for t, p in zip(target, log_softmax(row), strict=True)
+        )
         for row, target in zip(LOGITS, MIXED, strict=True)
     ]
     expected = by_hand(LOGITS, MIXED, smoothing) + epsilon * sum(missing) / 2
