@@ -1,6 +1,8 @@
 """What a run says about itself: lines of text, at its beginning, after an epoch, at its end."""
 
 import math
+import shutil
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -18,7 +20,8 @@ from recipe.model import own_preprocessing
 from recipe.run_folder import earlier_threads
 from recipe.scaling import even
 
-LISTED_CLASSES = 6  # with more, only the fewest and the most images are told
+LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
+TITLE = 13  # characters before the text of a row
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
 if TYPE_CHECKING:
@@ -66,7 +69,9 @@ def _classes(train_set: Dataset) -> Iterator[str]:
     fewest, most = int(counts.argmin()), int(counts.argmax())
     if len(counts) <= LISTED_CLASSES:
         each = ", ".join(f"{name} {count:,}" for name, count in zip(train_set.classes, counts, strict=True))
-        yield _row("classes", f"{len(counts)}: {each}")
+        width = max(40, min(120, shutil.get_terminal_size().columns) - TITLE)
+        for number, line in enumerate(textwrap.wrap(f"{len(counts)}: {each}", width, break_on_hyphens=False)):
+            yield _row("classes" if number == 0 else "", line)
     else:
         ends = f"{counts[fewest]:,} ({train_set.classes[fewest]}) to {counts[most]:,} ({train_set.classes[most]})"
         yield _row("classes", f"{len(counts):,}, of {ends} training images")
@@ -144,7 +149,7 @@ def figures(found: Mapping[str, Evaluation]) -> dict[str, float]:
 
 
 def _row(title: str, text: str) -> str:
-    return f"{title:13}{text}"
+    return f"{title:{TITLE}}{text}"
 
 
 def _count(number: int, what: str) -> str:

@@ -54,7 +54,10 @@ class Journal:
     def record(self, step: int, epoch: int, figures: Mapping[str, float]) -> None:
         """Named figures after `step` optimizer steps: a line of metrics.jsonl, and points in TensorBoard."""
         if self.on:
-            self._metrics.write(json.dumps({"step": step, "epoch": epoch, **figures}).encode() + b"\n")
+            finite = {
+                name: value if math.isfinite(value) else None for name, value in figures.items()
+            }  # JSON has no NaN
+            self._metrics.write(json.dumps({"step": step, "epoch": epoch, **finite}).encode() + b"\n")
             self._metrics.flush()
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)

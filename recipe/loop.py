@@ -202,7 +202,7 @@ def _collect(
     if images == 0:
         raise DataError("none of the validation images can be read")
     top1, top5 = ranks.sum(counts).tolist()
-    recall = ranks.sum(hits_of)[images_of > 0] / images_of[images_of > 0]
+    recall = ranks.sum(hits_of)[images_of > 0].to(loss.dtype) / images_of[images_of > 0]
     none = torch.empty(0, dtype=torch.int64)
     no_hits = torch.empty(0, dtype=torch.uint8, device=loss.device)
     no_logits = torch.empty((0, len(images_of)), dtype=torch.float16, device=loss.device)

@@ -266,6 +266,11 @@ class Run:
     def finish(self) -> None:
         """The final evaluation, predictions, weights, and last of all result.json."""
         found = self.validate(self.epochs - 1)
+        if not math.isfinite(found["raw"].loss):
+            raise RunError(
+                f"the validation loss is {found['raw'].loss} at the end of the training: the network has diverged. "
+                "A lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help"
+            )
         grid = evaluate_grid(self._models(), self.val_set, self.config, self.ranks)
         self.unreadable = self.ranks.union(self.unreadable | self.training.loader.unreadable)
         if not self.ranks.first:

@@ -9,6 +9,7 @@ from torch import nn
 from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import ConfigError
 from recipe.model import Preprocessing, check_name, check_resolution, make_model, own_preprocessing
+from recipe.randomness import seed_at
 
 
 def config(name: str = "resnet18", source: str = "torchvision", seed: int = 0, zero: bool = False) -> Config:
@@ -26,6 +27,22 @@ def test_weights_are_a_function_of_the_seed(source: str) -> None:
     torch.rand(3)
     assert same(model, make_model(config(source=source), 14))
     assert not same(model, make_model(config(source=source, seed=1), 14))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("torchvision", "resnet18"), ("timm", "resnet18"), ("timm", "convnext_atto")]
+)
+def test_initial_weights_are_the_source_s_but_for_the_last_norms(source: str, name: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_at(7, "init"))
+        oracle = bare_model(source, name)
+    own, theirs = make_model(config(name, source, seed=7), 10).state_dict(), oracle.state_dict()
+    assert own.keys() == theirs.keys()
+    different = {key for key in own if not torch.equal(own[key], theirs[key])}
+    zero_at_timm = (
+        {key for key in own if key.endswith("bn2.weight")} if name == "resnet18" and source == "timm" else set()
+    )
+    assert different == zero_at_timm
 
 
 @pytest.mark.parametrize("source", ["torchvision", "timm"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from recipe.compose import Plan
+from recipe.errors import RunError
 from recipe.run import Run, train
 
 SMALL = ["scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=128", "data.workers=0"]
@@ -38,3 +39,13 @@ def test_plateau_lowers_the_rate_and_goes_on_after_an_interruption(
 def rates(folder: Path) -> list[float]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [row["train/lr"] for row in rows if "train/lr" in row]
+
+
+def test_diverged_network_is_no_result(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """One step at an absurd rate: the weights are finite, what they compute is not."""
+    composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "max_steps=1", "optimizer.lr=1e30")
+    with pytest.raises(RunError, match=r"the validation loss is (nan|inf).*diverged"):
+        train(replace(composed, folder=tmp_path))
+    assert not (tmp_path / "result.json").exists()
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        assert "NaN" not in line
