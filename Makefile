@@ -11,7 +11,7 @@ help:  ## This list
 demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 5 minutes on 2 cores
 	$(BIN)/torchrun --nproc_per_node=2 train.py +recipe=v2 scale=demo
 
-test: $(VENV)/.dev  ## Tests, about 4 minutes on 2 cores
+test: $(VENV)/.dev  ## Tests, about 6 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too

@@ -1,10 +1,12 @@
 """What a run says about itself: lines of text, at its beginning, after an epoch, at its end."""
 
 import math
+import os
 import shutil
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +37,7 @@ def opening(run: "Run") -> Iterator[str]:
     images = f"{len(run.train_set):,} training, {len(run.val_set):,} validation images"
     threads, before = torch.get_num_threads(), earlier_threads(run.folder)
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
-    yield _row("folder", str(run.folder))
+    yield _row("folder", _path(run.folder))
     yield _row("data", f"{c.data.name}: {images}")
     yield from _classes(run.train_set)
     yield from _strays(run.train_set, run.val_set)
@@ -127,11 +129,11 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
             yield _row(title, text)
     if run.unreadable:
         yield _row("left out", f"{_count(len(run.unreadable), 'image')} that cannot be read: see unreadable.txt")
-    yield _row("folder", str(run.folder))
+    yield _row("folder", _path(run.folder))
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
-    yield _row("curves", f"tensorboard --logdir {all_runs}")
+    yield _row("curves", f"tensorboard --logdir {_path(all_runs)}")
     larger = even(run.config.resolution.val_resize * 1.1)
-    yield _row("other sizes", f"recipe evaluate {run.folder} resolution.val_resize={larger}")
+    yield _row("other sizes", f"recipe evaluate {_path(run.folder)} resolution.val_resize={larger}")
 
 
 def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:
@@ -150,6 +152,11 @@ def figures(found: Mapping[str, Evaluation]) -> dict[str, float]:
 
 def _row(title: str, text: str) -> str:
     return f"{title:{TITLE}}{text}"
+
+
+def _path(path: Path) -> str:
+    """A path as it may be typed here: the shorter of absolute and relative."""
+    return min(str(path), os.path.relpath(path), key=len)
 
 
 def _count(number: int, what: str) -> str:
