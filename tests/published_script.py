@@ -222,7 +222,7 @@ def evaluate(flags: Flags, model: nn.Module, samples: Sequence[tuple[str, int]])
         for label, hit in zip(target.tolist(), hits[:, 0].tolist(), strict=True):
             recognised.setdefault(label, []).append(hit)
         loss += nn.CrossEntropyLoss(reduction="none")(output, target).sum(dtype=torch.float64)
-    recall = torch.tensor([sum(hits) / len(hits) for _, hits in sorted(recognised.items())])
+    recall = torch.tensor([sum(hits) / len(hits) for _, hits in sorted(recognised.items())], dtype=torch.float64)
     return {
         "acc1": 100 * top1 / len(samples),
         "acc5": 100 * top5 / len(samples),
