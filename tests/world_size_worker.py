@@ -54,7 +54,7 @@ EXPERIMENTS: dict[str, Seen] = {
     "real network": {**DOUBLE, "sampler.repetitions": 4, "model.name": "mobilenet_v3_small"},
     **{f"{workers} workers": {**TINY, "data.workers": workers} for workers in range(3)},  # in single precision
 }
-SHORT: Seen = {"epochs": 1, "ema.decay": None, "optimizer.lr": 1e-3}
+SHORT: Seen = {"epochs": 1, "ema.decay": None, "optimizer.lr": 1e-6}
 SIZES: dict[str, Seen] = {str(size): {**SHORT, "data.size": size} for size in (1, 7, 8, 39, 40, 63, 64, 65)}
 SIZES["257"] = {**SHORT, "data.size": 257, "batch_size": 256, "micro_batch_size": 32}
 
