@@ -266,7 +266,8 @@ class Run:
     def finish(self) -> None:
         """The final evaluation, predictions, weights, and last of all result.json."""
         found = self.validate(self.epochs - 1)
-        if not math.isfinite(found["raw"].loss):
+        # After max_steps the statistics of batch norm may not be fit to evaluate with yet.
+        if self.config.max_steps is None and not math.isfinite(found["raw"].loss):
             raise RunError(
                 f"the validation loss is {found['raw'].loss} at the end of the training: the network has diverged. "
                 "A lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help"

@@ -1,6 +1,7 @@
 """A run's folder: what made the run, and what came out of it. Written by rank 0."""
 
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def write_result(
         "training_hash": plan.training_hash,
         "result_hash": plan.result_hash,
     }
-    write_atomically(plan.folder / "result.json", json.dumps(result, indent=2) + "\n")
+    write_atomically(plan.folder / "result.json", json.dumps(_finite(result), indent=2) + "\n")
 
 
 def write_predictions(folder: Path, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
@@ -123,6 +124,15 @@ def write_predictions(folder: Path, indices: Tensor, labels: Tensor, logits: Ten
             np.savez(file, index=indices.numpy(), label=labels.numpy(), logits=logits.numpy())
 
     write_atomically(folder / "predictions.npz", write)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for NaN and infinities, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def earlier_threads(folder: Path) -> int | None:
