@@ -117,7 +117,7 @@ def epoch_line(run: "Run", epoch: int) -> str:
 
 
 def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
-    """What came out, where it is, and after max_steps what the whole run would take, without its evaluations."""
+    """What came out, where it is, and after max_steps what the whole run would take."""
     yield ""
     yield from accuracies(found)
     yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1})")

@@ -137,7 +137,7 @@ def evaluate(
     for model in models.values():
         model.eval()
     exact = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPU has no float64
-    counts = {name: torch.zeros(2, dtype=torch.int64, device=device) for name in models}  # top-1, top-5
+    top5 = {name: torch.zeros((), dtype=torch.int64, device=device) for name in models}
     images_of = torch.zeros(num_classes, dtype=torch.int64, device=device)  # each class
     hits_of = {name: torch.zeros_like(images_of) for name in models}
     unreadable: list[str] = []
@@ -155,7 +155,7 @@ def evaluate(
         for name, model in models.items():
             output = model(images)
             hits = output.topk(min(5, num_classes)).indices == labels[:, None]
-            counts[name] += torch.stack([hits[:, 0].sum(), hits.sum()])
+            top5[name] += hits.sum()
             hits_of[name].index_add_(0, labels, hits[:, 0].long())
             losses[name] += F.cross_entropy(output, labels, reduction="none").sum(dtype=exact)
             predictions[name].append((hits[:, 0].to(torch.uint8), output.half()))
@@ -164,7 +164,7 @@ def evaluate(
     if images_of.sum().item() + left_out != len(dataset):
         raise AssertionError(f"evaluated {images_of.sum().item()} images of a data set of {len(dataset)}")
     return {
-        name: _collect(ranks, counts[name], losses[name], hits_of[name], images_of, rows, predictions[name], unreadable)
+        name: _collect(ranks, top5[name], losses[name], hits_of[name], images_of, rows, predictions[name], unreadable)
         for name in models
     }
 
@@ -184,7 +184,7 @@ def evaluate_grid(
 
 def _collect(
     ranks: Ranks,
-    counts: Tensor,
+    top5: Tensor,
     loss: Tensor,
     hits_of: Tensor,
     images_of: Tensor,
@@ -195,14 +195,14 @@ def _collect(
     """Add up what the ranks counted.
 
     Args:
-        counts, loss, hits_of: this rank's sums; images_of: all ranks' images of each class.
+        top5, loss, hits_of: this rank's sums; images_of: all ranks' images of each class.
         rows, predictions: by batch, indices and labels; top-1 hits and logits.
     """
     images = int(images_of.sum())
     if images == 0:
         raise DataError("none of the validation images can be read")
-    top1, top5 = ranks.sum(counts).tolist()
-    recall = ranks.sum(hits_of)[images_of > 0].to(loss.dtype) / images_of[images_of > 0]
+    ranks.sum(hits_of)
+    recall = hits_of[images_of > 0].to(loss.dtype) / images_of[images_of > 0]
     none = torch.empty(0, dtype=torch.int64)
     no_hits = torch.empty(0, dtype=torch.uint8, device=loss.device)
     no_logits = torch.empty((0, len(images_of)), dtype=torch.float16, device=loss.device)
@@ -215,8 +215,8 @@ def _collect(
     indices, labels, hits, logits = (ranks.gather_rows(part.to(loss.device)).cpu() for part in own)
     order = indices.argsort()
     return Evaluation(
-        acc1=100 * top1 / images,
-        acc5=100 * top5 / images,
+        acc1=100 * int(hits_of.sum()) / images,
+        acc5=100 * int(ranks.sum(top5)) / images,
         balanced_acc1=100 * recall.mean().item(),
         loss=ranks.sum(loss).item() / images,
         indices=indices[order],

@@ -107,14 +107,14 @@ def settings_of(run: Trained, values: dict[str, list[str]]) -> tuple[Config, lis
     crops = [_pixels_or_count("resolution.val_crop", text) for text in values.get("resolution.val_crop", [])]
     resizes = [_pixels_or_count("resolution.val_resize", text) for text in values.get("resolution.val_resize", [])]
     if crops and not resizes:
-        sizes = [(even(crop * own.val_resize / own.val_crop), crop) for crop in crops]
+        sizes = [(max(crop, even(crop * own.val_resize / own.val_crop)), crop) for crop in crops]
     else:
         sizes = list(product(resizes or [own.val_resize], crops or [own.val_crop]))
     settings = [Setting(name, *size) for name in weights for size in sizes if size[1] <= size[0]]
     if not settings:
         raise ConfigError(
-            f"crops of {own.val_crop} px do not fit into images resized to {resizes[0]} px: "
-            "give resolution.val_crop=… as well"
+            f"crops of {sizes[0][1]} px do not fit into images resized to {sizes[0][0]} px: "
+            "give a smaller resolution.val_crop=… as well"
         )
     check(config)
     return config, settings

@@ -133,6 +133,14 @@ def test_run_that_another_trained_is_evaluated_with_those_weights(
     assert (raw["loss"], ema["loss"]) == (result(folder, "r10")["raw"]["loss"], result(folder, "r10")["ema"]["loss"])
 
 
+def test_odd_crop_fits_into_its_own_proportion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run resizes to its crop of 16: an odd crop must not be asked of an image rounded down to even."""
+    run = run_folder(folder, "r11")
+    recipe(monkeypatch, "evaluate", str(run), "resolution.val_crop=17", "data.workers=0")
+    entries = json.loads((run / "evaluations.json").read_text())["evaluations"]
+    assert [entry["val_resize"] for entry in entries if entry["val_crop"] == 17] in ([17], [18])
+
+
 def test_choice_and_figure_are_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_folder(folder, "r11")
     figure = tmp_path / "figure.png"
@@ -178,6 +186,7 @@ def generator() -> torch.Generator:
         (["RUN", "resolution.val_reszie=3"], "Did you mean resolution.val_resize?"),
         (["RUN", "resolution.val_resize=x"], "resolution.val_resize=x: must be a whole number, at least 8"),
         (["RUN", "resolution.val_resize=10"], "crops of 16 px do not fit into images resized to 10 px"),
+        (["RUN", "resolution.val_crop=40", "resolution.val_resize=24"], "crops of 40 px do not fit"),
         (["RUN", "weights=emma"], "has raw and ema"),
         (["RUN", "data.root=a,b"], "one value at a time"),
         (["weights=ema"], "which run?"),
