@@ -21,10 +21,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from recipe.checks import check, did_you_mean, leaves
 from recipe.config import Config
-from recipe.errors import ConfigError
+from recipe.errors import ConfigError, unreadable
 from recipe.scaling import scale
 
 PACKAGE = Path(__file__).resolve().parent
@@ -131,6 +133,8 @@ def chain(recipe: str) -> list[str]:
 
 def whole_runs_of_chain(of: Plan) -> list[Config]:
     """The configs of the rungs up to a plan's own, each as a whole run with the plan's other overrides."""
+    if recipe_file(of.rung.name) is None:  # in a folder that only hydra.searchpath names
+        return []
     overrides = [str(override) for override in OmegaConf.create(of.hydra_files["overrides.yaml"])]
     kept = [override for override in overrides if _key(override) not in (*RECIPE_GROUPS, "max_steps")]
     return configs(chain(of.rung.name), kept)
@@ -162,8 +166,11 @@ def to_yaml(config: Config) -> str:
 
 
 def load(path: Path) -> Config:
-    """The resolved config of a run folder."""
-    return _typed(OmegaConf.load(path))
+    """The resolved config of a run folder. Raises RunError."""
+    try:
+        return _typed(OmegaConf.load(path))
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+        raise unreadable(path, error) from error
 
 
 def known_keys() -> list[str]:
@@ -302,13 +309,17 @@ def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def recipe_file(recipe: str, sources: Iterable[str] = (str(CONF),)) -> Path | None:
-    """The file of a recipe, in the first of the config folders that has it."""
+def recipe_file(recipe: str, sources: Iterable[str] | None = None) -> Path | None:
+    """The file of a recipe, in the first of the config folders (`--config-dir` adds one) that has it."""
+    hydra = GlobalHydra.instance()
+    if sources is None:
+        known = hydra.config_loader().get_sources() if hydra.is_initialized() else []
+        sources = [source.path for source in known] or [str(CONF)]
     folders = (Path(source.removeprefix("file://")) / group for source in sources for group in RECIPE_GROUPS)
     return next((file for folder in folders if (file := folder / f"{recipe}.yaml").is_file()), None)
 
 
-def rung(recipe: str, sources: Iterable[str] = (str(CONF),)) -> Rung:
+def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
     """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
     path = recipe_file(recipe, sources)
     if path is None:

@@ -70,10 +70,10 @@ def _classes(train_set: Dataset) -> Iterator[str]:
     counts = np.bincount(train_set.labels, minlength=len(train_set.classes))
     fewest, most = int(counts.argmin()), int(counts.argmax())
     if len(counts) <= LISTED_CLASSES:
-        each = ", ".join(f"{name} {count:,}" for name, count in zip(train_set.classes, counts, strict=True))
+        each = ", ".join(f"{name}\u00a0{count:,}" for name, count in zip(train_set.classes, counts, strict=True))
         width = max(40, min(120, shutil.get_terminal_size().columns) - TITLE)
         for number, line in enumerate(textwrap.wrap(f"{len(counts)}: {each}", width, break_on_hyphens=False)):
-            yield _row("classes" if number == 0 else "", line)
+            yield _row("classes" if number == 0 else "", line.replace("\u00a0", " "))
     else:
         ends = f"{counts[fewest]:,} ({train_set.classes[fewest]}) to {counts[most]:,} ({train_set.classes[most]})"
         yield _row("classes", f"{len(counts):,}, of {ends} training images")

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -28,6 +29,12 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run folder that does not fit this run, or a run that cannot go on."""
+
+
+def unreadable(path: Path, error: Exception) -> RunError:
+    """A file of a run folder that is missing or broken."""
+    reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:100]
+    return RunError(f"cannot read {path} ({reason}): resume=never sets this run aside and trains anew")
 
 
 def fail(message: str, on_every_rank: bool = True, code: int = 2) -> NoReturn:

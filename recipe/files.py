@@ -1,8 +1,12 @@
 """Files that are whole or not there at all, whatever stops the process that writes them."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from recipe.errors import unreadable
 
 
 def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
@@ -22,6 +26,15 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     finally:
         temporary.unlink(missing_ok=True)
     _flush(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One of a run folder's files. Raises RunError."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+    return content
 
 
 def cache_folder() -> Path:

@@ -7,7 +7,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import MarkedYAMLError
 
 from recipe.checks import did_you_mean
-from recipe.compose import RECIPE_GROUPS, known_keys
+from recipe.compose import CONF, RECIPE_GROUPS, known_keys
 from recipe.errors import UserError
 
 
@@ -19,12 +19,17 @@ def explain(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
+        if isinstance(link, OSError) and link.filename is not None:  # Hydra makes the run's folder
+            return f"{link.filename}: {link.strerror}. RECIPE_OUTPUTS=FOLDER names another place for runs"
     faults = ImportError | AssertionError | NameError | TypeError  # of the code, not of the command
     if "override ~" not in str(error) and any(isinstance(link, faults) for link in chain):
         return None
     for link in chain:
         if isinstance(link, MissingConfigException) and link.options is not None:
             return _missing_option(link)
+    if match := re.search(r"In '(.*?)': Could not load '(.*?)'", str(error)):
+        known = [file.stem for file in (CONF / "recipe").glob("*.yaml")]
+        return f"{match[1]} builds on {match[2]}, which there is not.{did_you_mean(match[2].rpartition('/')[2], known)}"
     for link in chain:
         if isinstance(link, MarkedYAMLError):
             return f"cannot read a YAML file: {link.problem}, {str(link.problem_mark).strip()}"

@@ -198,7 +198,7 @@ class Run:
         settings: dict[str, Any] = {"recipe": self.plan.rung.name, "seed": self.config.seed}
         for key, value, about in leaves(self.config):
             if about["affects"] != "nothing" and value != usual[key]:
-                settings[key] = value if isinstance(value, int | float) else compose.text(value)
+                settings[key] = value if type(value) in (int, float) else compose.text(value)
         return settings
 
     def train_epoch(self, epoch: int) -> None:

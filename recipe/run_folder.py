@@ -24,7 +24,7 @@ from recipe.config import Config
 from recipe.data import dataset as datasets
 from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
-from recipe.files import write_atomically
+from recipe.files import read_json, write_atomically
 from recipe.loop import Evaluation
 
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
@@ -35,14 +35,13 @@ def finished(plan: Plan) -> dict[str, Any] | None:
     path = plan.folder / "result.json"
     if not path.exists():
         return None
-    environment = json.loads((plan.folder / "environment.json").read_text())
+    environment = read_json(plan.folder / "environment.json")
     data = environment["data"]
     if _where(compose.load(plan.folder / "config.yaml")) != _where(plan.config):
         train_set, val_set = datasets.load(plan.config.data)  # elsewhere: the same images, or others?
         data = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     _check_same(plan, environment, data)
-    result: dict[str, Any] = json.loads(path.read_text())
-    return result
+    return read_json(path)
 
 
 def set_aside(folder: Path) -> None:
@@ -65,8 +64,8 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
         leftover.unlink()  # of a process that was killed while it wrote
     path = folder / "environment.json"
     starts: list[dict[str, Any]] = []
-    if path.exists():
-        before = json.loads(path.read_text())
+    if path.exists() or (folder / "checkpoints" / "last.pt").exists():
+        before = read_json(path)
         _check_same(plan, before, data)
         starts = before["starts"]
     environment = {
@@ -138,7 +137,7 @@ def _finite(value: Any) -> Any:
 def earlier_threads(folder: Path) -> int | None:
     """The thread count of the run's first start: another one changes the last digits."""
     path = folder / "environment.json"
-    return json.loads(path.read_text())["starts"][0]["threads_per_rank"] if path.exists() else None
+    return read_json(path)["starts"][0]["threads_per_rank"] if path.exists() else None
 
 
 def _hashes(plan: Plan) -> dict[str, str]:

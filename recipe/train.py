@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from recipe import compose
 from recipe.compose import CONF
-from recipe.errors import ConfigError, UserError, fail
+from recipe.errors import ConfigError, RunError, UserError, fail, rank_local
 from recipe.hydra_errors import explain
 
 failures: list[UserError] = []  # of the runs of this process
@@ -24,6 +24,10 @@ def run(composed: DictConfig) -> None:
         train(plan)
     except UserError as error:
         failures.append(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        failures.append(rank_local(RunError(f"{error.filename}: {error.strerror}")))
 
 
 def main() -> None:
@@ -31,6 +35,7 @@ def main() -> None:
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets its exceptions through; `explain` words them
     compose.register()
+    failures.clear()
     try:
         _refuse_multirun_under_torchrun()
         run()

@@ -3,7 +3,6 @@
 Imports PyTorch only for the latter, so that commands refuse a wrong folder at once.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recipe import compose
 from recipe.config import Config
 from recipe.errors import RunError
+from recipe.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +43,8 @@ def read(folder: Path) -> Trained:
     return Trained(
         folder=folder,
         config=compose.load(folder / "config.yaml"),
-        environment=json.loads((folder / "environment.json").read_text()),
-        result=json.loads((folder / "result.json").read_text()),
+        environment=read_json(folder / "environment.json"),
+        result=read_json(folder / "result.json"),
     )
 
 

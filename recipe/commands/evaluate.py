@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 from collections.abc import Iterator
 from copy import deepcopy
 from itertools import product
@@ -116,6 +117,9 @@ def settings_of(run: Trained, values: dict[str, list[str]]) -> tuple[Config, lis
             f"crops of {sizes[0][1]} px do not fit into images resized to {sizes[0][0]} px: "
             "give a smaller resolution.val_crop=… as well"
         )
+    left_out = len(weights) * len(sizes) - len(settings)
+    if left_out and os.environ.get("RANK", "0") == "0":
+        print(f"{left_out} combination(s) left out: a crop does not fit into a smaller resized image")
     check(config)
     return config, settings
 

@@ -30,7 +30,8 @@ def add_to(parsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the chain of rungs, or with --layers the model's layers."""
-    plan = compose.plan_of([f"+recipe={arguments.name}", *arguments.overrides])
+    no_data = "data.root=."  # nothing is read; a data.root of the user's comes later and wins
+    plan = compose.plan_of([f"+recipe={arguments.name}", no_data, *arguments.overrides])
     if arguments.layers is not None:
         from recipe.model import layer_table  # PyTorch
 

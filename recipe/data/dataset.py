@@ -69,8 +69,10 @@ def load(config: DataConfig) -> tuple[Dataset, Dataset]:
     """The training and validation set. Raises DataError, naming the folder."""
     if config.name == "synthetic":
         assert config.num_classes is not None
-        return _synthetic("train", config.size, config.num_classes), _synthetic(
-            "val", max(1, config.size // 4), config.num_classes
+        val_size = min(max(1, config.size // 4), 50_000)  # as many as ImageNet has
+        return (
+            _synthetic("train", config.size, config.num_classes),
+            _synthetic("val", val_size, config.num_classes),
         )
     root = prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root))
     if config.val_fraction is not None:

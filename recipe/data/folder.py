@@ -116,7 +116,10 @@ def _files_below(folder: Path, relative: str, folders: list[str]) -> Iterator[tu
             if entry.is_dir():
                 yield from _files_below(folder / entry.name, path, folders)
             else:
-                yield path, entry.stat().st_size
+                try:
+                    yield path, entry.stat().st_size
+                except FileNotFoundError as error:
+                    raise DataError(f"{folder / entry.name} is a link to a file that is not there") from error
 
 
 def _times(root: Path, folders: list[str]) -> np.ndarray:

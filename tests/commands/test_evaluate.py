@@ -141,6 +141,16 @@ def test_odd_crop_fits_into_its_own_proportion(folder: Path, monkeypatch: pytest
     assert [entry["val_resize"] for entry in entries if entry["val_crop"] == 17] in ([17], [18])
 
 
+def test_combinations_that_do_not_fit_are_left_out_and_counted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_folder(folder, "r11")
+    recipe(
+        monkeypatch, "evaluate", str(run), "resolution.val_resize=18,20", "resolution.val_crop=18,20", "data.workers=0"
+    )
+    assert "1 combination(s) left out" in capsys.readouterr().out
+
+
 def test_choice_and_figure_are_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_folder(folder, "r11")
     figure = tmp_path / "figure.png"

@@ -11,6 +11,12 @@ def explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return capsys.readouterr().out
 
 
+def test_data_that_is_elsewhere_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "8 x 128" in explained(monkeypatch, capsys, "v2", "data=imagenet")
+
+
 def test_every_rung_says_what_it_changes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     text = explained(monkeypatch, capsys, "v2")
     rungs = text.split("\n\n")
