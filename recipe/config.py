@@ -154,9 +154,8 @@ class EvaluateConfig:
 
 @dataclass
 class CheckpointConfig:
-    every_minutes: float = key(
-        10.0, above=0, affects="nothing"
-    )  # between two saves within an epoch; epochs always end with one
+    # Between two saves within an epoch. Epochs end with one, unless saving would take over 1% of the time.
+    every_minutes: float = key(10.0, above=0, affects="nothing")
     keep: int = key(2, at_least=1, affects="nothing")  # newest checkpoints kept
 
 

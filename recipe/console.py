@@ -60,8 +60,11 @@ def opening(run: "Run") -> Iterator[str]:
     yield _row("device", f"{ranks.device.type}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
     if before not in (None, threads):
         yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
-    if run.epoch or run.step:
-        yield _row("resumed", f"going on from the checkpoint at epoch {run.epoch + 1}, step {run.step}")
+    for line in run.refused:
+        yield _row("checkpoint", line)
+    if run.progress.epoch or run.progress.step:
+        at = f"epoch {run.progress.epoch + 1}, step {run.progress.step}"
+        yield _row("resumed", f"going on from the checkpoint at {at}")
     yield ""
 
 
@@ -109,6 +112,8 @@ def _other_preprocessing(c: Config) -> Iterator[str]:
 def epoch_line(run: "Run", epoch: int) -> str:
     """Where the run stands after an epoch (from 0)."""
     done = epoch + 1
+    if math.isnan(run.speed):  # evaluated, not trained, since the run was started again
+        return f"epoch {done}/{run.config.epochs}"
     left = (time.monotonic() - run.began) / (done - run.first_epoch) * (run.epochs - done)
     return (
         f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.loss:.3f}  "
@@ -120,8 +125,8 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     """What came out, where it is, and after max_steps what the whole run would take."""
     yield ""
     yield from accuracies(found)
-    yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1})")
-    yield _row("time", f"{duration(run.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
+    yield _row("best epoch", f"top-1 {run.progress.best['acc1']:6.2f}   (epoch {run.progress.best['epoch'] + 1})")
+    yield _row("time", f"{duration(run.progress.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
     if run.config.max_steps is not None and math.isfinite(run.speed):
         yield _row("speed", f"{run.speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
         measured = estimate.Measured(run.speed, run.evaluation_seconds)

@@ -35,17 +35,23 @@ class Ranks:
 
     def all_equal(self, value: Any) -> bool:
         """Whether every rank has the same value."""
+        return all(other == value for other in self.every(value))
+
+    def every(self, value: Any) -> list[Any]:
+        """What each rank gave, by rank."""
         values = [value] * self.world_size
         if self.world_size > 1:
             dist.all_gather_object(values, value)
-        return all(other == value for other in values)
+        return values
 
     def union(self, names: set[str]) -> set[str]:
         """The names that any rank has."""
-        everywhere = [names] * self.world_size
+        return set().union(*self.every(names))
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
         if self.world_size > 1:
-            dist.all_gather_object(everywhere, names)
-        return set().union(*everywhere)
+            dist.barrier()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all ranks, in place."""
@@ -110,6 +116,33 @@ class Ranks:
                 dist.broadcast(buffer, src=0)
 
 
+class Agreement:
+    """What any rank wishes becomes known to all ranks at the same step boundary, without a wait in the step."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
+        # Beside the group of the gradients, and on the host: a GPU's queue of work is not waited for.
+        self._group: Any = dist.new_group(backend="gloo") if ranks.world_size > 1 else None
+        self._flags = torch.zeros(0, dtype=torch.uint8)
+        self._sent: Any = None
+
+    def reach(self, *wishes: bool) -> tuple[bool, ...]:
+        """Whether any rank had each wish one call ago (with one process: now). Every rank calls it once a step."""
+        if self._ranks.world_size == 1:
+            return wishes
+        self.wait()
+        agreed = self._flags.bool().tolist() or [False] * len(wishes)
+        self._flags = torch.tensor(wishes, dtype=torch.uint8)
+        self._sent = dist.all_reduce(self._flags, dist.ReduceOp.MAX, self._group, async_op=True)
+        return tuple(agreed)
+
+    def wait(self) -> None:
+        """Until what was sent last has arrived everywhere."""
+        if self._sent is not None:
+            self._sent.wait()
+            self._sent = None
+
+
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -135,8 +168,25 @@ def start(config: RuntimeConfig) -> Ranks:
     if world_size > 1:
         backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
         device_id = device if device.type == "cuda" else None
-        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id)
+        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id, **_own_store(rank, world_size))
     return Ranks(rank, world_size, local_rank, local_world_size, device)
+
+
+def _own_store(rank: int, world_size: int) -> dict[str, Any]:
+    """After torchrun has restarted the processes: without a name of its own, this attempt would meet the addresses that
+    those of the attempt before left in the agent's store, and be refused the connection.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, world_size, is_master=False, timeout=TIMEOUT)
+    return {"store": dist.PrefixStore(f"attempt {attempt}", store), "rank": rank, "world_size": world_size}
+
+
+def lost_a_process(error: RuntimeError) -> bool:
+    """Whether an error means that another process of the run is gone."""
+    return isinstance(error, dist.DistBackendError) or "gloo" in str(error)
 
 
 def stop() -> None:

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from recipe.data.loader import TrainLoader
 from recipe.distributed import Ranks
-from recipe.errors import RunError
 
 SETTLED = 5  # steps of a process until its speed is that of the rest: workers and caches are warm
 QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within an epoch
@@ -30,7 +29,8 @@ class Journal:
 
         Args:
             metrics_bytes: length of metrics.jsonl at the checkpoint that the run goes on from; what follows is cut.
-            steps_done: optimizer steps behind that checkpoint; points of later ones are hidden in TensorBoard.
+            steps_done: optimizer steps behind that checkpoint. TensorBoard's points from there on are hidden, and
+                those that metrics.jsonl has of that step itself are written again.
         """
         self.on = ranks.first
         if not self.on:
@@ -38,11 +38,18 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter  # seconds to import, and only this rank needs it
 
         self._log: TextIO = (folder / "train.log").open("a")
-        self._metrics = (folder / "metrics.jsonl").open("ab")
+        self._metrics = (folder / "metrics.jsonl").open("a+b")
+        cut_off = self._metrics.tell() < metrics_bytes
         self._metrics.truncate(min(metrics_bytes, self._metrics.tell()))
-        self._metrics.seek(0, os.SEEK_END)
-        self._board = SummaryWriter(str(folder), purge_step=steps_done + 1)
+        self._metrics.seek(0)
+        rows = [json.loads(line) for line in self._metrics]
+        self._board = SummaryWriter(str(folder), purge_step=steps_done or None)
+        for row in rows:
+            if row["step"] >= steps_done > 0:
+                self._draw(**row)
         self._bar: tqdm[Any] | None = None
+        if cut_off:
+            self.say(f"{folder / 'metrics.jsonl'} is shorter than it was at the checkpoint: steps are missing there")
 
     def say(self, text: str) -> None:
         """A line on the console and in train.log."""
@@ -59,8 +66,11 @@ class Journal:
             }  # JSON has no NaN
             self._metrics.write(json.dumps({"step": step, "epoch": epoch, **finite}).encode() + b"\n")
             self._metrics.flush()
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
+            self._draw(step, epoch, **figures)
+
+    def _draw(self, step: int, epoch: int, **figures: float | None) -> None:
+        for name, value in figures.items():
+            self._board.add_scalar(name, math.nan if value is None else value, step)
 
     def text(self, name: str, markdown: str) -> None:
         """A card of text in TensorBoard."""
@@ -88,6 +98,11 @@ class Journal:
     def metrics_bytes(self) -> int:
         """The length of metrics.jsonl now."""
         return self._metrics.tell() if self.on else 0
+
+    def sync(self) -> None:
+        """Bring metrics.jsonl to the disk."""
+        if self.on:
+            os.fsync(self._metrics.fileno())
 
     def start_bar(self, description: str, total: int, done: int = 0) -> None:
         """A progress bar, on a terminal."""
@@ -121,15 +136,30 @@ class Journal:
             self._log.close()
 
 
-class TrainMeter:
-    """Training loss, speed and waiting time. The loss stays on the device between two log entries."""
+class NotFiniteError(Exception):
+    """The gradient of a step is not finite. Every rank raises it, at the same step."""
 
-    def __init__(self, journal: Journal, ranks: Ranks, steps: int, every: int, last: int) -> None:
-        """`steps`: optimizer steps in an epoch; `every`: between two entries; `last`: in the whole run."""
+    def __init__(self, step: int) -> None:
+        self.step = step  # of the run, from 1: the first such one
+
+
+class TrainMeter:
+    """Training loss, gradient norm, speed and waiting time. They stay on the device between two log entries."""
+
+    def __init__(
+        self, journal: Journal, ranks: Ranks, steps: int, every: int, last: int, overflows: bool = False
+    ) -> None:
+        """`steps`: optimizer steps in an epoch; `every`: between two entries; `last`: in the whole run.
+
+        `overflows`: whether a loss scale is searched for, so that some gradients are not finite.
+        """
         self.loss = math.nan  # mean over the steps between the last two entries
         self._journal, self._ranks, self._steps, self._every, self._last = journal, ranks, steps, every, last
         self._loss_sum: Tensor = torch.zeros((), device=ranks.device)
         self._steps_summed = 0
+        self._overflows = overflows
+        self._norm: Tensor = torch.zeros((), device=ranks.device)  # of the last step's gradient
+        self._not_finite: Tensor = torch.zeros((), dtype=torch.int64, device=ranks.device)  # first such step, or 0
         self._steps_done = 0  # by this process
         self._images = 0  # that this rank has trained on, since the start of the process
         self._loader: TrainLoader | None = None
@@ -139,23 +169,32 @@ class TrainMeter:
         self._loader = loader
         self._mark_speed()
         self._last_line = time.monotonic()
-        self._restart()
+        self._restart_clock()
 
     def add(self, loss: Tensor, share: float, images: int) -> None:
         """A micro-batch's mean loss, its share of the step's images, and its images."""
         self._loss_sum += loss.detach() * share
         self._images += images
 
-    def step_done(self, epoch: int, step: int, lr: float) -> None:
-        """After each optimizer step; writes an entry every so many. Raises RunError where the loss is not finite."""
+    def step_done(self, epoch: int, step: int, lr: float, norm: Tensor) -> None:
+        """After each optimizer step; writes an entry every so many. Raises NotFiniteError.
+
+        Args:
+            norm: of the step's gradient, (). With fp16's loss scaling, steps whose gradient overflows are left out.
+        """
         self._steps_summed += 1
         self._steps_done += 1
         total = epoch * self._steps + step + 1
+        self._norm = norm
+        if not self._overflows:
+            first = self._not_finite.eq(0) & ~norm.isfinite()
+            self._not_finite = torch.where(first, total, self._not_finite)
         ends = step + 1 == self._steps or total == self._last
         if self._steps_done == SETTLED and not ends:
             self._mark_speed()
         note = None
         if total % self._every == 0 or ends:
+            self.check()
             self._record(epoch, total, lr)
             note = f"loss {self.loss:.3f}, lr {lr:.4f}"
             between = step + 1 < self._steps and not sys.stderr.isatty()
@@ -163,6 +202,23 @@ class TrainMeter:
                 self._last_line = time.monotonic()
                 self._journal.say(f"  epoch {epoch + 1}, step {step + 1}/{self._steps}: {note}")
         self._journal.advance_bar(note)
+
+    def check(self) -> None:
+        """Raise NotFiniteError if any step's gradient was not. Waits for the device."""
+        if (step := int(self._not_finite)) > 0:
+            raise NotFiniteError(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, between two entries: every rank's sum of losses, and the steps in it."""
+        return {"loss_sums": self._ranks.every(self._loss_sum.item()), "steps_summed": self._steps_summed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint. With another number of ranks, rank 0 takes the whole sum."""
+        sums = state["loss_sums"]
+        same = len(sums) == self._ranks.world_size
+        own = sums[self._ranks.rank] if same else sum(sums) * self._ranks.first
+        self._loss_sum.fill_(own)
+        self._steps_summed = state["steps_summed"]
 
     def images_per_second(self) -> float:
         """Over all ranks, since the start of the epoch; without the first steps of the process."""
@@ -186,21 +242,19 @@ class TrainMeter:
         figures = {
             "train/loss": self.loss,
             "train/lr": lr,
+            "train/grad_norm": self._norm.item(),
             "train/images_per_second": (self._images - self._images_before) * self._ranks.world_size / seconds,
             "train/data_wait": (self._loader.wait_seconds - self._wait_before) / seconds,
         }
         if not math.isfinite(self.loss):
-            raise RunError(
-                f"the training loss is {self.loss} at step {total} (epoch {epoch + 1}). The last checkpoint stays. "
-                "A lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help; fp16 overflows before bf16"
-            )
+            raise NotFiniteError(total)
         self._journal.record(total, epoch, figures)
-        self._restart()
-
-    def _restart(self) -> None:
-        assert self._loader is not None
         self._loss_sum.zero_()
         self._steps_summed = 0
+        self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        assert self._loader is not None
         self._begin, self._images_before = time.perf_counter(), self._images
         self._wait_before = self._loader.wait_seconds
 

@@ -44,7 +44,7 @@ class Training:
     ema: Ema
     plateau: Plateau
     meter: TrainMeter
-    save_if_due: Callable[[int, int], None]  # given the epoch and the steps done of it
+    after_step: Callable[[int, int], None]  # given the epoch and the steps done of it
     num_classes: int
     mean: Tensor  # (3, 1, 1)
     std: Tensor  # (3, 1, 1)
@@ -65,13 +65,13 @@ def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None
                 t.scaler.scale(loss * (batch.share * t.ranks.world_size)).backward()
             t.meter.add(loss, batch.share, len(images))
         t.scaler.unscale_(t.optimizer)
-        clip_gradients(t.network.parameters(), config.optimizer)
+        norm = clip_gradients(t.network.parameters(), config.optimizer)
         t.scaler.step(t.optimizer)
         t.scaler.update()
         t.optimizer.zero_grad()
         t.ema.update(t.network, epoch, step)
-        t.meter.step_done(epoch, step, lr)
-        t.save_if_due(epoch, step + 1)
+        t.meter.step_done(epoch, step, lr, norm)
+        t.after_step(epoch, step + 1)
 
 
 def prepare(t: Training, batch: MicroBatch, epoch: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""One training run: builds the parts from a plan, trains epoch by epoch, evaluates, writes the result."""
+"""One training run: builds the parts from a plan, trains epoch by epoch, evaluates, saves, writes the result."""
 
 import math
 import sys
@@ -10,48 +10,64 @@ from typing import Any
 import torch
 from torch import nn
 
-from recipe import compose, console, distributed, pictures, run_folder, shared_training
-from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint, save_weights
-from recipe.checks import leaves
+from recipe import board, console, distributed, faults, run_folder, shared_training
+from recipe.checkpoint import Writer, load_checkpoint, save_checkpoint, save_tensors
 from recipe.compose import Plan
-from recipe.config import Config
 from recipe.data import dataset as datasets
 from recipe.data.dataset import Dataset
 from recipe.data.loader import TrainLoader
 from recipe.data.order import Order, make_order
-from recipe.distributed import Ranks
+from recipe.distributed import Agreement, Ranks
 from recipe.errors import RunError, rank_local
 from recipe.files import write_atomically
 from recipe.ingredients.ema import REFERENCE_IMAGES, Ema
 from recipe.ingredients.loss import make_loss
 from recipe.ingredients.optimizer import make_optimizer
 from recipe.ingredients.schedule import Plateau
-from recipe.logs import Journal, TrainMeter
+from recipe.logs import Journal, NotFiniteError, TrainMeter
 from recipe.loop import Evaluation, Training, channel_statistics, evaluate, evaluate_grid, train_one_epoch
 from recipe.model import check_resolution, make_model
+from recipe.progress import Progress, check_identity, restore, state_of
 from recipe.scaling import ema_steps
+from recipe.signals import Stopped, StopSignal
+
+SAVING_SHARE = 0.01  # of the time, at most, for the saves at the ends of epochs
 
 
 def train(plan: Plan) -> None:
-    """Train what the plan says, from the last checkpoint of its folder if there is one. Raises UserError."""
+    """Train what the plan says, from the last checkpoint of its folder if there is one.
+
+    Raises UserError, and Stopped when a signal asked the run to stop and it has saved.
+    """
     result = run_folder.finished(plan) if plan.config.resume == "auto" else None
     if result is not None:
         if distributed.is_first():
             print(f"Finished already: top-1 {result['acc1']:.2f}, in {plan.folder}\nTo train it again: resume=never")
         return
-    ranks = distributed.start(plan.config.runtime)
-    try:
-        _train(plan, ranks)
-    except torch.OutOfMemoryError as error:
-        raise rank_local(RunError(_out_of_memory(plan.config))) from error
-    except BaseException as error:
-        if plan.config.resume == "auto" and (plan.folder / "checkpoints" / "last.pt").exists():
-            error.add_note("The same command goes on from the last checkpoint.")
-        raise
-    distributed.stop()
+    with StopSignal() as stop:
+        ranks = distributed.start(plan.config.runtime)
+        try:
+            with run_folder.claimed(plan.folder, ranks):
+                _train(plan, ranks, stop)
+        except torch.OutOfMemoryError as error:
+            raise rank_local(RunError(faults.out_of_memory(plan.config))) from error
+        except RuntimeError as error:
+            if "DataLoader worker" in str(error):
+                raise rank_local(RunError(faults.dead_worker(error))) from error
+            if distributed.lost_a_process(error):
+                raise RunError(faults.LOST_A_PROCESS) from error
+            raise
+        except Stopped:
+            distributed.stop()
+            raise
+        except KeyboardInterrupt as error:
+            if plan.config.resume == "auto" and (plan.folder / "checkpoints" / "last.pt").exists():
+                error.add_note("The same command goes on from the last checkpoint.")
+            raise
+        distributed.stop()
 
 
-def _train(plan: Plan, ranks: Ranks) -> None:
+def _train(plan: Plan, ranks: Ranks, stop: StopSignal) -> None:
     if plan.config.model.sync_batch_norm and ranks.world_size > 1 and ranks.device.type != "cuda":
         raise RunError("model.sync_batch_norm=true needs GPUs, and there is none here: PyTorch has none of it on a CPU")
     ranks.on_first(lambda: datasets.prepare(plan.config.data))
@@ -68,16 +84,15 @@ def _train(plan: Plan, ranks: Ranks) -> None:
     if source is not None and plan.config.resume == "auto":
         shared_training.evaluate_for(plan, ranks, val_set, source)
         return
-    run = Run(plan, ranks, train_set, val_set, order, network)
+    run = Run(plan, ranks, (train_set, val_set), order, network, stop)
     try:
         for line in console.opening(run):
             run.journal.say(line)
-        run.show_beginning()
-        for epoch in range(run.epoch, run.epochs):
+        board.show_beginning(run)
+        for epoch in range(run.progress.epoch, run.epochs):
             run.train_epoch(epoch)
             if (epoch + 1) % plan.config.evaluate.every == 0 and epoch + 1 < run.epochs:
                 run.validate(epoch)
-            run.save(epoch + 1, 0)
         run.finish()
     finally:
         run.close()
@@ -94,124 +109,132 @@ def fit_to_data(plan: Plan, train_set: Dataset) -> Plan:
 
 
 class Run:
-    """The parts of one run and what it has come to: where it stands, the time it took, its best figure."""
+    """The parts of one run and what it has come to; what is done with it: train, save, evaluate, finish."""
 
     def __init__(
-        self, plan: Plan, ranks: Ranks, train_set: Dataset, val_set: Dataset, order: Order, network: nn.Module
+        self,
+        plan: Plan,
+        ranks: Ranks,
+        data: tuple[Dataset, Dataset],
+        order: Order,
+        network: nn.Module,
+        stop: StopSignal,
     ) -> None:
-        self.plan, self.config, self.ranks = plan, plan.config, ranks
-        self.train_set, self.val_set, self.order = train_set, val_set, order
+        self.plan, self.config, self.ranks, self.order, self.stop = plan, plan.config, ranks, order, stop
+        self.train_set, self.val_set = data
         self.folder = plan.folder
         self.checkpoints = plan.folder / "checkpoints"
-        config = plan.config
-        self.steps = min(config.epochs * order.steps, config.max_steps or sys.maxsize)  # of the whole run
+        self.steps = min(self.config.epochs * order.steps, self.config.max_steps or sys.maxsize)  # of the whole run
         self.epochs = -(-self.steps // order.steps)  # begun
+        self.speed, self.data_wait = math.nan, math.nan  # images/s over all ranks, and share of time, in the last epoch
+        self.unreadable: set[str] = set()  # images left out (data.on_corrupt=skip)
+        self.evaluation_seconds = math.nan  # of the last evaluation
 
+        self.identity = {
+            **run_folder.hashes(plan),
+            "training set": self.train_set.fingerprint,
+            "validation set": self.val_set.fingerprint,
+        }
+        state, self.refused = load_checkpoint(self.checkpoints)
+        self.progress = Progress(**state["progress"]) if state is not None else Progress()
+        if not ranks.all_equal((self.progress.epoch, self.progress.step, self.identity)):
+            raise RunError(
+                f"the processes found different checkpoints or different data: {self.folder} and data.root must be "
+                "the same folders on every machine"
+            )
+        if state is not None:
+            check_identity(state, self.identity)
+        metrics_bytes = state["metrics_bytes"] if state is not None else 0
+        self.journal = Journal(self.folder, ranks, metrics_bytes, self.progress.steps_done(order.steps))
+        self.training = self._parts(network)
+        if state is not None:
+            restore(state, self.training)
+        self.writer, self.agreement = Writer(), Agreement(ranks)
+        self.began = self.saved = self.counted = time.monotonic()
+        self.first_epoch = self.progress.epoch
+
+    def _parts(self, network: nn.Module) -> Training:
+        config, ranks, order = self.config, self.ranks, self.order
         torch.use_deterministic_algorithms(config.runtime.deterministic)
         torch.backends.cudnn.benchmark = not config.runtime.deterministic
         network = network.to(ranks.device)
         if config.model.sync_batch_norm:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        ema = Ema(network, config, len(train_set))
+        ema = Ema(network, config, len(self.train_set))
         optimizer = make_optimizer(network, config.optimizer)
         scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.runtime.precision == "fp16")
-
-        self.epoch, self.step = 0, 0  # done: whole epochs, and steps of the next
-        self.seconds, self.device_seconds = 0.0, 0.0
-        self.best: dict[str, Any] = {"acc1": -1.0, "epoch": -1}
-        plateau = Plateau(config.schedule)
-        metrics_bytes = 0
-        state = load_checkpoint(self.checkpoints)
-        if state is not None:
-            network.load_state_dict(state["model"])
-            if ema.model is not None:
-                ema.model.load_state_dict(state["ema"])
-            optimizer.load_state_dict(state["optimizer"])
-            scaler.load_state_dict(state["scaler"])
-            plateau.load_state_dict(state["plateau"])
-            self.epoch, self.step = state["epoch"], state["step"]
-            self.seconds, self.device_seconds, self.best = state["seconds"], state["device_seconds"], state["best"]
-            metrics_bytes = state["metrics_bytes"]
-
         if config.runtime.compile:
             network.compile()
-        steps_done = self.epoch * order.steps + self.step
-        self.journal = Journal(self.folder, ranks, metrics_bytes, steps_done)
-        loader = TrainLoader(train_set, order, config, ranks, (self.epoch, self.step))
-        meter = TrainMeter(self.journal, ranks, order.steps, config.log.every_steps, self.steps)
         mean, std = channel_statistics(config, ranks.device)
-        self.training = Training(
+        return Training(
             config=config,
             ranks=ranks,
             order=order,
-            loader=loader,
+            loader=TrainLoader(self.train_set, order, config, ranks, (self.progress.epoch, self.progress.step)),
             network=network,
             model=ranks.averaging_gradients(network),
             optimizer=optimizer,
             scaler=scaler,
             criterion=make_loss(config.loss),
             ema=ema,
-            plateau=plateau,
-            meter=meter,
-            save_if_due=self.save_if_due,
-            num_classes=len(train_set.classes),
+            plateau=Plateau(config.schedule),
+            meter=TrainMeter(
+                self.journal, ranks, order.steps, config.log.every_steps, self.steps, overflows=scaler.is_enabled()
+            ),
+            after_step=self.after_step,
+            num_classes=len(self.train_set.classes),
             mean=mean,
             std=std,
         )
-        self.began = self.saved = self.counted = time.monotonic()
-        self.first_epoch = self.epoch
-        where = (self.epoch, self.step, train_set.fingerprint, val_set.fingerprint)
-        if not ranks.all_equal(where):
-            raise RunError(
-                f"the processes found different checkpoints or different data: {self.folder} and data.root must be "
-                "the same folders on every machine"
-            )
-        self.speed, self.data_wait = math.nan, math.nan  # images/s over all ranks, and share of time, in the last epoch
-        self.unreadable: set[str] = set()  # images left out (data.on_corrupt=skip)
-        self.evaluation_seconds = math.nan  # of the last evaluation
-
-    def show_beginning(self) -> None:
-        """For TensorBoard: the config, and the first images as the network sees them. Once, from rank 0."""
-        if not self.ranks.first or self.epoch or self.step:
-            return
-        self.journal.text("config", f"```yaml\n{compose.to_yaml(self.config)}\n```")
-        if self.config.log.images:
-            batch = pictures.first_training_images(self.training, self.train_set, self.order)
-            self.journal.picture("train/images", 0, batch)
-            self.journal.picture("val/images", 0, pictures.first_validation_images(self.config, self.val_set))
-        self.journal.flush()
-
-    def show_end(self, final: Evaluation) -> None:
-        """For TensorBoard: what was set and what came of it, and the best and the worst predictions."""
-        self.journal.hyperparameters(
-            self._settings(), {"val/final_acc1": final.acc1, "val/final_loss": final.loss}, self.steps
-        )
-        if self.config.log.images:
-            for name, worst in (("worst", True), ("best", False)):
-                picture = pictures.predictions(self.config, self.val_set, final, worst)
-                self.journal.picture(f"val/{name}_predictions", self.steps, picture)
-        self.journal.flush()
-
-    def _settings(self) -> dict[str, Any]:
-        """The recipe, the seed, and every key that is not at the schema's value."""
-        usual = {key: value for key, value, _ in leaves(Config())}
-        settings: dict[str, Any] = {"recipe": self.plan.rung.name, "seed": self.config.seed}
-        for key, value, about in leaves(self.config):
-            if about["affects"] != "nothing" and value != usual[key]:
-                settings[key] = value if type(value) in (int, float) else compose.text(value)
-        return settings
 
     def train_epoch(self, epoch: int) -> None:
-        """One epoch of training; mid-way through it where the run goes on from there."""
-        meter, steps = self.training.meter, self.order.steps
-        self.journal.start_bar(f"epoch {epoch + 1}/{self.config.epochs}", steps, self.step)
+        """One epoch of training; mid-way through it where the run goes on from there. Saved before its evaluation."""
+        meter, steps = self.training.meter, self._steps_of(epoch)
+        done = self.progress.step if self.progress.epoch == epoch else 0
+        if done == steps:  # stopped between the epoch's last step and the end of its evaluation
+            return
+        self.journal.start_bar(f"epoch {epoch + 1}/{self.config.epochs}", steps, done)
         meter.start_epoch(epoch, self.training.loader)
-        train_one_epoch(self.training, epoch, self.step)
+        try:
+            train_one_epoch(self.training, epoch, done)
+        except NotFiniteError as error:
+            raise self._not_finite(error) from error
         self.journal.end_bar()
-        self.epoch, self.step = epoch + 1, 0
         self.speed, self.data_wait = meter.images_per_second(), meter.data_wait()
         if (epoch + 1) % self.config.evaluate.every or epoch + 1 == self.epochs:
             self.journal.say(console.epoch_line(self, epoch))
+        self.progress.epoch, self.progress.step = epoch, steps
+        cheap = time.monotonic() - self.saved > self.writer.seconds / SAVING_SHARE
+        if epoch + 1 == self.epochs or self.ranks.on_first(lambda: cheap):
+            self.save(epoch, steps)
+
+    def after_step(self, epoch: int, step: int) -> None:
+        """At each step boundary: save and end where any rank was asked to stop; save where it is time to."""
+        due = self.ranks.first and time.monotonic() - self.saved > 60 * self.config.checkpoint.every_minutes
+        stop, save = self.agreement.reach(self.stop.name is not None, due)
+        if stop or (save and step < self._steps_of(epoch)):
+            self.save(epoch, step)
+        if stop:
+            self.writer.wait()
+            self.ranks.wait()  # torchrun ends all ranks when one exits
+            raise Stopped(f"after step {step} of epoch {epoch + 1}")
+
+    def save(self, epoch: int, step: int) -> None:
+        """Write a checkpoint, beside the training: `epoch` whole epochs and `step` steps of the next are done."""
+        self.saved = time.monotonic()
+        try:
+            self.training.meter.check()  # before weights that are not finite take the place of the last good ones
+        except NotFiniteError as error:
+            raise self._not_finite(error) from error
+        self._count_time()
+        self.progress.epoch, self.progress.step = epoch, step
+        state = state_of(self.training, self.progress, self.identity, self.journal.metrics_bytes())
+        if self.ranks.first:
+            self.writer.write(self._write, state)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        self.journal.sync()  # the file must not be shorter than the checkpoint says
+        save_checkpoint(self.checkpoints, state, self.config.checkpoint.keep)
 
     def validate(self, epoch: int) -> dict[str, Evaluation]:
         """Evaluate raw and averaged weights, log the figures, keep the best."""
@@ -225,43 +248,16 @@ class Run:
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, console.figures(found))
         self.journal.flush()
         primary = list(found)[-1]
-        if found[primary].acc1 > self.best["acc1"]:
-            self.best = {**found[primary].figures(), "epoch": epoch, "weights": primary}
+        if found[primary].acc1 > self.progress.best["acc1"]:
+            self.progress.best = {**found[primary].figures(), "epoch": epoch, "weights": primary}
             if self.ranks.first:
-                best: dict[str, Any] = {"format": FORMAT, **self.best, "model": models[primary].state_dict()}
-                save_weights(self.checkpoints / "best.pt", best)
+                best = {**self.progress.best, "model": models[primary].state_dict()}
+                self.writer.write(lambda copy: save_tensors(self.checkpoints / "best.pt", copy), best)
         if epoch + 1 < self.epochs:
             accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
             self.journal.say(f"{console.epoch_line(self, epoch)}  top-1 {accuracies}")
+        self.progress.epoch, self.progress.step = epoch + 1, 0
         return found
-
-    def save_if_due(self, epoch: int, step: int) -> None:
-        """Save within an epoch where checkpoint.every_minutes have passed. Rank 0 has all that it takes."""
-        if time.monotonic() - self.saved > 60 * self.config.checkpoint.every_minutes and step < self.order.steps:
-            self.save(epoch, step)
-
-    def save(self, epoch: int, step: int) -> None:
-        """Write a checkpoint: `epoch` whole epochs and `step` steps of the next are done."""
-        self.saved = time.monotonic()
-        t = self.training
-        if not self.ranks.first or not all(weight.isfinite().all() for weight in t.network.parameters()):
-            return  # the meter stops a run with weights that are not finite; the last good checkpoint stays
-        self._count_time()
-        state: dict[str, Any] = {
-            "format": FORMAT,
-            "model": t.network.state_dict(),
-            "ema": t.ema.model.state_dict() if t.ema.model is not None else None,
-            "optimizer": t.optimizer.state_dict(),
-            "scaler": t.scaler.state_dict(),
-            "plateau": t.plateau.state_dict(),
-            "epoch": epoch,
-            "step": step,
-            "seconds": self.seconds,
-            "device_seconds": self.device_seconds,
-            "best": self.best,
-            "metrics_bytes": self.journal.metrics_bytes(),
-        }
-        save_checkpoint(self.checkpoints, state, self.config.checkpoint.keep)
 
     def finish(self) -> None:
         """The final evaluation, predictions, weights, and last of all result.json."""
@@ -276,34 +272,41 @@ class Run:
         self.unreadable = self.ranks.union(self.unreadable | self.training.loader.unreadable)
         if not self.ranks.first:
             return
+        self.writer.wait()
         self._count_time()
         if self.unreadable:
             write_atomically(self.folder / "unreadable.txt", "\n".join(sorted(self.unreadable)) + "\n")
         about = {
-            "best": self.best,
+            "best": self.progress.best,
             "epochs": self.epochs,
             "steps": self.steps,
             "images_seen": self.order.images_seen(self.steps),
             "unique_images": self.order.unique_images(self.steps),
-            "seconds": self.seconds,
-            "device_seconds": self.device_seconds,
+            "seconds": self.progress.seconds,
+            "device_seconds": self.progress.device_seconds,
             "unreadable": len(self.unreadable),
         }
-        self.show_end(found[list(found)[-1]])
+        board.show_end(self, found[list(found)[-1]])
         run_folder.write_result(self.plan, self._models(), found, grid, about)
         for line in console.closing(self, found):
             self.journal.say(line)
 
-    def _count_time(self) -> None:
-        now = time.monotonic()
-        self.seconds += now - self.counted
-        self.device_seconds += (now - self.counted) * self.ranks.world_size
-        self.counted = now
-
     def close(self) -> None:
-        """End workers and logs."""
+        """End workers, logs, and what is still being written."""
         self.training.loader.close()
         self.journal.close()
+        self.writer.wait()
+        self.agreement.wait()
+
+    def _steps_of(self, epoch: int) -> int:
+        """Steps of an epoch; max_steps may cut the last."""
+        return min(self.order.steps, self.steps - epoch * self.order.steps)
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self.counted
+        self.progress.device_seconds += (now - self.counted) * self.ranks.world_size
+        self.counted = now
 
     def _models(self) -> dict[str, nn.Module]:
         """The models to evaluate; the last is the one whose figures count."""
@@ -312,11 +315,8 @@ class Run:
             models["ema"] = self.training.ema.model
         return models
 
-
-def _out_of_memory(config: Config) -> str:
-    mend = "" if config.runtime.precision in ("bf16", "fp16") else "try runtime.precision=bf16, which halves it; "
-    return (
-        f"the GPU's memory is too small for micro-batches of {config.micro_batch_size} images at "
-        f"{config.resolution.train_crop} px: {mend}a smaller micro_batch_size fits too, but it is another experiment, "
-        "since batch norm and mixup see other batches"
-    )
+    def _not_finite(self, error: NotFiniteError) -> RunError:
+        path = self.folder / "not_finite.json"
+        if self.ranks.first:
+            faults.write_images_of_step(path, self.train_set, self.order, error.step)
+        return RunError(faults.not_finite(error.step, path))

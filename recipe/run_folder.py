@@ -6,11 +6,12 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -24,9 +25,10 @@ from recipe.config import Config
 from recipe.data import dataset as datasets
 from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
-from recipe.files import read_json, write_atomically
+from recipe.files import lock, read_json, write_atomically
 from recipe.loop import Evaluation
 
+LOCK = ".lock"
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
 
@@ -44,12 +46,30 @@ def finished(plan: Plan) -> dict[str, Any] | None:
     return read_json(path)
 
 
+@contextmanager
+def claimed(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep other runs out of the folder. Raises RunError where one is in it; the claim dies with its process."""
+    held: list[TextIO | None] = []
+    ranks.on_first(lambda: held.append(lock(folder / LOCK)))
+    try:
+        yield
+    finally:
+        for file in held:
+            if file is not None:
+                file.close()
+
+
 def set_aside(folder: Path) -> None:
-    """resume=never: give the folder of an earlier run another name."""
-    if (folder / "config.yaml").exists():
-        number = next(n for n in range(1, 1000) if not folder.with_name(f"{folder.name}.old-{n}").exists())
-        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
-    folder.mkdir(parents=True, exist_ok=True)
+    """resume=never: move an earlier run's files to a folder of their own, seed=0.old-1 and so on."""
+    if not (folder / "config.yaml").exists():
+        return
+    number = next(n for n in range(1, 1000) if not folder.with_name(f"{folder.name}.old-{n}").exists())
+    aside = folder.with_name(f"{folder.name}.old-{number}")
+    aside.mkdir()
+    names = sorted((path.name for path in folder.iterdir()), key=lambda name: name == "config.yaml")  # that one last
+    for name in names:
+        if name != LOCK:
+            (folder / name).rename(aside / name)
 
 
 def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
@@ -60,7 +80,7 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
     """
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in (folder / "checkpoints").glob(".*.tmp"):
+    for leftover in [*folder.glob(".*.tmp"), *(folder / "checkpoints").glob(".*.tmp")]:
         leftover.unlink()  # of a process that was killed while it wrote
     path = folder / "environment.json"
     starts: list[dict[str, Any]] = []
@@ -69,7 +89,7 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
         _check_same(plan, before, data)
         starts = before["starts"]
     environment = {
-        "hashes": _hashes(plan),
+        "hashes": hashes(plan),
         "data": data,
         "rung": asdict(plan.rung),
         "starts": [*starts, _environment(plan, ranks)],
@@ -140,7 +160,8 @@ def earlier_threads(folder: Path) -> int | None:
     return read_json(path)["starts"][0]["threads_per_rank"] if path.exists() else None
 
 
-def _hashes(plan: Plan) -> dict[str, str]:
+def hashes(plan: Plan) -> dict[str, str]:
+    """Of what is trained, and of what is trained and how it is evaluated."""
     return {"training": plan.training_hash, "result": plan.result_hash}
 
 
@@ -150,7 +171,7 @@ def _where(config: Config) -> tuple[str | None, ...]:
 
 def _check_same(plan: Plan, before: dict[str, Any], data: dict[str, str]) -> None:
     """Refuse to go on with a folder whose run is another one, or was trained on other images."""
-    if before["hashes"] != _hashes(plan):
+    if before["hashes"] != hashes(plan):
         differences = _differences(compose.load(plan.folder / "config.yaml"), plan.config)
         raise RunError(f"{plan.folder} holds another run ({differences}): add resume=never to set it aside")
     changed = " and ".join(f"{name} set" for name in data if data[name] != before["data"].get(name))

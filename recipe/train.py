@@ -10,6 +10,7 @@ from recipe import compose
 from recipe.compose import CONF
 from recipe.errors import ConfigError, RunError, UserError, fail, rank_local
 from recipe.hydra_errors import explain
+from recipe.signals import STOPPED, Stopped
 
 failures: list[UserError] = []  # of the runs of this process
 
@@ -25,9 +26,8 @@ def run(composed: DictConfig) -> None:
     except UserError as error:
         failures.append(error)
     except OSError as error:
-        if error.filename is None:
-            raise
-        failures.append(rank_local(RunError(f"{error.filename}: {error.strerror}")))
+        where = error.filename or plan.folder
+        failures.append(rank_local(RunError(f"{where}: {error.strerror or error}. What was saved before is whole")))
 
 
 def main() -> None:
@@ -41,6 +41,10 @@ def main() -> None:
         run()
         if failures:
             raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))
+    except Stopped as stopped:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"Stopped {stopped}, and saved. The same command goes on from there.", file=sys.stderr, flush=True)
+        sys.exit(STOPPED)
     except KeyboardInterrupt as interrupt:
         fail(" ".join(["stopped by hand.", *getattr(interrupt, "__notes__", [])]), on_every_rank=True, code=130)
     except Exception as error:

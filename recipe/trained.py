@@ -58,7 +58,7 @@ def networks(run: Trained, device: "torch.device") -> "dict[str, nn.Module]":
     from recipe.checkpoint import load_checkpoint
     from recipe.model import make_model
 
-    state = load_checkpoint(run.folder / run.result.get("trained_in", ".") / "checkpoints")
+    state = load_checkpoint(run.folder / run.result.get("trained_in", ".") / "checkpoints").state
     weights = run.folder / "checkpoints" / "model.safetensors"
     if state is not None:
         states = {"raw": state["model"], "ema": state["ema"] if run.config.ema.decay is not None else None}

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint, save_weights
+from recipe.checkpoint import FORMAT, load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from recipe.errors import RunError
 from recipe.files import write_atomically
 
@@ -25,7 +25,7 @@ def state_of(epoch: int) -> dict[str, Any]:
 
 
 def newest(folder: Path) -> dict[str, Any]:
-    state = load_checkpoint(folder)
+    state = load_checkpoint(folder).state
     assert state is not None
     return state
 
@@ -50,8 +50,8 @@ def test_checkpoint_is_refused_that_would_run_code(tmp_path: Path) -> None:
 
 
 def test_folder_without_checkpoints_has_none(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path) is None
-    assert load_checkpoint(tmp_path / "missing") is None
+    assert load_checkpoint(tmp_path).state is None
+    assert load_checkpoint(tmp_path / "missing").state is None
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
@@ -64,18 +64,98 @@ def test_newest_checkpoints_are_kept(tmp_path: Path, keep: int) -> None:
     assert newest(tmp_path)["epoch"] == 4
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
-def test_damaged_newest_checkpoint_is_named(tmp_path: Path, damage: Any) -> None:
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def nothing(content: bytes) -> bytes:
+    return b""
+
+
+def flip(content: bytes, byte: int) -> bytes:
+    return content[:byte] + bytes([content[byte] ^ 1]) + content[byte + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, nothing])
+def test_damaged_newest_checkpoint_is_named_and_the_one_before_used(tmp_path: Path, damage: Any) -> None:
     for epoch in range(2):
         save_checkpoint(tmp_path, state_of(epoch), keep=2)
     last = tmp_path / "last.pt"
     last.write_bytes(damage(last.read_bytes()))
-    with pytest.raises(RunError) as caught:
+    state, refused = load_checkpoint(tmp_path)
+    assert state is not None
+    assert state["epoch"] == 0
+    assert len(refused) == 1
+    assert str(last) in refused[0]
+
+
+def test_every_flipped_bit_of_the_contents_is_noticed(tmp_path: Path) -> None:
+    """Of all bytes of a file: either it is refused, or what it holds is what was written (padding, say)."""
+    state = {"weight": torch.arange(5.0), "epoch": 3, "losses": [0.5, None]}
+    save_tensors(tmp_path / "whole", state)
+    content = (tmp_path / "whole").read_bytes()
+    refused = 0
+    for byte in range(len(content)):
+        (tmp_path / "flipped").write_bytes(flip(content, byte))
+        try:
+            loaded = load_tensors(tmp_path / "flipped")
+        except Exception:
+            refused += 1
+            continue
+        torch.testing.assert_close(loaded, state, rtol=0, atol=0)
+    assert refused > 20 + 100  # the tensor's bytes, the checksum, the names and the structure
+    weight = content.index(torch.arange(5.0).numpy().tobytes())
+    for byte in range(weight, weight + 20):
+        (tmp_path / "flipped").write_bytes(flip(content, byte))
+        with pytest.raises(Exception, match=r"checksum|crc|CRC"):
+            load_tensors(tmp_path / "flipped")
+
+
+def test_no_whole_checkpoint_at_all_is_told(tmp_path: Path) -> None:
+    for epoch in range(2):
+        save_checkpoint(tmp_path, state_of(epoch), keep=2)
+    for name in ("last.pt", "last.1.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(RunError, match=r"last\.pt is not whole.*last\.1\.pt is not whole.*resume=never"):
         load_checkpoint(tmp_path)
-    assert str(last) in str(caught.value)
 
 
-def test_removing_the_damaged_one_goes_on_from_the_one_before(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", range(1, 5))
+def test_killed_between_two_steps_of_a_save_a_newest_one_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Renames are all that a save does to the checkpoints before it: stop after each of them."""
+    for epoch in range(3):
+        save_checkpoint(tmp_path, state_of(epoch), keep=3)
+    renames = 0
+    replace = Path.replace
+
+    def stop(self: Path, target: Path) -> Path:
+        nonlocal renames
+        renames += 1
+        if renames == after:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    if after < 4:
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(tmp_path, state_of(3), keep=3)
+    monkeypatch.undo()
+    if after < 4:
+        assert newest(tmp_path)["epoch"] == 3
+    save_checkpoint(tmp_path, state_of(4), keep=3)
+    assert newest(tmp_path)["epoch"] == 4
+
+
+def test_fewer_are_kept_when_fewer_are_wanted(tmp_path: Path) -> None:
+    for epoch in range(3):
+        save_checkpoint(tmp_path, state_of(epoch), keep=3)
+    save_checkpoint(tmp_path, state_of(3), keep=1)
+    assert names(tmp_path) == ["last.pt"]
+
+
+def test_removing_the_newest_goes_on_from_the_one_before(tmp_path: Path) -> None:
     for epoch in range(2):
         save_checkpoint(tmp_path, state_of(epoch), keep=2)
     (tmp_path / "last.pt").unlink()
@@ -83,7 +163,7 @@ def test_removing_the_damaged_one_goes_on_from_the_one_before(tmp_path: Path) ->
 
 
 def test_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, {"format": FORMAT + 1}, keep=1)
+    save_tensors(tmp_path / "last.pt", {"format": FORMAT + 1})
     with pytest.raises(RunError, match=rf"last\.pt has format {FORMAT + 1}.*reads format {FORMAT}"):
         load_checkpoint(tmp_path)
 
@@ -98,9 +178,9 @@ def test_save_that_fails_leaves_the_checkpoints_before_it(tmp_path: Path) -> Non
     assert torch.load(tmp_path / "last.1.pt")["epoch"] == 0
 
 
-def test_weights_are_saved_in_one_file(tmp_path: Path) -> None:
+def test_tensors_are_saved_in_one_file(tmp_path: Path) -> None:
     weights = {"weight": torch.arange(4.0), "epoch": 3}
-    save_weights(tmp_path / "best" / "weights.pt", weights)
+    save_tensors(tmp_path / "best" / "weights.pt", weights)
     loaded = torch.load(tmp_path / "best" / "weights.pt", weights_only=True)
     assert loaded["epoch"] == 3
     assert torch.equal(loaded["weight"], torch.arange(4.0))

@@ -27,6 +27,7 @@ from recipe.loop import train_one_epoch
 from recipe.model import make_model
 from recipe.randomness import Draws
 from recipe.run import Run
+from recipe.signals import StopSignal
 
 RUNGS = sorted(path.stem for path in (PROJECT / "conf" / "recipe").glob("r*.yaml"))
 STEPS, IMAGES, CLASSES = 4, 32, 10
@@ -175,7 +176,7 @@ class Plain:
 def with_parts(composed: Plan) -> Run:
     train_set, val_set = datasets.load(composed.config.data)
     order = make_order(composed.config, len(train_set))
-    return Run(composed, ALONE, train_set, val_set, order, make_model(composed.config, CLASSES))
+    return Run(composed, ALONE, (train_set, val_set), order, make_model(composed.config, CLASSES), StopSignal())
 
 
 def with_folder(composed: Plan, folder: Path) -> Plan:

@@ -24,6 +24,7 @@ from recipe.ingredients.mix import draw_mix
 from recipe.model import make_model
 from recipe.randomness import Draws
 from recipe.run import Run
+from recipe.signals import StopSignal
 
 # 91 photos: steps of 32, 32 and 27, the last of micro-batches of 7, 7, 7 and 6. With repetitions 88: 32, 32 and 24.
 SMALL = (
@@ -147,7 +148,7 @@ def our_training(composed: Plan, folder: Path) -> tuple[Curves, Run, Given, nn.M
     initial = deepcopy(network)
     (folder / "run").mkdir()
     ranks = Ranks(0, 1, 0, 1, torch.device("cpu"))
-    run = Run(replace(composed, folder=folder / "run"), ranks, train_set, val_set, order, network)
+    run = Run(replace(composed, folder=folder / "run"), ranks, (train_set, val_set), order, network, StopSignal())
     for epoch in range(run.epochs):
         run.train_epoch(epoch)
         run.validate(epoch)

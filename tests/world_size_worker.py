@@ -23,6 +23,7 @@ from recipe.distributed import Ranks
 from recipe.errors import UserError
 from recipe.model import make_model
 from recipe.run import Run
+from recipe.signals import StopSignal
 
 Seen = dict[str, Any]
 
@@ -67,7 +68,7 @@ def experiment(ranks: Ranks, name: str, folder: Path) -> Seen:
     seen: Seen = {"rates": [], "gradients": {}, "figures": [], "initial": deepcopy(network.state_dict())}
     with recorded(seen):
         order = make_order(config, len(train_set))
-        run = Run(plan_of(config, folder), ranks, train_set, val_set, order, network)
+        run = Run(plan_of(config, folder), ranks, (train_set, val_set), order, network, StopSignal())
         run.training.optimizer.register_step_pre_hook(lambda *_: note_step(run, seen))
         for epoch in range(run.epochs):
             run.train_epoch(epoch)

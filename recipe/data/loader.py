@@ -18,6 +18,7 @@ from recipe.data.order import Order, shard
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks, cores
 from recipe.errors import DataError, rank_local
+from recipe.signals import outlive_the_last_step
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
 MOST_UNREADABLE = 100  # images in a row, before something else must be wrong
@@ -172,6 +173,7 @@ def _in_workers(load: Callable[[Any], Any], tasks: Iterable[Any], config: Config
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
         multiprocessing_context="fork" if workers else None,
+        worker_init_fn=outlive_the_last_step if workers else None,
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )

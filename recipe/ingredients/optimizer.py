@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recipe.config import OptimizerConfig
 
@@ -47,10 +47,13 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     return [{"params": params, "weight_decay": value} for value, params in groups.items() if params]
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
-    """Scale the gradients down to `grad_clip` in norm; nothing where it is null."""
+def clip_gradients(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> Tensor:
+    """Scale the gradients down to `grad_clip` in norm; nothing where it is null. Returns their norm before, ()."""
+    parameters = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if config.grad_clip is not None:
-        nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+        nn.utils.clip_grads_with_norm_(parameters, config.grad_clip, norm)
+    return norm
 
 
 def _sgd(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:

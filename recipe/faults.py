@@ -1,0 +1,55 @@
+"""What can go wrong while a run trains, in words, and the evidence that is kept of it."""
+
+import json
+from pathlib import Path
+
+from recipe.config import Config
+from recipe.data.dataset import Dataset
+from recipe.data.order import Order
+from recipe.files import write_atomically
+
+LOST_A_PROCESS = (
+    "another process of this run has ended, and the training cannot go on without it: torchrun says which, and "
+    "that one why, unless it was killed. The same command goes on from the last checkpoint"
+)
+
+
+def out_of_memory(config: Config) -> str:
+    """The GPU's memory is too small."""
+    mend = "" if config.runtime.precision in ("bf16", "fp16") else "try runtime.precision=bf16, which halves it; "
+    return (
+        f"the GPU's memory is too small for micro-batches of {config.micro_batch_size} images at "
+        f"{config.resolution.train_crop} px: {mend}a smaller micro_batch_size fits too, but it is another experiment, "
+        "since batch norm and mixup see other batches"
+    )
+
+
+def dead_worker(error: RuntimeError) -> str:
+    """A data worker was killed."""
+    reason = " ".join(str(error).split())
+    return (
+        f"a process that loads data has died ({reason}). Mostly the memory was too small for all of them: a smaller "
+        "data.workers changes no result. The same command goes on from the last checkpoint"
+    )
+
+
+def not_finite(total: int, path: Path) -> str:
+    """The gradient of a step, `total` of the run from 1, is infinite or NaN."""
+    return (
+        f"the gradient of step {total} is not finite. The last checkpoint stays; {path} names the step's images. A "
+        "lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help; fp16 overflows before bf16"
+    )
+
+
+def write_images_of_step(path: Path, train_set: Dataset, order: Order, total: int) -> None:
+    """What step `total` of the run, from 1, was trained on, in the order of its micro-batches' positions."""
+    epoch, step = divmod(total - 1, order.steps)
+    indices = order.images(epoch)[order.step_positions(step)].tolist()
+    about = {
+        "step": total,
+        "epoch": epoch,
+        "step_of_epoch": step,
+        "indices": indices,
+        "images": [train_set.name(index) for index in indices],
+    }
+    write_atomically(path, json.dumps(about, indent=2) + "\n")
