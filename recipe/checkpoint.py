@@ -4,6 +4,7 @@ A file holds tensors and plain values alone, is read with `weights_only=True`, a
 """
 
 import hashlib
+import io
 import threading
 import time
 import warnings
@@ -69,12 +70,11 @@ def save_tensors(path: Path, state: dict[str, Any]) -> None:
     content = {**state, "checksum": checksum(state)}
 
     def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
+        with _File(temporary, "wb") as file:
             try:
                 torch.save(content, file)
             except RuntimeError as error:
-                file.flush()  # raises what the disk said; PyTorch only says that something failed
-                raise OSError(f"cannot write {path}: {error}") from error
+                raise file.error or error from error
 
     write_atomically(path, write)
 
@@ -122,6 +122,19 @@ def on_host(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(on_host(item) for item in value)
     return value
+
+
+class _File(io.FileIO):
+    """Keeps what the disk said: PyTorch only says that something failed."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 class Writer:

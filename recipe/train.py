@@ -11,6 +11,7 @@ from recipe.compose import CONF
 from recipe.errors import ConfigError, RunError, UserError, fail, rank_local
 from recipe.hydra_errors import explain
 from recipe.signals import STOPPED, Stopped
+from recipe.trust import only_the_command_line_sets_hydra
 
 failures: list[UserError] = []  # of the runs of this process
 
@@ -35,6 +36,7 @@ def main() -> None:
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets its exceptions through; `explain` words them
     compose.register()
+    only_the_command_line_sets_hydra()
     failures.clear()
     try:
         _refuse_multirun_under_torchrun()

@@ -1,23 +1,16 @@
 """Real commands in real processes, on real photos where the promise is about photos."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import ended, metrics, started
 
-from recipe.compose import PROJECT
-
-TIMEOUT = 240  # seconds, for any one command
 # ResNet-18 at 16 px: seconds a run. Two worker-free settings are as good as any: workers change nothing.
 TINY = ["scale=demo", "scale.resolution=0.0715", "evaluate.every=100", "data.workers=1"]
 SMALL_MODEL = "model.name=shufflenet_v2_x0_5"  # with batch norm, and checkpoints of 16 MB instead of 134
@@ -31,32 +24,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
     """Run train.py with arguments, by torchrun where `processes` is given, with its outputs below tmp_path."""
-
-    def run(*arguments: str, processes: int = 0, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
-        with started(tmp_path, *arguments, processes=processes, cwd=cwd) as process:
-            try:
-                output, errors = process.communicate(timeout=TIMEOUT)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGTERM)  # torchrun ends its ranks, which have sessions of their own
-                process.wait(60)
-                raise
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-
-    return run
-
-
-def started(outputs: Path, *arguments: str, processes: int = 0, cwd: Path = PROJECT) -> subprocess.Popen[str]:
-    """A process group of its own, so that all of it can be killed."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-    return subprocess.Popen(
-        [sys.executable, *launcher, str(PROJECT / "train.py"), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "RECIPE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
+    return lambda *arguments, **options: ended(started(tmp_path, *arguments, **options))
 
 
 def photos(root: Path, side: int) -> None:
@@ -66,10 +34,6 @@ def photos(root: Path, side: int) -> None:
             (root / split / name).mkdir(parents=True)
             for number in range(6):
                 Image.effect_noise((side, side), 50).convert("RGB").save(root / split / name / f"{number}.jpg")
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_two_processes_train_v2_on_photos(command: Command, tmp_path: Path) -> None:
@@ -114,36 +78,6 @@ def test_two_processes_train_v2_on_photos(command: Command, tmp_path: Path) -> N
     assert (folder / "result.json").stat().st_mtime_ns == before
 
 
-def test_killed_run_resumes_bit_identical(command: Command, tmp_path: Path) -> None:
-    arguments = ("+recipe=v2", *SYNTHETIC, "epochs=4", "checkpoint.every_minutes=0.00001", "log.every_steps=1")
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert command(*arguments, f"hydra.run.dir={whole}").returncode == 0
-
-    process = started(tmp_path, *arguments, f"hydra.run.dir={killed}", "data.workers=2")
-    deadline = time.monotonic() + TIMEOUT
-    while not stopped_within_an_epoch(killed):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not (killed / "result.json").exists()
-
-    resumed = command(*arguments, f"hydra.run.dir={killed}")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "going on from the checkpoint" in resumed.stdout
-    weights = [(run / "checkpoints" / "model.safetensors").read_bytes() for run in (whole, killed)]
-    assert weights[0] == weights[1]
-    one, other = (torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (whole, killed))
-    assert torch.equal(one["ema"]["fc.weight"], other["ema"]["fc.weight"])
-    buffers = [state["momentum_buffer"] for state in one["optimizer"]["state"].values()]
-    others = [state["momentum_buffer"] for state in other["optimizer"]["state"].values()]
-    assert all(torch.equal(a, b) for a, b in zip(buffers, others, strict=True))
-    speed = ("train/images_per_second", "train/data_wait")
-    curves = [[{k: v for k, v in row.items() if k not in speed} for row in metrics(run)] for run in (whole, killed)]
-    assert curves[0] == curves[1]
-
-
 @pytest.mark.slow
 def test_one_and_two_processes_are_the_same_experiment(command: Command, tmp_path: Path) -> None:
     """Repeated augmentation, mixing, batch norm, EMA, and a last step of 72 images instead of 128."""
@@ -166,15 +100,6 @@ def test_one_and_two_processes_are_the_same_experiment(command: Command, tmp_pat
     predictions = [np.load(tmp_path / n / "predictions.npz") for n in ("0", "2")]
     assert np.array_equal(predictions[0]["index"], predictions[1]["index"])
     assert np.allclose(predictions[0]["logits"], predictions[1]["logits"], atol=1e-2)
-
-
-def stopped_within_an_epoch(folder: Path) -> bool:
-    """Whether the newest checkpoint was written between two ends of epochs."""
-    try:
-        state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
-    except (FileNotFoundError, RuntimeError, EOFError):
-        return False
-    return state["progress"]["step"] == 1
 
 
 def test_config_error_is_printed_once_under_torchrun(command: Command, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from torchvision.transforms.functional import pil_to_tensor
 from recipe.errors import DataError
 
 JPEG_START = b"\xff\xd8\xff"
+FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of segments that hold the image's size
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # from here on Pillow speaks of a decompression bomb
 
 
 def read_image(path: str | os.PathLike[str], exif_orientation: bool = False) -> Tensor:
@@ -36,6 +38,9 @@ def decode(encoded: bytes, exif_orientation: bool = False) -> Tensor:
         exif_orientation: turn and mirror the image as its EXIF tag says. The published runs did not.
     """
     if encoded.startswith(JPEG_START):
+        height, width = jpeg_size(encoded)
+        if height * width > MOST_PIXELS:  # Pillow refuses these itself; torchvision would ask for the memory
+            raise ValueError(f"{width} x {height} pixels, more than any photo has: a decompression bomb?")
         data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
         image = decode_jpeg(data, mode=ImageReadMode.UNCHANGED, apply_exif_orientation=exif_orientation)
         if image.shape[0] == 3:
@@ -47,3 +52,17 @@ def decode(encoded: bytes, exif_orientation: bool = False) -> Tensor:
         if turned.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip them to white
             turned = Image.fromarray((np.asarray(turned).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
         return pil_to_tensor(turned.convert("RGB"))
+
+
+def jpeg_size(encoded: bytes) -> tuple[int, int]:
+    """Height and width from a JPEG file's frame header; (0, 0) where there is none."""
+    at = 2
+    while at + 9 <= len(encoded):
+        if encoded[at] != 0xFF:
+            break
+        marker = encoded[at + 1]
+        if marker in FRAME_HEADERS:
+            return int.from_bytes(encoded[at + 5 : at + 7], "big"), int.from_bytes(encoded[at + 7 : at + 9], "big")
+        # A fill byte is followed by the marker itself; a segment by its length and content.
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
+    return 0, 0

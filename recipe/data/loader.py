@@ -3,6 +3,8 @@
 Workers hold no random state, so their number, and how far they run ahead, change no pixel.
 """
 
+import atexit
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -177,6 +179,13 @@ def _in_workers(load: Callable[[Any], Any], tasks: Iterable[Any], config: Config
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Before Python itself asks them to end and waits: they outlive a SIGTERM by a while, see `recipe.signals`."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 class _Loading(TorchDataset[Any]):

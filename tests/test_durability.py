@@ -1,0 +1,270 @@
+"""No fault loses more than the work since the last save, and none changes the result. Real processes, real signals."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from processes import assert_same_ending, children, curves, ended, metrics, rank_of, started, steps_logged, when
+
+from recipe.signals import STOPPED
+
+# Everything that draws or averages is on: TrivialAugment, erasing, mixup, cutmix, repeated augmentation, warm-up, EMA.
+# 5 epochs of 4 steps at 12 px; the log's entries (every 3 steps) do not fall on the ends of saves or epochs.
+RUN = (
+    *("+recipe=v2", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false"),
+    *("data=synthetic", "data.size=256", "batch_size=64", "micro_batch_size=16", "epochs=5", "evaluate.every=2"),
+    *("ema.decay=0.999", "log.every_steps=3"),
+)
+STEPS = 20
+EACH_STEP = "checkpoint.every_minutes=0.00001"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing happened to."""
+    return undisturbed(tmp_path_factory.mktemp("whole"), 0)
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on two ranks."""
+    return undisturbed(tmp_path_factory.mktemp("whole"), 2)
+
+
+def undisturbed(folder: Path, processes: int) -> Path:
+    done = ended(started(folder, *RUN, f"hydra.run.dir={folder / 'run'}", "data.workers=1", processes=processes))
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def begin(folder: Path, *more: str, processes: int = 0, torchrun: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    arguments = (*RUN, f"hydra.run.dir={folder}", "data.workers=2", *more)
+    return started(folder.parent, *arguments, processes=processes, torchrun=torchrun)
+
+
+def go_on(folder: Path, *more: str, processes: int = 0) -> str:
+    """The same command again, to the end. Other workers: they change nothing."""
+    arguments = (*RUN, f"hydra.run.dir={folder}", "data.workers=0", *more)
+    done = ended(started(folder.parent, *arguments, processes=processes))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to all of it."""
+    for pid in [process.pid, *children(process)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, id="SIGUSR1", marks=pytest.mark.slow),
+    ],
+)
+def test_stopped_run_loses_nothing_and_ends_as_the_whole_one(whole: Path, tmp_path: Path, number: int) -> None:
+    """To all processes at once, data workers included, as a terminal and Slurm send it."""
+    folder = tmp_path / "run"
+    process = begin(folder)
+    when(lambda: steps_logged(folder) >= 6, process)
+    os.killpg(process.pid, number)
+    done = ended(process)
+    assert done.returncode == STOPPED, done.stderr
+    assert done.stderr.count("The same command goes on from there") == 1
+    assert "Traceback" not in done.stderr
+    progress = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["progress"]
+    saved = 4 * progress["epoch"] + progress["step"]
+    assert 6 <= saved < STEPS
+    assert f"after step {progress['step']} of epoch {progress['epoch'] + 1}" in done.stderr
+    assert "going on from the checkpoint" in go_on(folder)
+    assert_same_ending(whole, folder)
+
+
+def test_killed_run_ends_as_the_whole_one(whole: Path, tmp_path: Path) -> None:
+    """Once within an epoch, once where it happens to be."""
+    folder = tmp_path / "run"
+    for least in (5, 13):
+        process = begin(folder, EACH_STEP)
+        when(lambda least=least: steps_logged(folder) >= least, process)  # type: ignore[misc]
+        kill(process)
+        assert not (folder / "result.json").exists()
+    go_on(folder)
+    assert_same_ending(whole, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("processes", [0, 2])
+def test_run_killed_at_random_moments_ends_as_the_whole_one(
+    whole: Path, whole_of_two: Path, tmp_path: Path, processes: int, seed: int
+) -> None:
+    moments, folder = random.Random(seed), tmp_path / "run"
+    for _ in range(4):
+        process = begin(folder, f"checkpoint.every_minutes={moments.choice([1e-6, 0.01, 10])}", processes=processes)
+        try:
+            process.wait(moments.uniform(4, 12))
+        except subprocess.TimeoutExpired:
+            kill(process)
+        else:
+            assert process.returncode == 0, process.communicate()
+    go_on(folder, processes=processes)
+    assert_same_ending(whole_of_two if processes else whole, folder)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_again_when_a_rank_is_killed(whole_of_two: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = begin(folder, EACH_STEP, processes=2, torchrun=("--max-restarts=1",))
+    when(lambda: steps_logged(folder) >= 6, process)
+    (rank_1,) = (pid for pid in children(process) if rank_of(pid) == 1)
+    os.kill(rank_1, signal.SIGKILL)
+    done = ended(process)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("going on from the checkpoint") == 1
+    assert done.stderr.count("another process of this run has ended") == 1
+    assert "Traceback" not in done.stderr
+    assert_same_ending(whole_of_two, folder)
+
+
+@pytest.mark.slow
+def test_two_ranks_save_at_the_same_step_when_torchrun_is_asked_to_stop(whole_of_two: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = begin(folder, processes=2)
+    when(lambda: steps_logged(folder) >= 6, process)
+    os.kill(process.pid, signal.SIGTERM)
+    done = ended(process)
+    assert done.stderr.count("The same command goes on from there") == 1
+    assert "going on from the checkpoint" in go_on(folder, processes=2)
+    assert_same_ending(whole_of_two, folder)
+
+
+@pytest.mark.slow
+def test_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
+    """The same images and draws: what is left is the order in which floats are added."""
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    go_on(whole, "runtime.precision=fp64")
+    process = begin(folder, EACH_STEP, "runtime.precision=fp64", processes=2)
+    when(lambda: steps_logged(folder) >= 6, process)
+    kill(process)
+    assert "going on" in go_on(folder, "runtime.precision=fp64")
+    one, other = (torch.load(run / "checkpoints" / "last.pt", weights_only=True)["model"] for run in (whole, folder))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-7, check_dtype=True)
+    rows = [[row["train/loss"] for row in metrics(run) if "train/loss" in row] for run in (whole, folder)]
+    assert rows[0] == pytest.approx(rows[1], rel=1e-6)
+    assert len(set(rows[0])) == len(rows[0])
+    steps = [[step for step, _ in curves(run)["train/loss"]] for run in (whole, folder)]
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.parametrize("damage", [pytest.param("cut", marks=pytest.mark.slow), "flipped"])
+def test_damaged_checkpoint_is_told_and_the_one_before_used(whole: Path, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "run"
+    process = begin(folder, EACH_STEP)
+    when(lambda: steps_logged(folder) >= 6, process)
+    os.kill(process.pid, signal.SIGTERM)
+    ended(process)
+    last = folder / "checkpoints" / "last.pt"
+    content = last.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+    last.write_bytes(content[:middle] if damage == "cut" else flipped)
+    assert f"{last} is not whole" in go_on(folder).replace("\n             ", " ")
+    assert_same_ending(whole, folder)
+
+
+def test_full_disk_leaves_the_last_checkpoint_and_says_so(whole: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk's: the same error from the same call."""
+    folder = tmp_path / "run"
+    process = begin(folder, EACH_STEP)
+    when(lambda: steps_logged(folder) >= 6, process)
+    os.kill(process.pid, signal.SIGTERM)
+    ended(process)
+    last = folder / "checkpoints" / "last.pt"
+    before = last.read_bytes()
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+    arguments = (*RUN, f"hydra.run.dir={folder}", "data.workers=0")
+    done = ended(started(folder.parent, *arguments, in_child=small_files))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "next.pt: File too large. What was saved before is whole" in done.stderr
+    assert last.read_bytes() == before
+    assert not list((folder / "checkpoints").glob(".*"))
+    go_on(folder)
+    assert_same_ending(whole, folder)
+
+
+def test_second_run_in_a_folder_is_refused_and_the_first_unharmed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = begin(folder, "epochs=200")
+    when(lambda: steps_logged(folder) >= 3, first)
+    for more in ((), ("resume=never",)):
+        second = ended(begin(folder, "epochs=200", *more))
+        assert second.returncode == 2
+        assert f"process {first.pid} on" in second.stderr
+        assert f"is training in {folder}" in second.stderr
+    os.kill(first.pid, signal.SIGTERM)
+    assert ended(first).returncode == STOPPED
+    steps = [step for step, _ in curves(folder)["train/loss"]]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+def test_lock_dies_with_its_process_though_its_data_workers_live_on(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = begin(folder, EACH_STEP)
+    when(lambda: steps_logged(folder) >= 6, process)
+    workers = children(process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert any(Path(f"/proc/{pid}").exists() for pid in workers)
+    go_on(folder)
+    assert_same_ending(whole, folder)
+
+
+def test_dead_data_worker_is_named_and_nothing_hangs(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = begin(folder, EACH_STEP)
+    when(lambda: steps_logged(folder) >= 6, process)
+    worker = children(process)[0]
+    os.kill(worker, signal.SIGKILL)
+    done = ended(process)
+    assert done.returncode == 2
+    assert str(worker) in done.stderr
+    assert "a process that loads data has died" in done.stderr
+    assert "data.workers" in done.stderr
+    assert "Traceback" not in done.stderr
+    go_on(folder)
+    assert_same_ending(whole, folder)
+
+
+@pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_gradient_that_is_not_finite_stops_all_ranks_and_names_the_images(tmp_path: Path, processes: int) -> None:
+    folder = tmp_path / "run"
+    wild = ("optimizer.lr=1e20", "schedule.warmup_epochs=0", "log.every_steps=1", EACH_STEP)
+    done = ended(begin(folder, *wild, processes=processes))
+    assert done.returncode == (1 if processes else 2)
+    assert done.stderr.count("is not finite. The last checkpoint stays") == 1
+    assert "Traceback (most recent call last)" not in done.stderr or processes  # torchrun's own
+    about = json.loads((folder / "not_finite.json").read_text())
+    assert f"the gradient of step {about['step']} is not finite" in done.stderr
+    assert 2 <= about["step"] <= 4
+    assert len(about["images"]) == len(about["indices"]) == 64
+    assert about["images"][0] == f"train/{about['indices'][0]}"
+    state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+    assert state["progress"]["step"] == about["step"] - 1
+    assert all(weight.isfinite().all() for weight in state["model"].values())
