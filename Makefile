@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all lint tensorboard clean
+.PHONY: help demo test test-all soak lint tensorboard clean
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -16,6 +16,9 @@ test: $(VENV)/.dev  ## Tests, about 6 minutes on 2 cores
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too
 	$(BIN)/pytest -n 2 --dist worksteal
+
+soak: $(VENV)/.dev  ## Kill and resume a run 50 times and compare it with one left alone, about 15 minutes
+	$(BIN)/python tests/soak.py
 
 lint: $(VENV)/.dev  ## Style and types
 	$(BIN)/ruff check .

@@ -142,11 +142,13 @@ class Writer:
 
     def __init__(self) -> None:
         self.seconds = 0.0  # that the last job took, its copying included
+        self.jobs, self.held, self.busy = 0, 0.0, 0.0  # so far; seconds of the caller's, and of the jobs in all
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def write(self, save: Callable[[dict[str, Any]], None], state: dict[str, Any]) -> None:
         """Copy a state to the host's memory, and let the thread save it."""
+        called = time.monotonic()
         self.wait()
         begin = time.monotonic()
         copy = on_host(state)
@@ -157,9 +159,12 @@ class Writer:
             except BaseException as error:
                 self._error = error
             self.seconds = time.monotonic() - begin
+            self.busy += self.seconds
 
         self._thread = threading.Thread(target=job, name="checkpoint", daemon=False)
         self._thread.start()
+        self.jobs += 1
+        self.held += time.monotonic() - called
 
     def wait(self) -> None:
         """Until the last file is on the disk. Raises what its job raised."""

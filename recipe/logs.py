@@ -43,7 +43,7 @@ class Journal:
         self._metrics.truncate(min(metrics_bytes, self._metrics.tell()))
         self._metrics.seek(0)
         rows = [json.loads(line) for line in self._metrics]
-        self._board = SummaryWriter(str(folder), purge_step=steps_done or None)
+        self._board = SummaryWriter(str(folder), purge_step=steps_done)
         for row in rows:
             if row["step"] >= steps_done > 0:
                 self._draw(**row)

@@ -54,6 +54,9 @@ def main() -> None:
         if message is None or full_error:
             raise
         fail(message, on_every_rank=getattr(error, "on_every_rank", True))
+    finally:
+        if not full_error:
+            del os.environ["HYDRA_FULL_ERROR"]
 
 
 def _refuse_multirun_under_torchrun() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,11 @@ def started(
     )
 
 
-def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+def ended(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
     """What a started command comes to."""
     with process:
         try:
-            output, errors = process.communicate(timeout=TIMEOUT)
+            output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGTERM)  # torchrun ends its ranks, which have sessions of their own
             process.wait(60)
@@ -63,12 +64,22 @@ def when(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+def killed(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to all of it."""
+    for pid in [process.pid, *children(process)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
 def children(process: subprocess.Popen[str]) -> list[int]:
     """The processes that a process has started, and those that they have."""
     found, new = [], [process.pid]
     while new:
-        files = Path(f"/proc/{new.pop()}/task").glob("*/children")
-        born = [int(pid) for file in files for pid in file.read_text().split()]
+        born = []
+        with suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            for file in Path(f"/proc/{new.pop()}/task").glob("*/children"):
+                born += [int(pid) for pid in file.read_text().split()]
         found += born
         new += born
     return found

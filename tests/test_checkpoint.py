@@ -1,3 +1,6 @@
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,32 +123,54 @@ def test_no_whole_checkpoint_at_all_is_told(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("after", range(1, 5))
-def test_killed_between_two_steps_of_a_save_a_newest_one_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
-    """Renames are all that a save does to the checkpoints before it: stop after each of them."""
-    for epoch in range(3):
-        save_checkpoint(tmp_path, state_of(epoch), keep=3)
-    renames = 0
-    replace = Path.replace
+def killed_at(call: int, before: bool, save: Callable[[], None]) -> bool:
+    """Do something in a process of its own, which SIGKILL ends before or after its n-th fsync or rename."""
+    pid = os.fork()
+    if pid == 0:
+        count = 0
 
-    def stop(self: Path, target: Path) -> Path:
-        nonlocal renames
-        renames += 1
-        if renames == after:
-            raise KeyboardInterrupt
-        return replace(self, target)
+        def deadly(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call_it(*arguments: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == call and before:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                this = count
+                try:
+                    return function(*arguments)
+                finally:
+                    if this == call:
+                        os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(Path, "replace", stop)
-    if after < 4:
-        with pytest.raises(KeyboardInterrupt):
-            save_checkpoint(tmp_path, state_of(3), keep=3)
-    monkeypatch.undo()
-    if after < 4:
-        assert newest(tmp_path)["epoch"] == 3
-    save_checkpoint(tmp_path, state_of(4), keep=3)
-    assert newest(tmp_path)["epoch"] == 4
+            return call_it
+
+        for name in ("replace", "fsync", "unlink"):
+            setattr(os, name, deadly(getattr(os, name)))
+        save()
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_whatever_moment_of_a_save_is_its_last_a_newest_checkpoint_is_left(tmp_path: Path, before: bool) -> None:
+    """And never one older than the save before."""
+    kept = 3
+    for call in range(1, 100):
+        folder = tmp_path / str(call)
+        for epoch in range(kept):
+            save_checkpoint(folder, state_of(epoch), kept)
+        was_killed = killed_at(call, before, lambda folder=folder: save_checkpoint(folder, state_of(kept), kept))  # type: ignore[misc]
+        state, refused = load_checkpoint(folder)
+        assert state is not None
+        assert not refused
+        assert state["epoch"] in ((kept - 1, kept) if was_killed else (kept,))
+        save_checkpoint(folder, state_of(9), kept)
+        assert newest(folder)["epoch"] == 9
+        if not was_killed:
+            break
+    assert call >= 7  # flush, rename, flush the folder, and three renames: all of them were the last once
 
 
 def test_fewer_are_kept_when_fewer_are_wanted(tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def command(*arguments: str, wrong: bool = True) -> str:
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         refusal = pytest.raises(SystemExit, check=lambda end: end.code == 2)
         with refusal if wrong else nullcontext():

@@ -1,0 +1,41 @@
+"""What checkpoints cost a run: `python benchmarks/saving.py +recipe=v2 scale=demo`, arguments as train.py takes them.
+
+Trains the run in a temporary folder and says how often it saved; for how long the training was held by that, waiting
+for the save before and copying to the host's memory; and how long the thread beside it worked: as shares of the time.
+"""
+
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from recipe import compose
+from recipe.checkpoint import Writer
+from recipe.run import Run, train
+
+
+def main() -> None:
+    """Train once, and print the shares."""
+    plan = compose.plan_of(sys.argv[1:])
+    writers: list[Writer] = []
+    close = Run.close
+
+    def keep(run: Run) -> None:
+        close(run)
+        writers.append(run.writer)
+
+    Run.close = keep  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        train(replace(plan, folder=Path(folder)))
+        seconds = time.monotonic() - begin
+    (writer,) = writers
+    print(
+        f"{writer.jobs} files in {seconds:.0f} s: training held for {writer.held / seconds:.2%} of the time, "
+        f"a thread busy for {writer.busy / seconds:.2%}"
+    )
+
+
+if __name__ == "__main__":
+    main()
