@@ -1,6 +1,6 @@
 """From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes.
 
-With train.py and the launcher, this module and `hydra_errors` alone know Hydra and OmegaConf.
+With `train`, `rungs`, `trust` and `hydra_errors`, this module alone knows Hydra and OmegaConf.
 """
 
 import hashlib
@@ -27,25 +27,12 @@ from yaml import YAMLError
 from recipe.checks import check, did_you_mean, leaves
 from recipe.config import Config
 from recipe.errors import ConfigError, unreadable
+from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, recipe_file, rung
 from recipe.scaling import scale
 
-PACKAGE = Path(__file__).resolve().parent
-IN_CHECKOUT = (PACKAGE.parent / "conf" / "config.yaml").is_file()
-CONF = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "conf"
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
 NAME_LENGTH = 80
-RECIPE_GROUPS = ("recipe", "experiment")  # a run has exactly one of either
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
-
-
-@dataclass(frozen=True)
-class Rung:
-    """What a recipe file says of itself; nothing here is inherited from the rung below."""
-
-    name: str
-    parent: str | None
-    index: int | None
-    published: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -121,14 +108,6 @@ def _hydra() -> AbstractContextManager[Any]:
     GlobalHydra.instance().clear()
     context: AbstractContextManager[Any] = initialize_config_dir(str(CONF), version_base="1.3")
     return context
-
-
-def chain(recipe: str) -> list[str]:
-    """The names of the rungs up to a recipe, from the first."""
-    names = [recipe]
-    while (parent := rung(names[0]).parent) is not None:
-        names.insert(0, parent)
-    return names
 
 
 def whole_runs_of_chain(of: Plan) -> list[Config]:
@@ -307,24 +286,3 @@ def text(value: Any) -> str:
 
 def _hash(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
-def recipe_file(recipe: str, sources: Iterable[str] | None = None) -> Path | None:
-    """The file of a recipe, in the first of the config folders (`--config-dir` adds one) that has it."""
-    hydra = GlobalHydra.instance()
-    if sources is None:
-        known = hydra.config_loader().get_sources() if hydra.is_initialized() else []
-        sources = [source.path for source in known] or [str(CONF)]
-    folders = (Path(source.removeprefix("file://")) / group for source in sources for group in RECIPE_GROUPS)
-    return next((file for folder in folders if (file := folder / f"{recipe}.yaml").is_file()), None)
-
-
-def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
-    """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
-    path = recipe_file(recipe, sources)
-    if path is None:
-        return Rung(recipe, None, None, {})
-    content: Any = OmegaConf.to_container(OmegaConf.load(path))
-    parents = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    about = content.get("rung") or {}
-    return Rung(recipe, parents[0] if parents else None, about.get("index"), dict(about.get("published") or {}))

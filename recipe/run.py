@@ -15,18 +15,15 @@ from recipe.checkpoint import Writer, load_checkpoint, save_checkpoint, save_ten
 from recipe.compose import Plan
 from recipe.data import dataset as datasets
 from recipe.data.dataset import Dataset
-from recipe.data.loader import TrainLoader
 from recipe.data.order import Order, make_order
 from recipe.distributed import Agreement, Ranks
 from recipe.errors import RunError, rank_local
 from recipe.files import write_atomically
-from recipe.ingredients.ema import REFERENCE_IMAGES, Ema
-from recipe.ingredients.loss import make_loss
-from recipe.ingredients.optimizer import make_optimizer
-from recipe.ingredients.schedule import Plateau
-from recipe.logs import Journal, NotFiniteError, TrainMeter
-from recipe.loop import Evaluation, Training, channel_statistics, evaluate, evaluate_grid, train_one_epoch
+from recipe.ingredients.ema import REFERENCE_IMAGES
+from recipe.logs import Journal, NotFiniteError
+from recipe.loop import Evaluation, evaluate, evaluate_grid, train_one_epoch
 from recipe.model import check_resolution, make_model
+from recipe.parts import build
 from recipe.progress import Progress, check_identity, restore, state_of
 from recipe.scaling import ema_steps
 from recipe.signals import Stopped, StopSignal
@@ -146,46 +143,12 @@ class Run:
             check_identity(state, self.identity)
         metrics_bytes = state["metrics_bytes"] if state is not None else 0
         self.journal = Journal(self.folder, ranks, metrics_bytes, self.progress.steps_done(order.steps))
-        self.training = self._parts(network)
+        self.training = build(self, network)
         if state is not None:
             restore(state, self.training)
         self.writer, self.agreement = Writer(), Agreement(ranks)
         self.began = self.saved = self.counted = time.monotonic()
         self.first_epoch = self.progress.epoch
-
-    def _parts(self, network: nn.Module) -> Training:
-        config, ranks, order = self.config, self.ranks, self.order
-        torch.use_deterministic_algorithms(config.runtime.deterministic)
-        torch.backends.cudnn.benchmark = not config.runtime.deterministic
-        network = network.to(ranks.device)
-        if config.model.sync_batch_norm:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        ema = Ema(network, config, len(self.train_set))
-        optimizer = make_optimizer(network, config.optimizer)
-        scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.runtime.precision == "fp16")
-        if config.runtime.compile:
-            network.compile()
-        mean, std = channel_statistics(config, ranks.device)
-        return Training(
-            config=config,
-            ranks=ranks,
-            order=order,
-            loader=TrainLoader(self.train_set, order, config, ranks, (self.progress.epoch, self.progress.step)),
-            network=network,
-            model=ranks.averaging_gradients(network),
-            optimizer=optimizer,
-            scaler=scaler,
-            criterion=make_loss(config.loss),
-            ema=ema,
-            plateau=Plateau(config.schedule),
-            meter=TrainMeter(
-                self.journal, ranks, order.steps, config.log.every_steps, self.steps, overflows=scaler.is_enabled()
-            ),
-            after_step=self.after_step,
-            num_classes=len(self.train_set.classes),
-            mean=mean,
-            std=std,
-        )
 
     def train_epoch(self, epoch: int) -> None:
         """One epoch of training; mid-way through it where the run goes on from there. Saved before its evaluation."""

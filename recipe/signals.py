@@ -3,6 +3,7 @@
 A second Ctrl-C does not wait for that.
 """
 
+import os
 import signal
 from types import FrameType
 
@@ -32,6 +33,8 @@ class StopSignal:
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.name is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
+            os.write(2, b"\nStopping after this step or evaluation. Ctrl-C again does not wait.\n")  # print may not
         self.name = signal.Signals(number).name
 
 

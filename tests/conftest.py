@@ -14,8 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 from recipe import compose
 from recipe.checks import check
-from recipe.compose import PROJECT, Plan, Rung
+from recipe.compose import PROJECT, Plan
 from recipe.config import Config
+from recipe.rungs import Rung
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads beyond the cores make small tensors crawl
 TIMEOUT = 240  # seconds, for a script on several ranks

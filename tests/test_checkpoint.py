@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from recipe.checkpoint import FORMAT, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from recipe.checkpoint import FORMAT, Writer, load_checkpoint, load_tensors, save_checkpoint, save_tensors
 from recipe.errors import RunError
 from recipe.files import write_atomically
 
@@ -162,10 +163,11 @@ def test_whatever_moment_of_a_save_is_its_last_a_newest_checkpoint_is_left(tmp_p
         for epoch in range(kept):
             save_checkpoint(folder, state_of(epoch), kept)
         was_killed = killed_at(call, before, lambda folder=folder: save_checkpoint(folder, state_of(kept), kept))  # type: ignore[misc]
+        written = (folder / "next.pt").exists() or not was_killed
         state, refused = load_checkpoint(folder)
         assert state is not None
         assert not refused
-        assert state["epoch"] in ((kept - 1, kept) if was_killed else (kept,))
+        assert state["epoch"] in ((kept,) if written else (kept - 1, kept))
         save_checkpoint(folder, state_of(9), kept)
         assert newest(folder)["epoch"] == 9
         if not was_killed:
@@ -235,3 +237,56 @@ def test_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path, err
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
+
+
+def test_what_is_written_is_what_was_there_when_it_was_asked_for() -> None:
+    """Training goes on meanwhile, and changes the tensors in place."""
+    written: list[dict[str, Any]] = []
+
+    def slowly(state: dict[str, Any]) -> None:
+        time.sleep(0.2)
+        written.append(state)
+
+    state = {"weights": {"a": torch.zeros(3)}, "momentum": [torch.zeros(3)], "epoch": 1}
+    writer = Writer()
+    writer.write(slowly, state)
+    assert not written  # the caller does not wait
+    state["weights"]["a"] += 1  # type: ignore[index]
+    state["momentum"][0] += 1  # type: ignore[index]
+    state["epoch"] = 2
+    writer.wait()
+    torch.testing.assert_close(written, [{"weights": {"a": torch.zeros(3)}, "momentum": [torch.zeros(3)], "epoch": 1}])
+    assert writer.seconds >= 0.2
+
+
+def test_error_of_the_writer_is_raised_once_by_the_next_call() -> None:
+    def fail(state: dict[str, Any]) -> None:
+        raise OSError("no space")
+
+    writer = Writer()
+    for next_call in (writer.wait, lambda: writer.write(lambda state: None, {})):
+        writer.write(fail, {})
+        with pytest.raises(OSError, match="no space"):
+            next_call()
+        writer.wait()
+
+
+def test_file_is_on_the_disk_before_it_takes_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut cannot be tried here: the order of the calls is what there is to see."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        calls.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    write_atomically(tmp_path / "file", "content")
+    assert calls == [f"fsync .file.{os.getpid()}.tmp", "rename to file", f"fsync {tmp_path.name}"]

@@ -54,10 +54,10 @@ def test_example_rung_is_a_real_one() -> None:
     assert example[2].strip() in (PROJECT / "conf" / example[1]).read_text()
 
 
-def test_commands_of_fidelity_select_tests() -> None:
-    text = (PROJECT / "docs" / "FIDELITY.md").read_text()
-    commands = re.findall(r'`(tests/\S+\.py)(?: -k (?:"([^"]*)"|(\w+)))?`', text)
-    assert len(commands) > 35
+def test_commands_of_fidelity_and_reliability_select_tests() -> None:
+    text = "".join((PROJECT / "docs" / f"{name}.md").read_text() for name in ("FIDELITY", "RELIABILITY"))
+    commands = re.findall(r'`(?:pytest )?(tests/\S+\.py)(?: -k (?:"([^"]*)"|(\w+)))?`', text)
+    assert len(commands) > 43
     files = sorted({file for file, _, _ in commands})
     collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "addopts=", *files]
     listed = subprocess.run(collect, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=True).stdout

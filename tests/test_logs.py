@@ -36,3 +36,32 @@ def test_log_shorter_than_its_checkpoint_says_is_not_padded(tmp_path: Path) -> N
     length = record(tmp_path, 0, 0, [5])
     record(tmp_path, length + 100, 5, [10])
     assert b"\0" not in (tmp_path / "metrics.jsonl").read_bytes()
+
+
+def test_evaluation_repeated_at_the_checkpoint_s_own_step_is_there_once(tmp_path: Path) -> None:
+    """An epoch is saved before its evaluation: killed behind it, the evaluation is done and logged again."""
+    journal = Journal(tmp_path, ALONE, 0, 0)
+    journal.record(5, 0, {"train/loss": 1.0})
+    at_checkpoint = journal.metrics_bytes()
+    journal.record(5, 0, {"val/acc1": 50.0})
+    journal.close()
+    journal = Journal(tmp_path, ALONE, at_checkpoint, 5)
+    journal.record(5, 0, {"val/acc1": 50.0})
+    journal.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [set(row) - {"step", "epoch"} for row in rows] == [{"train/loss"}, {"val/acc1"}]
+    board = EventAccumulator(str(tmp_path))
+    board.Reload()
+    for name in ("train/loss", "val/acc1"):
+        assert [event.step for event in board.Scalars(name)] == [5]
+
+
+def test_start_without_a_checkpoint_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    for _ in range(2):
+        journal = Journal(tmp_path, ALONE, 0, 0)
+        for step in (1, 2):
+            journal.record(step, 0, {"train/loss": 1.0})
+        journal.close()
+    board = EventAccumulator(str(tmp_path))
+    board.Reload()
+    assert [event.step for event in board.Scalars("train/loss")] == [1, 2]

@@ -46,6 +46,7 @@ def test_checkpoint_that_would_run_code_is_refused(tmp_path: Path, as_zip: bool)
     assert evil.path.exists()
 
 
+QUICK = ("scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "max_steps=1", "data=synthetic")
 HYDRA = {
     "callback": "callbacks: {x: {_target_: os.mkdir, path: PATH}}",
     "logging": "job_logging: {version: 1, handlers: {h: {(): os.mkdir, path: PATH}}, root: {handlers: [h]}}",
@@ -67,7 +68,7 @@ def test_recipe_that_would_run_code_is_refused(
     recipe.write_text(f"# @package _global_\ndefaults: [v1, _self_]\nhydra: {{{content}}}\n")
     monkeypatch.setenv("RECIPE_OUTPUTS", str(tmp_path / "runs"))
     more = ["-m", "+recipe=evil,v1"] if sweep else ["+recipe=evil"]
-    monkeypatch.setattr(sys, "argv", ["train.py", "--config-dir", str(tmp_path / "conf"), *more, "data=synthetic"])
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config-dir", str(tmp_path / "conf"), *more, *QUICK])
     with pytest.raises(SystemExit, check=lambda end: end.code == 2):
         main()
     assert "only the command line may set hydra.*" in capsys.readouterr().err
@@ -125,4 +126,5 @@ def test_file_without_a_frame_has_no_size(content: bytes) -> None:
 def test_size_is_found_behind_other_segments_and_fill_bytes() -> None:
     content = jpeg_that_says(300, 500)
     comment = b"\xff\xfe\x00\x06\xff\xc0\x00\x00"  # whose text looks like a frame header
-    assert jpeg_size(content[:2] + comment + b"\xff\xff" + content[2:]) == (300, 500)
+    table = b"\xff\xc4\x00\x0a" + b"\x11" * 8  # a Huffman table, whose marker is among those of frames
+    assert jpeg_size(content[:2] + comment + b"\xff\xff" + table + content[2:]) == (300, 500)

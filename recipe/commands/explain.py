@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from recipe import compose
+from recipe import compose, rungs
 from recipe.checks import leaves
 from recipe.compose import Plan
 from recipe.config import Config
@@ -45,11 +45,11 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
     """Each rung from the first to the plan's: what it is, its published figures, what it changes."""
     scaled = plan.config.scale.name != "imagenet"
     below, published_below = None, None
-    names = compose.chain(plan.rung.name)
+    names = rungs.chain(plan.rung.name)
     written = compose.configs(names, [])
     scaled_down = compose.configs(names, overrides) if overrides else written
     for name, own, here in zip(names, written, scaled_down, strict=True):
-        rung = compose.rung(name)
+        rung = rungs.rung(name)
         yield f"\n{name}" if below is not None else name
         yield f"  {_what_it_is(name)}"
         published = rung.published.get("acc1")
@@ -68,7 +68,7 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
 
 def _what_it_is(recipe: str) -> str:
     """The first comment of the recipe's file, after the line that Hydra reads."""
-    path = compose.recipe_file(recipe)
+    path = rungs.recipe_file(recipe)
     comments = re.findall(r"^# (?!@package)(?:Rung \d+: )?(.*)$", path.read_text() if path else "", re.MULTILINE)
     return comments[0] if comments else ""
 

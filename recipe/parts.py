@@ -1,0 +1,53 @@
+"""From a config to the parts of a training: network, optimizer, loader and the rest."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from recipe.data.loader import TrainLoader
+from recipe.ingredients.ema import Ema
+from recipe.ingredients.loss import make_loss
+from recipe.ingredients.optimizer import make_optimizer
+from recipe.ingredients.schedule import Plateau
+from recipe.logs import TrainMeter
+from recipe.loop import Training, channel_statistics
+
+if TYPE_CHECKING:
+    from recipe.run import Run
+
+
+def build(run: "Run", network: nn.Module) -> Training:
+    """The parts of a training, from the run's config."""
+    config, ranks, order = run.config, run.ranks, run.order
+    torch.use_deterministic_algorithms(config.runtime.deterministic)
+    torch.backends.cudnn.benchmark = not config.runtime.deterministic
+    network = network.to(ranks.device)
+    if config.model.sync_batch_norm:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    ema = Ema(network, config, len(run.train_set))
+    optimizer = make_optimizer(network, config.optimizer)
+    scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.runtime.precision == "fp16")
+    if config.runtime.compile:
+        network.compile()
+    mean, std = channel_statistics(config, ranks.device)
+    return Training(
+        config=config,
+        ranks=ranks,
+        order=order,
+        loader=TrainLoader(run.train_set, order, config, ranks, (run.progress.epoch, run.progress.step)),
+        network=network,
+        model=ranks.averaging_gradients(network),
+        optimizer=optimizer,
+        scaler=scaler,
+        criterion=make_loss(config.loss),
+        ema=ema,
+        plateau=Plateau(config.schedule),
+        meter=TrainMeter(
+            run.journal, ranks, order.steps, config.log.every_steps, run.steps, overflows=scaler.is_enabled()
+        ),
+        after_step=run.after_step,
+        num_classes=len(run.train_set.classes),
+        mean=mean,
+        std=std,
+    )
