@@ -46,7 +46,7 @@ def soak(folder: Path, kills: int, processes: int, moments: random.Random) -> No
         arguments = (*RUN, f"hydra.run.dir={folder}", f"checkpoint.every_minutes={pace}", f"data.workers={workers}")
         process = started(folder.parent, *arguments, processes=processes)
         try:
-            process.wait(moments.uniform(1, 14))
+            process.wait(moments.uniform(1, 20 if processes else 14))  # two ranks take longer to start
             assert process.returncode == 0, process.communicate()
             print(f"at its end after {number - 1} kills", flush=True)
             return
