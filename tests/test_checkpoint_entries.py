@@ -40,20 +40,26 @@ def whole(plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-@pytest.fixture(scope="module")
-def interrupted(plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One that a SIGTERM, sent to this process before the end of a step, has stopped."""
-    folder, after_step = tmp_path_factory.mktemp("runs") / "stopped", Run.after_step
+def stop(plan: Plan, folder: Path, after: int) -> None:
+    """Train, and send this process a SIGTERM before the end of a step of the run."""
+    after_step = Run.after_step
 
     def signalled(run: Run, epoch: int, step: int) -> None:
-        if epoch * run.order.steps + step == STOP_AFTER:
+        if epoch * run.order.steps + step == after:
             os.kill(os.getpid(), signal.SIGTERM)
         after_step(run, epoch, step)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Run, "after_step", signalled)
-        with pytest.raises(Stopped, match=r"after step 1 of epoch 3"):
-            train(replace(plan(*RUN), folder=folder))
+        with pytest.raises(Stopped, match=rf"after step {(after - 1) % 2 + 1} of epoch {(after + 1) // 2}"):
+            train(replace(plan, folder=folder))
+
+
+@pytest.fixture(scope="module")
+def interrupted(plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that a signal has stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    stop(plan(*RUN), folder, STOP_AFTER)
     return folder
 
 
@@ -62,12 +68,12 @@ def fresh(plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -
     """What a checkpoint would hold before the first step."""
     found: list[dict[str, Any]] = []
 
-    def stop(run: Run, epoch: int) -> None:
+    def end(run: Run, epoch: int) -> None:
         found.append(on_host(state_of(run.training, Progress(), run.identity, 0)))
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "train_epoch", stop)
+        patch.setattr(Run, "train_epoch", end)
         with pytest.raises(Stopped):
             train(replace(plan(*RUN), folder=tmp_path_factory.mktemp("fresh")))
     return found[0]
@@ -85,6 +91,16 @@ def test_stopped_run_ends_as_the_whole_one(stopped: Plan, whole: Path) -> None:
     assert_same_ending(whole, stopped.folder)
     rates = {row["train/lr"] for row in map(json.loads, (whole / "metrics.jsonl").open()) if "train/lr" in row}
     assert len(rates) > 1  # the plateau has done something
+
+
+@pytest.mark.parametrize("after", [1, 4, 8])
+def test_run_stopped_at_its_first_step_at_an_epoch_s_end_or_at_its_last_ends_as_the_whole_one(
+    plan: Callable[..., Plan], whole: Path, tmp_path: Path, after: int
+) -> None:
+    stop(plan(*RUN), tmp_path / "stopped", after)
+    train(replace(plan(*RUN), folder=tmp_path / "stopped"))
+    assert_same_ending(whole, tmp_path / "stopped")
+    assert "nan" not in (tmp_path / "stopped" / "train.log").read_text()
 
 
 def at_the_beginning(path: str) -> Entry:

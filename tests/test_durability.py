@@ -6,6 +6,7 @@ import random
 import resource
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from processes import assert_same_ending, children, curves, ended, killed, metri
 
 from recipe import compose
 from recipe.data.order import make_order
-from recipe.signals import STOPPED
+from recipe.signals import STOPPED, WORKER_GRACE
 
 # Everything that draws or averages is on: TrivialAugment, erasing, mixup, cutmix, repeated augmentation, warm-up, EMA.
 # 5 epochs of 4 steps at 12 px; the log's entries (every 3 steps) do not fall on the ends of saves or epochs.
@@ -235,8 +236,10 @@ def test_dead_data_worker_is_named_and_nothing_hangs(whole: Path, tmp_path: Path
     process = begin(folder, EACH_STEP)
     when(lambda: steps_logged(folder) >= 6, process)
     worker = children(process)[0]
+    killed_at = time.monotonic()
     os.kill(worker, signal.SIGKILL)
     done = ended(process)
+    assert time.monotonic() - killed_at < WORKER_GRACE / 2  # it does not wait for the others either
     assert done.returncode == 2
     assert str(worker) in done.stderr
     assert "a process that loads data has died" in done.stderr
