@@ -17,7 +17,7 @@ test: $(VENV)/.dev  ## Tests, about 6 minutes on 2 cores
 test-all: $(VENV)/.dev  ## Tests, the long ones too
 	$(BIN)/pytest -n 2 --dist worksteal
 
-soak: $(VENV)/.dev  ## Kill and resume a run 50 times and compare it with one left alone, about 15 minutes
+soak: $(VENV)/.dev  ## Kill and resume a run 50 times and compare it with one left alone, about 20 minutes
 	$(BIN)/python tests/soak.py
 
 lint: $(VENV)/.dev  ## Style and types

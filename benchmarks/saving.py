@@ -1,7 +1,7 @@
 """What checkpoints cost a run: `python benchmarks/saving.py +recipe=v2 scale=demo`, arguments as train.py takes them.
 
 Trains the run in a temporary folder and says how often it saved; for how long the training was held by that, waiting
-for the save before and copying to the host's memory; and how long the thread beside it worked: as shares of the time.
+for the save before and copying to the host's memory; and how much of a core's time the thread beside it took.
 """
 
 import sys
@@ -33,7 +33,7 @@ def main() -> None:
     (writer,) = writers
     print(
         f"{writer.jobs} files in {seconds:.0f} s: training held for {writer.held / seconds:.2%} of the time, "
-        f"a thread busy for {writer.busy / seconds:.2%}"
+        f"{writer.busy:.1f} s of a core's time beside it, {writer.busy / seconds:.2%}"
     )
 
 

@@ -142,7 +142,7 @@ class Writer:
 
     def __init__(self) -> None:
         self.seconds = 0.0  # that the last job took, its copying included
-        self.jobs, self.held, self.busy = 0, 0.0, 0.0  # so far; seconds of the caller's, and of the jobs in all
+        self.jobs, self.held, self.busy = 0, 0.0, 0.0  # so far; seconds of the caller's, and CPU seconds of the jobs
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -159,7 +159,7 @@ class Writer:
             except BaseException as error:
                 self._error = error
             self.seconds = time.monotonic() - begin
-            self.busy += self.seconds
+            self.busy += time.thread_time()
 
         self._thread = threading.Thread(target=job, name="checkpoint", daemon=False)
         self._thread.start()
