@@ -4,6 +4,7 @@ torch, torchvision and timm alone: the oracle of test_whole_training.py. It is g
 the images and the draws; the rest, from the file's bytes to the last learning rate, it computes by itself.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +105,8 @@ def published_script(flags: Flags, model: nn.Module, photos: Path, given: Given)
                 train_loss += loss.detach() * (len(mine) / len(positions))
                 if rank > 0:  # the statistics of rank 0 are those that DistributedDataParallel keeps
                     torch._foreach_copy_(list(model.buffers()), buffers)
-            if flags.clip_grad_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), flags.clip_grad_norm)
+            limit = math.inf if flags.clip_grad_norm is None else flags.clip_grad_norm
+            norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
             optimizer.step()
             if step % flags.model_ema_steps == 0:
                 model_ema.update_parameters(model)
@@ -114,7 +115,7 @@ def published_script(flags: Flags, model: nn.Module, photos: Path, given: Given)
             if by_step:
                 scheduler.step()
             done = {"step": epoch * steps + step + 1, "epoch": epoch}
-            curves.append({**done, "train/loss": train_loss.item(), "train/lr": lr})
+            curves.append({**done, "train/loss": train_loss.item(), "train/lr": lr, "train/grad_norm": norm.item()})
         found = {"val": evaluate(flags, model, val)}
         if flags.model_ema:
             found["ema"] = evaluate(flags, model_ema, val)

@@ -181,7 +181,7 @@ def val_set() -> Dataset:
 def trained(run: Path, checkpoint: str, epochs: int) -> dict[str, nn.Module]:
     """The networks of a run as a checkpoint holds them."""
     state = torch.load(run / "checkpoints" / checkpoint, weights_only=True)
-    assert (state["epoch"], state["step"]) == (epochs, 0)
+    assert (state["progress"]["epoch"], state["progress"]["step"]) == (epochs - 1, 2)
     networks = {"raw": make_model(CONFIG, 10), "ema": make_model(CONFIG, 10)}
     networks["raw"].load_state_dict(state["model"])
     networks["ema"].load_state_dict(state["ema"])
