@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recipe.distributed import Ranks
-from recipe.logs import Journal
+from recipe.logs import Journal, TrainMeter
 
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"))
 
@@ -65,3 +66,18 @@ def test_start_without_a_checkpoint_leaves_nothing_of_the_one_before(tmp_path: P
     board = EventAccumulator(str(tmp_path))
     board.Reload()
     assert [event.step for event in board.Scalars("train/loss")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("rank", "world_size", "own"),
+    [(0, 2, 1.0), (1, 2, 2.0), (0, 1, 3.0), (0, 4, 3.0), (1, 4, 0.0)],
+)
+def test_losses_summed_before_a_stop_are_in_the_next_entry_once(
+    tmp_path: Path, rank: int, world_size: int, own: float
+) -> None:
+    """On as many ranks, each goes on with its own sum, to the last bit; on another number rank 0 takes them all."""
+    ranks = Ranks(rank, world_size, rank, world_size, torch.device("cpu"))
+    meter = TrainMeter(Journal(tmp_path, ALONE, 0, 0), ranks, steps=10, every=5, last=10)
+    meter.load_state_dict({"loss_sums": [1.0, 2.0], "steps_summed": 2})
+    assert meter._loss_sum.item() == own
+    assert meter._steps_summed == 2
