@@ -91,6 +91,7 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal) -> None:
             if (epoch + 1) % plan.config.evaluate.every == 0 and epoch + 1 < run.epochs:
                 run.validate(epoch)
         run.finish()
+        run.agreement.wait()
     finally:
         run.close()
 
@@ -257,9 +258,10 @@ class Run:
     def close(self) -> None:
         """End workers, logs, and what is still being written."""
         self.training.loader.close()
-        self.journal.close()
-        self.writer.wait()
-        self.agreement.wait()
+        try:
+            self.writer.wait()  # it brings the journal's figures to the disk: before they are closed
+        finally:
+            self.journal.close()
 
     def _steps_of(self, epoch: int) -> int:
         """Steps of an epoch; max_steps may cut the last."""

@@ -1,12 +1,15 @@
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from recipe.checkpoint import load_checkpoint
 from recipe.compose import Plan
 from recipe.errors import RunError
+from recipe.logs import Journal
 from recipe.run import Run, train
 
 SMALL = ["scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=128", "data.workers=0"]
@@ -51,3 +54,24 @@ def test_diverged_network_is_no_result(plan: Callable[..., Plan], tmp_path: Path
     train(replace(plan("+recipe=r00_baseline", *short, "max_steps=1"), folder=tmp_path / "short"))
     assert json.loads((tmp_path / "short" / "result.json").read_text())["loss"] is None
     assert "NaN" not in (tmp_path / "short" / "metrics.jsonl").read_text()
+
+
+def test_error_during_a_save_is_told_and_the_save_ends_whole(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that saves still needs the log's file: what stops the run must wait for it."""
+    sync = Journal.sync
+
+    def slowly(journal: Journal) -> None:
+        time.sleep(0.5)
+        sync(journal)
+
+    def fail(run: Run, epoch: int) -> None:
+        raise ValueError("of the evaluation")
+
+    monkeypatch.setattr(Journal, "sync", slowly)
+    monkeypatch.setattr(Run, "validate", fail)
+    composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "epochs=2", "evaluate.every=1")
+    with pytest.raises(ValueError, match="of the evaluation"):
+        train(replace(composed, folder=tmp_path))
+    assert load_checkpoint(tmp_path / "checkpoints").state is not None
