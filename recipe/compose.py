@@ -45,7 +45,10 @@ class Plan:
     folder: Path
     training_hash: str  # of every key that can change the weights
     result_hash: str  # of those and the keys that say how the weights are evaluated
-    literal: frozenset[str]  # dotted keys given on the command line
+    chain: tuple[str, ...]  # the recipes that it builds on, from the first, and itself
+    differences: dict[str, str]  # from the recipe, as the name has them: data and scale by choice, other keys by value
+    overrides: tuple[str, ...]  # of the command line
+    literal: frozenset[str]  # the dotted keys among them
     hydra_files: dict[str, str]  # file name → text: the contents of .hydra/
 
 
@@ -77,15 +80,20 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
     _check_model(config)
 
-    name = _name(config, recipe, overrides, about_hydra)
+    sources = [source.path for source in hydra.runtime.config_sources]
+    differences = _differences(config, overrides, about_hydra)
+    name = _name(recipe, differences)
     output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
     return Plan(
         config=config,
-        rung=rung(recipe, [source.path for source in hydra.runtime.config_sources]),
+        rung=rung(recipe, sources),
         name=name,
         folder=Path(output_dir),
         training_hash=training_hash(config),
         result_hash=digest(config, {"weights", "result"}),
+        chain=tuple(chain(recipe, sources)),
+        differences=differences,
+        overrides=tuple(overrides),
         literal=literal,
         hydra_files={
             "config.yaml": OmegaConf.to_yaml(_without(composed, "rung")),
@@ -114,8 +122,7 @@ def whole_runs_of_chain(of: Plan) -> list[Config]:
     """The configs of the rungs up to a plan's own, each as a whole run with the plan's other overrides."""
     if recipe_file(of.rung.name) is None:  # in a folder that only hydra.searchpath names
         return []
-    overrides = [str(override) for override in OmegaConf.create(of.hydra_files["overrides.yaml"])]
-    kept = [override for override in overrides if _key(override) not in (*RECIPE_GROUPS, "max_steps")]
+    kept = [override for override in of.overrides if _key(override) not in (*RECIPE_GROUPS, "max_steps")]
     return configs(chain(of.rung.name), kept)
 
 
@@ -250,8 +257,8 @@ def _without(values: Any, key: str) -> DictConfig:
     return OmegaConf.masked_copy(values, [str(name) for name in values if name != key])
 
 
-def _name(config: Config, recipe: str, overrides: list[str], about_hydra: tuple[str, ...]) -> str:
-    """The recipe, then what differs from it: the choice of data and scale by name, other keys by value."""
+def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, ...]) -> dict[str, str]:
+    """What differs from the recipe, sorted: the choice of data and scale by name, other keys by value."""
     alone = [*about_hydra, *(override for override in overrides if _key(override) in RECIPE_GROUPS)]
     own_choices = _compose(tuple(alone)).hydra.runtime.choices
     chosen = {key: value for key, _, value in (o.partition("=") for o in overrides) if key in ("data", "scale")}
@@ -262,9 +269,14 @@ def _name(config: Config, recipe: str, overrides: list[str], about_hydra: tuple[
     for key, value, about in leaves(config):
         if key != "seed" and about["affects"] != "nothing" and value != base_values[key]:
             parts[key] = text(value)
-    if not parts:
+    return {key: parts[key] for key in sorted(parts)}
+
+
+def _name(recipe: str, differences: dict[str, str]) -> str:
+    """The recipe, then what differs from it."""
+    if not differences:
         return recipe
-    written = recipe + "~" + ",".join(f"{key}={parts[key]}" for key in sorted(parts))
+    written = recipe + "~" + ",".join(f"{key}={value}" for key, value in differences.items())
     name = re.sub(r"[^A-Za-z0-9.=,_~-]", "_", written)
     if name == written and len(name) <= NAME_LENGTH:
         return name

@@ -77,7 +77,7 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal) -> None:
         ranks.on_first(lambda: run_folder.set_aside(plan.folder))
     fingerprints = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     source = ranks.on_first(lambda: shared_training.find(plan, fingerprints))
-    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints))
+    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints, train_set.classes))
     if source is not None and plan.config.resume == "auto":
         shared_training.evaluate_for(plan, ranks, val_set, source)
         return

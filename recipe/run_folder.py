@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 from safetensors.torch import save as safetensors_bytes
-from torch import Tensor, nn
+from torch import nn
 
 from recipe import compose
 from recipe.checks import leaves
@@ -72,11 +72,12 @@ def set_aside(folder: Path) -> None:
             (folder / name).rename(aside / name)
 
 
-def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
+def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str], classes: Sequence[str]) -> None:
     """Write what makes the run. Raises RunError where the folder holds another run or other data.
 
     Args:
         data: fingerprints of the training and validation set.
+        classes: their names.
     """
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,12 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str]) -> None:
     environment = {
         "hashes": hashes(plan),
         "data": data,
-        "rung": asdict(plan.rung),
+        "rung": {**asdict(plan.rung), "chain": plan.chain},
+        "name": plan.name,
+        "differences": plan.differences,
+        "overrides": plan.overrides,
+        "config": {key: value for key, value, about in leaves(plan.config) if about["affects"] != "nothing"},
+        "classes": list(classes),
         "starts": [*starts, _environment(plan, ranks)],
     }
     write_atomically(path, json.dumps(environment, indent=2) + "\n")
@@ -119,7 +125,7 @@ def write_result(
     state = {name: tensor.contiguous() for name, tensor in models[primary].state_dict().items()}
     (plan.folder / "checkpoints").mkdir(exist_ok=True)
     write_atomically(plan.folder / "checkpoints" / "model.safetensors", safetensors_bytes(state))
-    write_predictions(plan.folder, final.indices, final.labels, final.logits)
+    write_predictions(plan.folder, final)
     result = {
         **final.figures(),
         "weights": primary,
@@ -135,12 +141,12 @@ def write_result(
     write_atomically(plan.folder / "result.json", json.dumps(_finite(result), indent=2) + "\n")
 
 
-def write_predictions(folder: Path, indices: Tensor, labels: Tensor, logits: Tensor) -> None:
-    """predictions.npz: index (n,) and label (n,) int64, logits (n, classes) float16."""
+def write_predictions(folder: Path, final: Evaluation) -> None:
+    """predictions.npz: index and label (n,) int64, correct (n,) bool, logits (n, classes) float16."""
 
     def write(path: Path) -> None:
         with path.open("wb") as file:
-            np.savez(file, index=indices.numpy(), label=labels.numpy(), logits=logits.numpy())
+            np.savez(file, index=final.indices, label=final.labels, correct=final.correct, logits=final.logits)
 
     write_atomically(folder / "predictions.npz", write)
 

@@ -24,10 +24,11 @@ class Rung:
     published: dict[str, float]
 
 
-def chain(recipe: str) -> list[str]:
+def chain(recipe: str, sources: Iterable[str] | None = None) -> list[str]:
     """The names of the rungs up to a recipe, from the first."""
+    sources = None if sources is None else list(sources)
     names = [recipe]
-    while (parent := rung(names[0]).parent) is not None:
+    while (parent := rung(names[0], sources).parent) is not None:
         names.insert(0, parent)
     return names
 

@@ -41,7 +41,19 @@ def plan_of(config: Config, folder: Path) -> Plan:
     """The plan of a config made by hand, which takes no seconds to compose. Makes the folder."""
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
     folder.mkdir(parents=True, exist_ok=True)
-    return Plan(config, Rung("test", None, None, {}), "test", folder, "", "", frozenset({"ema.steps"}), {})
+    return Plan(
+        config,
+        Rung("test", None, None, {}),
+        name="test",
+        folder=folder,
+        training_hash="",
+        result_hash="",
+        chain=("test",),
+        differences={},
+        overrides=(),
+        literal=frozenset({"ema.steps"}),
+        hydra_files={},
+    )
 
 
 def torchrun(processes: int, script: Path, *arguments: object) -> None:
