@@ -4,12 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test test-all soak lint tensorboard clean
+.PHONY: help demo ladder test test-all soak lint tensorboard clean
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 5 minutes on 2 cores
 	$(BIN)/torchrun --nproc_per_node=2 train.py +recipe=v2 scale=demo
+
+RUNGS ?= r00_baseline,r01_lr_optimizations,r02_trivial_augment,r12_repeated_augmentation
+SEEDS ?= 0,1,2
+ladder: $(VENV)/.ladder  ## Train 4 rungs with 3 seeds on these photos (RUNGS=all: all 13), and report what helped
+	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) scale=demo
+	$(BIN)/python -m recipe report multirun_outputs
 
 test: $(VENV)/.dev  ## Tests, about 6 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
@@ -33,8 +39,9 @@ clean:  ## Remove the environment and caches; runs stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.demo: EXTRA := demo
+$(VENV)/.ladder: EXTRA := demo,report
 $(VENV)/.dev: EXTRA := dev
-$(VENV)/.demo $(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.demo $(VENV)/.ladder $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
 	@touch $@
 

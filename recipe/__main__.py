@@ -2,11 +2,11 @@
 
 import argparse
 
-from recipe.commands import evaluate, explain
+from recipe.commands import evaluate, explain, report
 from recipe.errors import fail
 from recipe.hydra_errors import explain as explain_error
 
-COMMANDS = (evaluate, explain)
+COMMANDS = (evaluate, explain, report)
 
 
 def main() -> None:

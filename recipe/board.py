@@ -6,6 +6,7 @@ from recipe import compose, pictures
 from recipe.checks import leaves
 from recipe.config import Config
 from recipe.loop import Evaluation
+from recipe.naming import text
 
 if TYPE_CHECKING:
     from recipe.run import Run
@@ -40,5 +41,5 @@ def _settings(run: "Run") -> dict[str, Any]:
     settings: dict[str, Any] = {"recipe": run.plan.rung.name, "seed": run.config.seed}
     for key, value, about in leaves(run.config):
         if about["affects"] != "nothing" and value != usual[key]:
-            settings[key] = value if type(value) in (int, float) else compose.text(value)
+            settings[key] = value if type(value) in (int, float) else text(value)
     return settings

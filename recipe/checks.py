@@ -172,6 +172,24 @@ def _check_data(config: Config) -> None:
         raise ConfigError("data=synthetic needs data.num_classes=…")
 
 
+def _check_folds(config: Config) -> None:
+    data = config.data
+    if data.folds is None and data.fold is None:
+        return
+    if data.folds is None or data.fold is None:
+        raise ConfigError(
+            "cross-validation needs both, data.folds=5 for the number of parts and data.fold=0 for the part to "
+            "validate on"
+        )
+    if data.fold >= data.folds:
+        raise ConfigError(f"data.fold={data.fold}: must be from 0 to {data.folds - 1}, as data.folds={data.folds}")
+    for dotted, value in (("data.val_fraction", data.val_fraction), ("data.val_dir", data.val_dir)):
+        if value is not None:
+            raise ConfigError(
+                f"{dotted}={value} and data.folds={data.folds} both say what to validate on: leave one of the two out"
+            )
+
+
 def _check_precision(config: Config) -> None:
     if config.runtime.precision == "fp16" and config.runtime.device == "cpu":
         raise ConfigError("runtime.precision=fp16 needs a GPU: use bf16 or fp32 on a CPU")
@@ -185,6 +203,7 @@ CONTRADICTIONS = (
     _check_batches,
     _check_grid,
     _check_data,
+    _check_folds,
     _check_precision,
 )
 

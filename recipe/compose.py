@@ -1,12 +1,9 @@
 """From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes.
 
-With `train`, `rungs`, `trust` and `hydra_errors`, this module alone knows Hydra and OmegaConf.
+With `train`, `ablations`, `rungs`, `trust` and `hydra_errors`, this module alone knows Hydra and OmegaConf.
 """
 
-import hashlib
-import json
 import os
-import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
@@ -19,19 +16,22 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from recipe.ablations import ABLATIONS, check_ablations, step_size
+from recipe.ablations import key_of as _key
 from recipe.checks import check, did_you_mean, leaves
 from recipe.config import Config
 from recipe.errors import ConfigError, unreadable
+from recipe.naming import hash_of, run_name, text
 from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, recipe_file, rung
 from recipe.scaling import scale
 
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
-NAME_LENGTH = 80
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
 
 
@@ -53,28 +53,40 @@ class Plan:
 
 
 def register() -> None:
-    """Make the schema and the folder names known to Hydra. Called once, before Hydra starts."""
+    """Make the schema, the folder names and the launchers known to Hydra. Called once, before Hydra starts."""
+    from hydra_plugins.recipe_launcher.launcher import SlurmLauncher, TorchrunLauncher  # it imports this module
+
+    for launcher in (TorchrunLauncher, SlurmLauncher):
+        Plugins.instance().register(launcher)  # Hydra's own search does not see editable installations
     ConfigStore.instance().store(name="schema", node=Config)
     root = Path(os.environ.get("RECIPE_OUTPUTS", PROJECT)).resolve()
     OmegaConf.register_new_resolver("outputs", lambda: str(root / "outputs"), replace=True)
     OmegaConf.register_new_resolver("multirun_outputs", lambda: str(root / "multirun_outputs"), replace=True)
+    OmegaConf.register_new_resolver("step_size", step_size, replace=True)  # of conf/without and conf/with
     # Hydra resolves the name before it makes the folder, so that a wrong config leaves none behind.
-    OmegaConf.register_new_resolver("run_name", lambda _root_: plan(_root_, _root_.hydra).name, replace=True)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+
+
+def _run_name(_root_: Any) -> str:
+    return plan(_root_, _root_.hydra).name
 
 
 def plan(composed: Any, hydra: Any = None) -> Plan:
     """The plan of one run, from what Hydra composed. Raises ConfigError with one message."""
     hydra = HydraConfig.get() if hydra is None else hydra
-    overrides, about_hydra = list(hydra.overrides.task), tuple(hydra.overrides.hydra)
+    given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)  # ${…} in them is theirs to resolve
+    overrides, about_hydra = given["task"], tuple(given["hydra"])
     literal = frozenset(_key(override) for override in overrides)
     groups = [group for group in SECTIONS if group in literal]
 
     composed = _without(composed, "hydra")
     _check_keys(composed)
     recipe = _chosen_recipe(overrides)
-    _check_groups_survive(composed, overrides, about_hydra, recipe, groups, literal)
+    recipe_as_written = " ".join((recipe, *(override for override in overrides if _key(override) in ABLATIONS)))
+    _check_groups_survive(composed, overrides, about_hydra, recipe_as_written, groups, literal)
+    check_ablations(composed, overrides, about_hydra, _compose)
 
-    config = scale(_typed(composed), _unscaled(literal))
+    config = scale(_typed(composed), _unscaled(literal, composed))
     if config.data.root is not None:
         config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
@@ -82,7 +94,7 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
 
     sources = [source.path for source in hydra.runtime.config_sources]
     differences = _differences(config, overrides, about_hydra)
-    name = _name(recipe, differences)
+    name = run_name(recipe, differences)
     output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
     return Plan(
         config=config,
@@ -128,10 +140,10 @@ def whole_runs_of_chain(of: Plan) -> list[Config]:
 
 def configs(recipes: list[str], overrides: list[str]) -> list[Config]:
     """The scaled configs of several recipes with the same overrides, unchecked."""
-    literal = _unscaled(frozenset(_key(override) for override in overrides))
+    literal = frozenset(_key(override) for override in overrides)
     with nullcontext() if GlobalHydra.instance().is_initialized() else _hydra():
         composed = [_compose((f"+recipe={recipe}", *overrides)) for recipe in recipes]
-    return [scale(_typed(_without(config, "hydra")), literal) for config in composed]
+    return [scale(_typed(_without(config, "hydra")), _unscaled(literal, config)) for config in composed]
 
 
 def training_hash(config: Config) -> str:
@@ -142,7 +154,7 @@ def training_hash(config: Config) -> str:
 def digest(config: Config, affects: set[str]) -> str:
     """16 hexadecimal digits of the keys that affect one of these: "weights", "result"."""
     values = {key: value for key, value, about in leaves(config) if about["affects"] in affects}
-    return _hash(values)
+    return hash_of(values)
 
 
 def to_yaml(config: Config) -> str:
@@ -177,12 +189,10 @@ def _typed(composed: Any) -> Config:
     return config
 
 
-def _key(override: str) -> str:
-    return override.split("=", 1)[0].lstrip("+~").split("@")[0]
-
-
-def _unscaled(literal: frozenset[str]) -> frozenset[str]:
-    """The keys that `scale` leaves alone: those given literally, and the name where a group was chosen."""
+def _unscaled(literal: frozenset[str], composed: DictConfig) -> frozenset[str]:
+    """The keys that `scale` leaves alone: those given literally or made of them, and the name of a chosen group."""
+    if "epochs" in literal and OmegaConf.is_interpolation(composed.schedule, "step_size"):  # ablations.step_size
+        literal |= {"schedule.step_size"}
     return literal | {f"{group}.name" for group in SECTIONS if group in literal}
 
 
@@ -219,7 +229,7 @@ def _check_groups_survive(
     literal: frozenset[str],
 ) -> None:
     """A recipe's own values come after the groups: `+recipe=v2 optimizer=adamw` would train AdamW at SGD's rate."""
-    without_recipe = *about_hydra, *(override for override in overrides if _key(override) not in RECIPE_GROUPS)
+    without_recipe = *about_hydra, *(override for override in overrides if _key(override) in groups)
     for group in groups:
         expected, actual = _section(_compose(without_recipe), group), _section(composed, group)
         lost = [name for name in expected if actual[name] != expected[name] and f"{group}.{name}" not in literal]
@@ -253,6 +263,12 @@ def _compose(overrides: tuple[str, ...]) -> DictConfig:
     return loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
 
 
+@lru_cache(maxsize=128)
+def _scaled_values(overrides: tuple[str, ...]) -> dict[str, Any]:
+    config = scale(_typed(_without(_compose(overrides), "hydra")), frozenset())
+    return {key: value for key, value, _ in leaves(config)}
+
+
 def _without(values: Any, key: str) -> DictConfig:
     return OmegaConf.masked_copy(values, [str(name) for name in values if name != key])
 
@@ -262,39 +278,9 @@ def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, .
     alone = [*about_hydra, *(override for override in overrides if _key(override) in RECIPE_GROUPS)]
     own_choices = _compose(tuple(alone)).hydra.runtime.choices
     chosen = {key: value for key, _, value in (o.partition("=") for o in overrides) if key in ("data", "scale")}
-    base = _compose((*alone, *(f"{group}={choice}" for group, choice in chosen.items())))
-    base_values = {key: value for key, value, _ in leaves(scale(_typed(_without(base, "hydra")), frozenset()))}
-
+    base_values = _scaled_values((*alone, *(f"{group}={choice}" for group, choice in chosen.items())))
     parts = {group: choice for group, choice in chosen.items() if choice != own_choices[group]}
     for key, value, about in leaves(config):
         if key != "seed" and about["affects"] != "nothing" and value != base_values[key]:
             parts[key] = text(value)
     return {key: parts[key] for key in sorted(parts)}
-
-
-def _name(recipe: str, differences: dict[str, str]) -> str:
-    """The recipe, then what differs from it."""
-    if not differences:
-        return recipe
-    written = recipe + "~" + ",".join(f"{key}={value}" for key, value in differences.items())
-    name = re.sub(r"[^A-Za-z0-9.=,_~-]", "_", written)
-    if name == written and len(name) <= NAME_LENGTH:
-        return name
-    return f"{name[: NAME_LENGTH - 9]}-{_hash(written)[:8]}"
-
-
-def text(value: Any) -> str:
-    """A value as it is written on the command line; numbers in one form (0.4, .4 and 0.40 are one run)."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return format(value, ".12g")
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(text, value))}]"
-    return str(value)
-
-
-def _hash(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -53,6 +53,8 @@ class DataConfig:
     train_dir: str = key("train", affects="nothing")
     val_dir: str | None = key(None, affects="nothing")  # null: val, valid or validation, whichever is there
     val_fraction: float | None = key(None, above=0, below=1)  # held out of one folder of class folders; null: val_dir
+    folds: int | None = key(None, at_least=2)  # cross-validation: equal parts of the training set; null: off
+    fold: int | None = key(None, at_least=0)  # the part to validate on, from 0; the others are trained on
     exif_orientation: bool = key(False)  # turn photos as their EXIF says; the published runs did not
     on_corrupt: str = key(
         "fail", choices=("fail", "skip"), affects="nothing"

@@ -39,6 +39,8 @@ def opening(run: "Run") -> Iterator[str]:
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
     yield _row("folder", _path(run.folder))
     yield _row("data", f"{c.data.name}: {images}")
+    if c.data.fold is not None:
+        yield _row("", f"fold {c.data.fold + 1} of {c.data.folds} (data.fold={c.data.fold})")
     yield from _classes(run.train_set)
     yield from _strays(run.train_set, run.val_set)
     yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recipe.config import RuntimeConfig
 from recipe.errors import RunError, UserError
+from recipe.signals import end_with_parent
 
 TIMEOUT = timedelta(minutes=30)
 
@@ -160,6 +161,8 @@ def start(config: RuntimeConfig) -> Ranks:
         int(os.environ.get("LOCAL_RANK", "0")),
         int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
     )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent()
     device = _device(config, local_rank, local_world_size, world_size)
     if config.precision == "fp16" and device.type == "cpu":
         raise RunError("runtime.precision=fp16 needs a GPU and there is none here: use bf16 or fp32")

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 from recipe.errors import RunError, unreadable
 
+LOCK = ".lock"  # of a run folder: held while a process trains in it
+CONSOLE = "console.log"  # of a run folder: what a sweep's job printed
 LOCK_SECONDS = 5.0  # to wait for a process that is just being ended
 
 
@@ -74,6 +76,16 @@ def lock(path: Path) -> TextIO | None:
             file.close()
             raise RunError(f"{holder} is training in {path.parent}: two runs in one folder would spoil each other")
         time.sleep(0.2)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the file."""
+    try:
+        with path.open("r+") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN)
+    return False
 
 
 def cache_folder() -> Path:

@@ -6,6 +6,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from recipe.ablations import ABLATIONS
 from recipe.checks import did_you_mean
 from recipe.compose import CONF, RECIPE_GROUPS, known_keys
 from recipe.errors import UserError
@@ -19,6 +20,8 @@ def explain(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
+        if isinstance(link, ValueError) and "Config group override" in str(link):
+            return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
         if isinstance(link, OSError) and link.filename is not None:  # Hydra makes the run's folder
             return f"{link.filename}: {link.strerror}. RECIPE_OUTPUTS=FOLDER names another place for runs"
     faults = ImportError | AssertionError | NameError | TypeError  # of the code, not of the command
@@ -28,8 +31,10 @@ def explain(error: BaseException) -> str | None:
         if isinstance(link, MissingConfigException) and link.options is not None:
             return _missing_option(link)
     if match := re.search(r"In '(.*?)': Could not load '(.*?)'", str(error)):
-        known = [file.stem for file in (CONF / "recipe").glob("*.yaml")]
-        return f"{match[1]} builds on {match[2]}, which there is not.{did_you_mean(match[2].rpartition('/')[2], known)}"
+        group, _, option = match[2].rpartition("/")
+        known = [file.stem for file in (CONF / (group or "recipe")).glob("*.yaml")]
+        what = f"there is no {match[2]}" if match[1] == "config" else f"{match[1]} builds on {match[2]}, which there is not"
+        return f"{what}.{did_you_mean(option, known)}"
     for link in chain:
         if isinstance(link, MarkedYAMLError):
             return f"cannot read a YAML file: {link.problem}, {str(link.problem_mark).strip()}"
@@ -59,7 +64,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def _unknown_key(key: str) -> str:
-    if key in ("recipe", "experiment"):
+    if key in (*RECIPE_GROUPS, *ABLATIONS):
         return f"{key} needs a plus: +{key}=NAME"
     return f"there is no key {key}.{did_you_mean(key, known_keys())}"
 

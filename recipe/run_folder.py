@@ -25,10 +25,9 @@ from recipe.config import Config
 from recipe.data import dataset as datasets
 from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
-from recipe.files import lock, read_json, write_atomically
+from recipe.files import CONSOLE, LOCK, lock, read_json, write_atomically
 from recipe.loop import Evaluation
 
-LOCK = ".lock"
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
 
@@ -68,7 +67,7 @@ def set_aside(folder: Path) -> None:
     aside.mkdir()
     names = sorted((path.name for path in folder.iterdir()), key=lambda name: name == "config.yaml")  # that one last
     for name in names:
-        if name != LOCK:
+        if name not in (LOCK, CONSOLE):  # in use
             (folder / name).rename(aside / name)
 
 

@@ -3,12 +3,15 @@
 A second Ctrl-C does not wait for that.
 """
 
+import ctypes
 import os
 import signal
+import sys
 from types import FrameType
 
 STOPPED = 75  # the exit code: "temporary failure" in sysexits.h; the same command goes on
 ASKS_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 WORKER_GRACE = 60  # seconds that a data worker outlives a SIGTERM sent to all processes, for the run's last step
 
 
@@ -36,6 +39,15 @@ class StopSignal:
         if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
             os.write(2, b"\nStopping after this step or evaluation. Ctrl-C again does not wait.\n")  # print may not
         self.name = signal.Signals(number).name
+
+
+def end_with_parent() -> None:
+    """Be asked to stop when the process that started this one ends, even by SIGKILL. (Linux has this.)
+
+    Else the ranks of a torchrun that was killed, or the jobs of a sweep, would go on unseen and keep their folders.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def outlive_the_last_step(_worker: int = 0) -> None:

@@ -5,6 +5,7 @@ recipe is composed into the same tree. So only the command line may set `hydra.*
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -22,19 +23,27 @@ def only_the_command_line_sets_hydra() -> None:
     if hasattr(compose, "checked"):
         return
 
+    def once(self: ConfigLoaderImpl, name: str | None, overrides: list[str], *rest: Any, **options: Any) -> DictConfig:
+        """A sweep composes each job twice, and all are compared with the same one."""
+        known: dict[Any, DictConfig] = vars(self).setdefault("composed_before", {})
+        key = name, *overrides, *rest, *sorted(options.items())
+        if key not in known:
+            known[key] = compose(self, name, overrides, *rest, **options)
+        return known[key]
+
     def load_configuration(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *rest: Any, **options: Any
     ) -> DictConfig:
-        composed: DictConfig = compose(self, config_name, overrides, *rest, **options)
+        composed = once(self, config_name, overrides, *rest, **options)
         if options.get("from_shell", True):  # not for our own looks at other rungs
             about_hydra = [override for override in overrides if override.lstrip("+~").startswith("hydra")]
-            alone = compose(self, config_name, about_hydra, *rest, **options)
+            alone = once(self, config_name, about_hydra, *rest, **options)
             if differ := sorted(_differences("hydra", _plain(composed), _plain(alone))):
                 raise ConfigError(
                     f"a config file sets {', '.join(differ[:3])}: only the command line may set hydra.*, since it can "
                     "name code to run"
                 )
-        return composed
+        return deepcopy(composed)
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from recipe import compose
-from recipe.compose import NAME_LENGTH, PROJECT, Plan
+from recipe.compose import PROJECT, Plan
+from recipe.naming import NAME_LENGTH
 
 Composer = Callable[..., Plan]
 

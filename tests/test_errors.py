@@ -27,6 +27,9 @@ WRONG: list[tuple[list[str], list[str]]] = [
     ([V2, "optimzer=adamw"], ["optimzer", "Did you mean optimizer?"]),
     ([V2, "loss.name=crossentropy"], ["loss.name=crossentropy", "Did you mean cross_entropy?"]),
     ([V2, "model.name=resnet5"], ["model.name=resnet5", "Did you mean resnet50?"]),
+    ([V2, "optimizer=null"], ["the name of an option"]),
+    ([V2, "without=mixup"], ["+without=NAME"]),
+    ([V2, "+without=[mixup,cutmi]"], ["there is no without/cutmi", "Did you mean cutmix?"]),
     ([V2, "model.source=tim"], ["model.source=tim", "Did you mean timm?"]),
     # Values
     ([V2, "optimizer.lr=abc"], ["optimizer.lr=abc", "a number"]),

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipe import compose, rungs
+from recipe.ablations import ABLATIONS, key_of
 from recipe.checks import leaves
 from recipe.compose import Plan
 from recipe.config import Config
+from recipe.naming import text
 
 WORLD_SIZES = (1, 2, 4, 8)
 
@@ -37,7 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
 
         lines = layer_table(plan.config, arguments.layers)
     else:
-        lines = [*_chain(plan, arguments.overrides), "", *_batches(plan.config)]
+        ablations = [override for override in arguments.overrides if key_of(override) in ABLATIONS]
+        others = [override for override in arguments.overrides if override not in ablations]
+        lines = [*_chain(plan, others), *_ablations(plan, ablations, others), "", *_batches(plan.config)]
     print("\n".join(lines))
 
 
@@ -66,6 +70,24 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
         below = own, here
 
 
+def _ablations(plan: Plan, ablations: list[str], others: list[str]) -> Iterator[str]:
+    """What `+without=` takes from the recipe and `+with=` adds; values on the command line stand for their own."""
+    if not ablations:
+        return
+
+    def config(overrides: list[str]) -> Config:
+        return compose.configs([plan.rung.name], overrides)[0]
+
+    recipe = config([])
+    before, after = ({key: value for key, value, _ in leaves(values)} for values in (recipe, config(ablations)))
+    literal = [override for override in others if before.get(key_of(override)) != after.get(key_of(override))]
+    others = [override for override in others if override not in literal]
+    yield "\n" + " ".join(ablations)
+    below = recipe, config(others)
+    above = config([*ablations, *literal]), config([*others, *ablations, *literal])
+    yield from _differences(below, above, plan.config.scale.name != "imagenet")
+
+
 def _what_it_is(recipe: str) -> str:
     """The first comment of the recipe's file, after the line that Hydra reads."""
     path = rungs.recipe_file(recipe)
@@ -80,9 +102,9 @@ def _differences(below: tuple[Config, Config], above: tuple[Config, Config], sca
     for key in new:
         if key.startswith(("rung", "scale")) or (old[key] == new[key] and old_here[key] == new_here[key]):
             continue
-        line = f"    {key:28} {compose.text(old[key])} → {compose.text(new[key])}"
+        line = f"    {key:28} {text(old[key])} → {text(new[key])}"
         if scaled and (old[key], new[key]) != (old_here[key], new_here[key]):
-            line = f"{line:58}   here {compose.text(old_here[key])} → {compose.text(new_here[key])}"
+            line = f"{line:58}   here {text(old_here[key])} → {text(new_here[key])}"
         yield line
 
 
@@ -92,7 +114,7 @@ def _batches(c: Config) -> Iterator[str]:
     sizes = c.resolution
     yield f"scale={c.scale.name}: {c.model.name}, {c.epochs} epochs"
     yield f"  pixels        train {sizes.train_crop}, validate {sizes.val_crop} of {sizes.val_resize}"
-    yield f"  learning rate {compose.text(c.optimizer.lr)} for a batch of {c.batch_size}"
+    yield f"  learning rate {text(c.optimizer.lr)} for a batch of {c.batch_size}"
     yield f"  batch         {c.batch_size} = {count} micro-batches x {c.micro_batch_size}"
     for world_size in WORLD_SIZES:
         name = "1 process" if world_size == 1 else f"{world_size} processes"

@@ -1,6 +1,6 @@
 """A data set: images by number, their labels, the names of the classes, and a fingerprint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from recipe.config import DataConfig
-from recipe.data.folder import ImageFolder, scan_folder, split
+from recipe.data.folder import ImageFolder, scan_folder
 from recipe.data.grocery import prepare_grocery
+from recipe.data.split import folds_of, part_fingerprint, share_of_every_class
 from recipe.errors import DataError
 from recipe.randomness import generator_at
 
@@ -41,6 +42,7 @@ class RandomImages:
     """Images of random pixels, the same on every call."""
 
     split: str
+    numbers: np.ndarray  # (images,) int64: which of the split's images
     labels: np.ndarray
     classes: list[str]
     fingerprint: str
@@ -50,13 +52,18 @@ class RandomImages:
 
     def name(self, index: int) -> str:
         """Its number."""
-        return f"{self.split}/{index}"
+        return f"{self.split}/{self.numbers[index]}"
 
     def read(self, index: int) -> Tensor:
         """One image's pixels, (3, H, W) uint8."""
-        generator = generator_at(0, f"synthetic/{self.split}", index)
+        generator = generator_at(0, f"synthetic/{self.split}", int(self.numbers[index]))
         shape = (3, SYNTHETIC_SIDE, SYNTHETIC_SIDE)
         return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+    def part(self, mask: np.ndarray, what: str) -> "RandomImages":
+        """The images where the mask, (images,) bool, is true. `what` tells the part's fingerprint from others'."""
+        fingerprint = part_fingerprint(self.fingerprint, what)
+        return replace(self, numbers=self.numbers[mask], labels=self.labels[mask], fingerprint=fingerprint)
 
 
 def prepare(config: DataConfig) -> None:
@@ -67,27 +74,49 @@ def prepare(config: DataConfig) -> None:
 
 def load(config: DataConfig) -> tuple[Dataset, Dataset]:
     """The training and validation set. Raises DataError, naming the folder."""
+    if config.val_fraction is None and config.folds is None:
+        val, train = _validation_set(config), _training_set(config)  # the small one first: it may not be there
+        if isinstance(train, ImageFolder) and isinstance(val, ImageFolder):
+            _check_classes(train, val)
+        return train, val
+    return _split(_training_set(config), config)
+
+
+def _training_set(config: DataConfig) -> ImageFolder | RandomImages:
     if config.name == "synthetic":
-        assert config.num_classes is not None
-        val_size = min(max(1, config.size // 4), 50_000)  # as many as ImageNet has
-        return (
-            _synthetic("train", config.size, config.num_classes),
-            _synthetic("val", val_size, config.num_classes),
-        )
-    root = prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root))
-    if config.val_fraction is not None:
-        below = root / config.train_dir
-        train, val = split(scan_folder(below if below.is_dir() else root, config.exif_orientation), config.val_fraction)
+        return _synthetic("train", config.size, config.num_classes)
+    root = _root(config)
+    folder = root / config.train_dir
+    if (config.val_fraction is not None or config.folds is not None) and not folder.is_dir():
+        folder = root  # one folder of class folders
+    images = scan_folder(folder, config.exif_orientation)
+    if config.num_classes not in (None, len(images.classes)):
+        raise DataError(f"{folder} has {len(images.classes)} class folders, not data.num_classes={config.num_classes}")
+    return images
+
+
+def _validation_set(config: DataConfig) -> ImageFolder | RandomImages:
+    """The official one."""
+    if config.name == "synthetic":
+        size = min(max(1, config.size // 4), 50_000)  # as many as ImageNet has
+        return _synthetic("val", size, config.num_classes)
+    root = _root(config)
+    return scan_folder(root / _val_dir(root, config), config.exif_orientation)
+
+
+def _root(config: DataConfig) -> Path:
+    return prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root))
+
+
+def _split(images: ImageFolder | RandomImages, config: DataConfig) -> tuple[Dataset, Dataset]:
+    """A training and a validation set from one."""
+    names = [str(images.root / name) for name in images.classes] if isinstance(images, ImageFolder) else images.classes
+    if config.folds is not None:
+        held_out, what = folds_of(images.labels, names, config.folds) == config.fold, f"{config.fold} of {config.folds}"
     else:
-        val_dir = _val_dir(root, config)
-        train = scan_folder(root / config.train_dir, config.exif_orientation)
-        val = scan_folder(root / val_dir, config.exif_orientation)
-        _check_classes(train, val)
-    if config.num_classes not in (None, len(train.classes)):
-        raise DataError(
-            f"{train.root} has {len(train.classes)} class folders, not data.num_classes={config.num_classes}"
-        )
-    return train, val
+        assert config.val_fraction is not None
+        held_out, what = share_of_every_class(images.labels, names, config.val_fraction), f"{config.val_fraction:g}"
+    return images.part(~held_out, f"without {what}"), images.part(held_out, what)
 
 
 def _check_classes(train: ImageFolder, val: ImageFolder) -> None:
@@ -112,7 +141,8 @@ def _val_dir(root: Path, config: DataConfig) -> str:
     )
 
 
-def _synthetic(split: str, size: int, num_classes: int) -> RandomImages:
-    labels = np.arange(size, dtype=np.int64) % num_classes
+def _synthetic(split: str, size: int, num_classes: int | None) -> RandomImages:
+    assert num_classes is not None
+    numbers = np.arange(size, dtype=np.int64)
     classes = [f"class{number}" for number in range(num_classes)]
-    return RandomImages(split, labels, classes, f"synthetic-{split}-{size}-{num_classes}")
+    return RandomImages(split, numbers, numbers % num_classes, classes, f"synthetic-{split}-{size}-{num_classes}")

@@ -8,13 +8,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from recipe.data.decode import read_image
+from recipe.data.split import part_fingerprint
 from recipe.errors import DataError
 from recipe.files import cache_folder, write_atomically
-from recipe.randomness import generator_at
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 CACHE_FORMAT = 1
@@ -44,6 +43,11 @@ class ImageFolder:
         """One image's pixels, (3, H, W) uint8. Raises DataError, naming the file."""
         return read_image(os.path.join(self.root, self.name(index)), self.exif_orientation)
 
+    def part(self, mask: np.ndarray, what: str) -> "ImageFolder":
+        """The images where the mask, (images,) bool, is true. `what` tells the part's fingerprint from others'."""
+        fingerprint = part_fingerprint(self.fingerprint, what)
+        return replace(self, paths=self.paths[mask], labels=self.labels[mask], fingerprint=fingerprint)
+
 
 def scan_folder(root: Path, exif_orientation: bool = False) -> ImageFolder:
     """The images below root, in class folders sorted by name; a class folder may have folders of its own."""
@@ -56,29 +60,6 @@ def scan_folder(root: Path, exif_orientation: bool = False) -> ImageFolder:
         if len(found) >= CACHED_FROM:
             _cache(cache, found, folders)
     return replace(found, exif_orientation=exif_orientation)
-
-
-def split(images: ImageFolder, val_fraction: float) -> tuple[ImageFolder, ImageFolder]:
-    """A training and a validation set from one folder: of every class the same share, the same for every seed.
-
-    (Runs with other seeds are compared on the same validation images.) Raises DataError where a class is too small.
-    """
-    val: list[int] = []
-    for label, name in enumerate(images.classes):
-        own = np.flatnonzero(images.labels == label)
-        if len(own) < 2:
-            raise DataError(f"the class folder {images.root / name} has 1 image: data.val_fraction needs two or more")
-        count = min(max(1, round(val_fraction * len(own))), len(own) - 1)
-        shuffled = torch.randperm(len(own), generator=generator_at(0, "val_fraction", label)).numpy()
-        val.extend(own[shuffled[:count]].tolist())
-    mask = np.zeros(len(images), dtype=bool)
-    mask[val] = True
-    return _subset(images, ~mask, f"without {val_fraction:g}"), _subset(images, mask, f"{val_fraction:g}")
-
-
-def _subset(images: ImageFolder, mask: np.ndarray, what: str) -> ImageFolder:
-    fingerprint = hashlib.blake2b(f"{images.fingerprint} {what}".encode(), digest_size=8).hexdigest()
-    return replace(images, paths=images.paths[mask], labels=images.labels[mask], fingerprint=fingerprint)
 
 
 def _scan(root: Path) -> tuple[ImageFolder, list[str]]:

@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 
 from recipe.config import DataConfig
-from recipe.data.dataset import load
-from recipe.data.folder import scan_folder
+from recipe.data.dataset import Dataset, load
+from recipe.data.folder import ImageFolder, scan_folder
 from recipe.errors import DataError
+from recipe.randomness import generator_at
 
 
 def save_image(path: Path, grey: int = 0) -> None:
@@ -198,3 +199,110 @@ def test_synthetic_sets_have_their_sizes_and_classes() -> None:
         load(config)[i].fingerprint for config in (synthetic(), synthetic(44, 5), synthetic(40, 4)) for i in (0, 1)
     }
     assert len(fingerprints) == 6
+
+
+def make_classes(root: Path, **counts: int) -> Path:
+    for name, count in counts.items():
+        for number in range(count):
+            save_image(root / name / f"{number:02}.png", grey=number)
+    return root
+
+
+def names(images: Dataset) -> set[str]:
+    return {images.name(number) for number in range(len(images))}
+
+
+def folds_of(make: Callable[[int], DataConfig], folds: int) -> list[tuple[Dataset, Dataset]]:
+    return [load(make(fold)) for fold in range(folds)]
+
+
+@pytest.fixture(params=["imagefolder", "one folder", "imagenet", "grocery", "synthetic"])
+def each_fold(request: pytest.FixtureRequest, tmp_path: Path) -> list[tuple[Dataset, Dataset]]:
+    """(training, validation) for each of 4 folds of 9 + 11 + 6 = 26 images (synthetic: 9 + 9 + 8)."""
+    if request.param == "synthetic":
+        return folds_of(lambda fold: DataConfig(name="synthetic", size=26, num_classes=3, folds=4, fold=fold), 4)
+    root = tmp_path if request.param == "one folder" else tmp_path / "train"
+    make_classes(root, ant=9, bee=11, cat=6)
+    if request.param != "one folder":
+        make_classes(tmp_path / "val", ant=1, bee=1, cat=1)
+    name = "imagefolder" if request.param == "one folder" else request.param
+    return folds_of(lambda fold: DataConfig(name=name, root=str(tmp_path), folds=4, fold=fold), 4)
+
+
+def test_every_training_image_is_in_exactly_one_fold(each_fold: list[tuple[Dataset, Dataset]]) -> None:
+    whole = names(each_fold[0][0]) | names(each_fold[0][1])
+    assert len(whole) == 26
+    for train, val in each_fold:
+        assert not names(train) & names(val)
+        assert names(train) | names(val) == whole
+    assert sorted(name for _, val in each_fold for name in names(val)) == sorted(whole)
+
+
+def test_folds_are_equal_in_size_and_in_every_class(each_fold: list[tuple[Dataset, Dataset]]) -> None:
+    counts = np.array([np.bincount(val.labels, minlength=3) for _, val in each_fold])
+    assert counts.min() >= 1
+    assert (np.ptp(counts, axis=0) <= 1).all()
+    assert np.ptp(counts.sum(axis=1)) <= 1
+    assert all(len(train.classes) == len(val.classes) == 3 for train, val in each_fold)
+
+
+def test_fingerprints_are_those_of_the_parts(each_fold: list[tuple[Dataset, Dataset]]) -> None:
+    assert len({images.fingerprint for fold in each_fold for images in fold}) == 8
+
+
+def test_images_and_labels_of_a_fold_stay_together(tmp_path: Path) -> None:
+    make_classes(tmp_path, ant=9, bee=11, cat=6)
+    for images in load(image_folder(tmp_path, folds=4, fold=2)):
+        for number in range(len(images)):
+            folder, file = images.name(number).split("/")
+            assert images.classes[images.labels[number]] == folder
+            assert (images.read(number) == int(file.removesuffix(".png"))).all()
+
+
+def test_random_images_of_a_fold_are_those_of_the_whole() -> None:
+    whole, _ = load(synthetic())
+    for images in load(DataConfig(name="synthetic", size=40, num_classes=5, folds=4, fold=1)):
+        for number in (0, 3):
+            original = int(images.name(number).removeprefix("train/"))
+            assert torch.equal(images.read(number), whole.read(original))
+            assert images.labels[number] == whole.labels[original]
+
+
+def test_folds_are_the_same_on_every_call_and_not_simply_every_fourth_image(tmp_path: Path) -> None:
+    make_classes(tmp_path, ant=20, bee=20)
+    (_, one), (_, again) = (load(image_folder(tmp_path, folds=4, fold=0)) for _ in range(2))
+    assert names(one) == names(again)
+    assert one.fingerprint == again.fingerprint
+    numbers = sorted(int(name[4:6]) for name in names(one) if name.startswith("ant"))
+    assert len(set(np.diff(numbers))) > 1
+
+
+def test_folds_have_an_address_of_their_own(tmp_path: Path) -> None:
+    make_classes(tmp_path, ant=20, bee=20)
+    _, val = load(image_folder(tmp_path, folds=4, fold=0))
+    shuffled = torch.randperm(20, generator=generator_at(0, "folds", 1)).tolist()
+    assert {name for name in names(val) if name.startswith("bee")} == {f"bee/{n:02}.png" for n in shuffled[::4]}
+
+
+def test_official_validation_set_stays_out_of_the_folds(tmp_path: Path) -> None:
+    make_classes(tmp_path / "train", ant=4, bee=4)
+    make_classes(tmp_path / "val", ant=9, bee=9)
+    train, val = load(image_folder(tmp_path, folds=2, fold=0))
+    assert (len(train), len(val)) == (4, 4)
+    assert {images.root for images in (train, val) if isinstance(images, ImageFolder)} == {tmp_path / "train"}
+
+
+@pytest.mark.parametrize(("count", "told"), [(3, "3 training images"), (1, "1 training image,")])
+def test_class_with_fewer_images_than_folds_is_named(tmp_path: Path, count: int, told: str) -> None:
+    make_classes(tmp_path, ant=9, bee=count, cat=4)
+    with pytest.raises(DataError, match=r"data\.folds=4") as caught:
+        load(image_folder(tmp_path, folds=4, fold=0))
+    assert f"{tmp_path / 'bee'} has {told}" in str(caught.value)
+    with pytest.raises(DataError, match=r"the class class4 has 3 training images"):
+        load(DataConfig(name="synthetic", size=19, num_classes=5, folds=4, fold=0))
+
+
+def test_another_number_of_classes_is_refused_with_folds_as_well(tmp_path: Path) -> None:
+    make_classes(tmp_path, ant=4, bee=4)
+    with pytest.raises(DataError, match=r"has 2 class folders, not data\.num_classes=10"):
+        load(image_folder(tmp_path, num_classes=10, folds=2, fold=0))

@@ -1,0 +1,53 @@
+"""`recipe report FOLDER …`: which ingredient helped, by how much, how surely, at what cost. Reads run folders only."""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from recipe.errors import RunError
+from recipe.files import write_atomically
+
+
+def add_to(parsers: Any) -> None:
+    """The command's arguments."""
+    parser = parsers.add_parser(
+        "report",
+        help="compare finished runs: tables, figures, an HTML page, TensorBoard",
+        description="Compare the runs below some folders, seed by seed: ladders, ingredients left out or added one at "
+        "a time, sweeps, folds. Writes report.md, report.html, rungs.csv, runs.csv, figures and a TensorBoard log.",
+        epilog="Example: recipe report multirun_outputs",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders with runs, at any depth")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (FOLDER/report of the first)")
+    parser.add_argument("--no-figures", action="store_true", help="tables and CSV only: fast")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the tables, and write them and the figures. Raises RunError."""
+    from recipe.ladder.collect import collect
+
+    found = collect(arguments.folders)
+
+    from recipe.ladder import sheets, tables  # scipy, once there is something to compare
+    from recipe.ladder.compare import compare
+    from recipe.ladder.comparison import Report
+
+    report = Report(arguments.folders, compare(found), found)
+    print(tables.text(report, shutil.get_terminal_size().columns))
+    folder = arguments.out or arguments.folders[0] / "report"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from error
+    write_atomically(folder / "report.md", tables.markdown(report))
+    write_atomically(folder / "rungs.csv", sheets.rungs_csv(report))
+    write_atomically(folder / "runs.csv", sheets.runs_csv(report))
+    if not arguments.no_figures:
+        from recipe.ladder import board, figures, page
+
+        drawn = figures.draw(report, folder)
+        page.write(report, drawn, folder / "report.html")
+        board.write(report, drawn, folder)
+    print(f"Report: {folder / ('report.md' if arguments.no_figures else 'report.html')}")

@@ -1,0 +1,57 @@
+"""Which images of a training set validate: a share of every class, or one of several equal parts.
+
+The same images for every seed and recipe, so that runs are compared on them. Nothing is copied.
+"""
+
+import hashlib
+
+import numpy as np
+import torch
+
+from recipe.errors import DataError
+from recipe.randomness import generator_at
+
+
+def share_of_every_class(labels: np.ndarray, classes: list[str], fraction: float) -> np.ndarray:
+    """Where an image validates, (images,) bool: in each class the same share, at least one image of it.
+
+    Raises DataError where a class has one image.
+    """
+    mask = np.zeros(len(labels), dtype=bool)
+    for label, name in enumerate(classes):
+        own = _shuffled(labels, label, "val_fraction")
+        if len(own) < 2:
+            raise DataError(f"the class {name} has 1 image: data.val_fraction needs two or more")
+        count = min(max(1, round(fraction * len(own))), len(own) - 1)
+        mask[own[:count]] = True
+    return mask
+
+
+def folds_of(labels: np.ndarray, classes: list[str], folds: int) -> np.ndarray:
+    """The part of each image, (images,) from 0 to folds - 1: sizes differ by one image at most, in each class as well.
+
+    Raises DataError where a class has fewer images than there are folds: it would be missing in some of them.
+    """
+    for label, count in enumerate(np.bincount(labels, minlength=len(classes))):
+        if count < folds:
+            raise DataError(
+                f"the class {classes[label]} has {count} training image{'s' if count != 1 else ''}, fewer than "
+                f"data.folds={folds}: every fold needs one of each class"
+            )
+    order = np.concatenate([_shuffled(labels, label, "folds") for label in range(len(classes))])
+    parts = np.empty(len(labels), dtype=np.int64)
+    parts[order] = np.arange(len(order)) % folds  # dealt out like cards, one class after the other
+    return parts
+
+
+def part_fingerprint(fingerprint: str, what: str) -> str:
+    """The fingerprint of a part of a data set."""
+    return hashlib.blake2b(f"{fingerprint} {what}".encode(), digest_size=8).hexdigest()
+
+
+def _shuffled(labels: np.ndarray, label: int, stream: str) -> np.ndarray:
+    """The numbers of a class's images in an order of their own, which no run's seed changes."""
+    own = np.flatnonzero(labels == label)
+    shuffled = torch.randperm(len(own), generator=generator_at(0, stream, label)).numpy()
+    numbers: np.ndarray = own[shuffled]
+    return numbers

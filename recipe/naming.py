@@ -1,0 +1,38 @@
+"""How values, runs and configs are written down: the same text and the same hash everywhere, whoever asks."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NAME_LENGTH = 80  # characters
+
+
+def run_name(recipe: str, differences: Mapping[str, str]) -> str:
+    """The name of a run's folder: the recipe, then what differs from it. Too long a name ends with its hash."""
+    if not differences:
+        return recipe
+    written = recipe + "~" + ",".join(f"{key}={value}" for key, value in differences.items())
+    name = re.sub(r"[^A-Za-z0-9.=,_~-]", "_", written)
+    if name == written and len(name) <= NAME_LENGTH:
+        return name
+    return f"{name[: NAME_LENGTH - 9]}-{hash_of(written)[:8]}"
+
+
+def text(value: Any) -> str:
+    """A value as it is written on the command line; numbers in one form (0.4, .4 and 0.40 are one run)."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return format(value, ".12g")
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(text, value))}]"
+    return str(value)
+
+
+def hash_of(value: Any) -> str:
+    """16 hexadecimal digits of anything that JSON can hold."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,127 @@
+"""The jobs of a sweep: what each trains, what it has come to so far, and which of them are one training.
+
+Nothing here imports PyTorch: a sweep that has finished is seen to have finished at once.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from recipe import compose
+from recipe.compose import Plan
+from recipe.files import CONSOLE, LOCK, is_locked, read_json
+
+TAIL = 16_384  # bytes at the end of a log that are read for its last entries
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One run of a sweep."""
+
+    overrides: tuple[str, ...]  # of its own command line
+    plan: Plan
+    shared: frozenset[tuple[str, str]] = frozenset()  # differences from the recipe that all jobs of the sweep have
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.plan.folder
+
+    @property
+    def title(self) -> str:
+        """What it is called on the screen."""
+        own = [f"{key}={value}" for key, value in self.plan.differences.items() if (key, value) not in self.shared]
+        return " ".join([self.plan.rung.name, *own, f"seed={self.plan.config.seed}"])
+
+    @property
+    def work(self) -> float:
+        """What its training costs, in a unit of which only ratios count."""
+        return self.plan.config.epochs * self.plan.config.resolution.train_crop**2
+
+    def result(self) -> dict[str, Any] | None:
+        """What it has come to, if it has finished and need not train again. Raises RunError for a broken folder."""
+        path = self.folder / "result.json"
+        if self.plan.config.resume == "never" or not path.exists():
+            return None
+        result = read_json(path)
+        same = (result.get("training_hash"), result.get("result_hash")) == (
+            self.plan.training_hash,
+            self.plan.result_hash,
+        )
+        if not same or compose.load(self.folder / "config.yaml").data.root != self.plan.config.data.root:
+            return None  # the run itself looks closer, and says what is wrong
+        return result
+
+    def is_running(self) -> bool:
+        """Whether a process holds its folder: of this sweep, of another one, or of one that was killed."""
+        return is_locked(self.folder / LOCK)
+
+    def progress(self) -> tuple[float, dict[str, float]]:
+        """The share of its epochs that is done, and the newest of its figures by name."""
+        figures: dict[str, float] = {}
+        done = 0.0
+        for row in _last_rows(self.folder / "metrics.jsonl"):
+            figures.update({name: value for name, value in row.items() if value is not None})
+        if figures:
+            done = (figures["epoch"] + 0.5) / self.plan.config.epochs  # the steps of an epoch are not known here
+        return done, figures
+
+    def last_lines(self, count: int = 5) -> list[str]:
+        """The last lines that its console showed."""
+        lines = _tail(self.folder / CONSOLE).decode(errors="replace").splitlines()
+        return [line for line in lines if line.strip()][-count:]
+
+
+def with_short_titles(jobs: Sequence[Job]) -> list[Job]:
+    """The same, called by what tells them apart."""
+    shared = frozenset.intersection(*(frozenset(job.plan.differences.items()) for job in jobs))
+    return [replace(job, shared=shared) for job in jobs]
+
+
+def trainings(jobs: Iterable[Job]) -> list[list[Job]]:
+    """The jobs, those that share one training together: the first trains, the others take its weights and evaluate.
+
+    Averaged weights come only from a run that averages them in the same way, so that one trains. Of several that could,
+    it is the last, which in a ladder is the rung with everything.
+    """
+    trained: dict[Any, list[Job]] = {}
+    for job in {job.folder: job for job in jobs}.values():
+        alone = job.plan.config.resume == "never"
+        trained.setdefault(job.folder if alone else job.plan.training_hash, []).append(job)
+    groups: list[list[Job]] = []
+    for same in trained.values():
+        averages = list(dict.fromkeys(_average(job) for job in same if _average(job) is not None)) or [None]
+        for number, average in enumerate(averages):
+            takers = [job for job in same if _average(job) == average or (number == 0 and _average(job) is None)]
+            leader = [job for job in takers if _average(job) == average][-1]
+            groups.append([leader, *(job for job in takers if job is not leader)])
+    return groups
+
+
+def _average(job: Job) -> tuple[float, int] | None:
+    ema = job.plan.config.ema
+    return None if ema.decay is None else (ema.decay, ema.steps)
+
+
+def _last_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in _tail(path).splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut at the beginning of the tail, or being written
+            continue
+        if isinstance(row, dict) and "epoch" in row:
+            rows.append(row)
+    return rows
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            return file.read()
+    except OSError:
+        return b""

@@ -1,0 +1,85 @@
+"""What a sweep shows while it runs: a line for each thing that happens, and below them where every job stands."""
+
+import shutil
+import sys
+import time
+from collections.abc import Container, Sequence
+from datetime import timedelta
+
+from recipe.sweep.jobs import Job
+
+LINES = 20  # of the block, at most
+QUIET_SECONDS = 60.0  # without a terminal: between two looks at where the sweep stands
+
+
+class Screen:
+    """Lines that stay, and below them a block that is drawn anew; without a terminal its first line, now and then."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._drawn = 0  # lines of the block
+        self._told = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._clear()
+        print(line, flush=True)
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """The block, in place of the one before."""
+        if self._live:
+            self._clear()
+            width, height = shutil.get_terminal_size()
+            shown = lines[: min(LINES, height - 1)]
+            for line in shown:
+                print(line[: width - 1])
+            sys.stdout.flush()
+            self._drawn = len(shown)
+        elif lines and time.monotonic() - self._told > QUIET_SECONDS:
+            self._told = time.monotonic()
+            print(lines[0], flush=True)
+
+    def keep(self) -> None:
+        """Leave the block: something else has been printed below it."""
+        self._drawn = 0
+
+    def _clear(self) -> None:
+        if self._drawn:
+            print(f"\x1b[{self._drawn}A\x1b[J", end="")  # up to the block's first line, and erase from there
+            self._drawn = 0
+
+
+class Clock:
+    """How long the rest will take, from what has been done since the sweep was started."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._began, self._before = time.monotonic(), self._done(())
+
+    def left(self, given_up: Container[Job]) -> float | None:
+        """Seconds; None before anything is known."""
+        done = self._done(given_up)
+        if done <= self._before:
+            return None
+        rate = (done - self._before) / (time.monotonic() - self._began)
+        return (sum(job.work for job in self._jobs) - done) / rate
+
+    def _done(self, given_up: Container[Job]) -> float:
+        return sum(job.work * (1.0 if job in given_up else job.progress()[0]) for job in self._jobs)
+
+
+def running_line(job: Job, began: float) -> str:
+    """Where a running job stands."""
+    _, figures = job.progress()
+    parts = [duration(time.monotonic() - began), f"epoch {int(figures.get('epoch', 0)) + 1}/{job.plan.config.epochs}"]
+    if "train/loss" in figures:
+        parts.append(f"loss {figures['train/loss']:.3f}")
+    accuracy = figures.get("ema/acc1", figures.get("val/acc1"))
+    if accuracy is not None:
+        parts.append(f"top-1 {accuracy:.2f}")
+    return f"  {job.title}  {'  '.join(parts)}"
+
+
+def duration(seconds: float) -> str:
+    """As in 0:03:12."""
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,56 @@
+"""A job's processes: started, killed. Where the sweep itself is killed, they are asked to stop, and save."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+
+from recipe.files import CONSOLE
+from recipe.signals import end_with_parent
+from recipe.sweep.jobs import Job
+from recipe.sweep.machine import Share
+
+
+def command(processes: int, overrides: Sequence[str], rendezvous: Sequence[str] = ("--standalone",)) -> list[str]:
+    """The command line of one job: train.py, or with several processes torchrun train.py.
+
+    Args:
+        overrides: all that follows train.py.
+        rendezvous: torchrun's options that say where its processes meet.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    script = ["-m", spec.name] if spec is not None else [os.path.abspath(sys.argv[0])]
+    torchrun = ["-m", "torch.distributed.run", *rendezvous, f"--nproc_per_node={processes}"]
+    alone = processes == 1 and list(rendezvous) == ["--standalone"]
+    return [sys.executable, *([] if alone else torchrun), *script, *overrides]
+
+
+def start(job: Job, arguments: list[str], share: Share, processes: int) -> "subprocess.Popen[bytes]":
+    """Start a job in a session of its own, so that Ctrl-C reaches the sweep alone; its console goes to its folder."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+
+    def before_it_begins() -> None:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, share.cores)
+        end_with_parent()
+
+    environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}  # set by ours
+    with (job.folder / CONSOLE).open("ab") as console:
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            env={**environment, **share.environment(processes)},
+            start_new_session=True,
+            preexec_fn=before_it_begins,
+        )
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """End a job at once, with all of its processes."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
