@@ -111,39 +111,44 @@ class TorchrunLauncher(RecipeLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs that have not finished. Raises RunError when any failed, Stopped when asked to stop."""
         jobs = self.jobs(job_overrides, initial_job_idx, self.per_job)
-        for share in self.promote or []:
-            jobs = self._worth_more(jobs, share)
-        if not self.promote:
-            self._run(jobs)
+        failed: dict[Job, str] = {}
+        for share in (self.promote or [1.0])[:-1]:
+            jobs = self._worth_more(jobs, share, failed)
+        failed |= self._run(jobs)
+        if failed:
+            raise RunError(_failures(failed, len(job_overrides)))
         return [_returned(job) for job in jobs]
 
-    def _run(self, jobs: list[Job]) -> None:
+    def _run(self, jobs: list[Job]) -> dict[Job, str]:
+        """Run what has not finished. Returns the jobs that failed, with the reasons."""
         groups = trainings(jobs)
         on_cpu = all(job.plan.config.runtime.device == "cpu" for job in jobs)
         finished = all(job.result() is not None for job in jobs)
         gpus = [] if on_cpu or finished else machine.visible_gpus()
         shares = machine.shares(self.per_job, self.devices, self.at_once, len(groups), gpus)
-        command = lambda job: processes.command(self.per_job, self.arguments(job))  # noqa: E731
-        pool = Pool(groups, shares, self.per_job, command)
+        pool = Pool(groups, shares, self.per_job, lambda job: processes.command(self.per_job, self.arguments(job)))
         _say_what_is_to_do(pool, len(groups))
         pool.run()
-        if pool.failed:
-            raise RunError(_failures(pool.failed, len(pool.jobs)))
+        return pool.failed
 
-    def _worth_more(self, jobs: list[Job], share: float) -> list[Job]:
-        """Train for a share of the epochs; the jobs whose setting does not hurt, against the first one's."""
+    def _worth_more(self, jobs: list[Job], share: float, failed: dict[Job, str]) -> list[Job]:
+        """Train for a share of the epochs. Returns the jobs whose setting neither fails nor hurts against the first."""
         from recipe.sweep.promote import shortened, verdicts
 
-        print(f"\n{share:.0%} of the epochs: {len({job.plan.name for job in jobs})} settings")
+        print(f"\n{share:.0%} of the epochs, for {len({job.plan.name for job in jobs})} settings")
         short = self.jobs([shortened(job.overrides, job.plan, share) for job in jobs], 0, self.per_job)
-        self._run(short)
+        fallen = self._run(short)
+        failed |= fallen
+        fell = {job.folder for job in fallen}
         found: dict[str, dict[int, float]] = {}
         for job, run in zip(jobs, short, strict=True):
-            found.setdefault(job.plan.name, {})[job.plan.config.seed] = _accuracy(run)
-        said = verdicts(found)
-        for name, text in said.items():
-            print(f"{name}: {text}{', left out' if text == 'hurts' and share < 1 else ''}")
-        return [job for job in jobs if share == 1 or said.get(job.plan.name) != "hurts"]
+            if run.folder not in fell:
+                found.setdefault(job.setting, {})[job.plan.config.seed] = _accuracy(run)
+        said = {**{job.setting: "failed" for job in jobs}, next(iter(found), ""): "the first", **verdicts(found)}
+        left_out = {setting for setting, text in said.items() if text in ("failed", "hurts")}
+        for setting in dict.fromkeys(job.setting for job in jobs):
+            print(f"{setting}: {said[setting]}{', left out' if setting in left_out else ''}")
+        return [job for job in jobs if job.setting not in left_out]
 
 
 class SlurmLauncher(RecipeLauncher):

@@ -101,7 +101,9 @@ def _setting(run: Run) -> Setting:
     rung, overrides = environment["rung"], [str(override) for override in environment["overrides"]]
     differences = {key: str(value) for key, value in environment["differences"].items() if key != "data.fold"}
     given = [(key.lstrip("+~").partition("@")[0], value) for key, _, value in (o.partition("=") for o in overrides)]
-    changes = tuple((key, value.strip("[]")) for key, value in sorted(given, reverse=True) if key in CHANGES)
+    changes = tuple(
+        (key, ", ".join(value.strip("[]").split(","))) for key, value in sorted(given, reverse=True) if key in CHANGES
+    )
     varied = {key: value for key, value in differences.items() if key not in (*CHOICES, *CHANGES)}
     published = {} if varied or changes else dict(rung["published"] or {})
     return Setting(

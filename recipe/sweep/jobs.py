@@ -31,10 +31,15 @@ class Job:
         return self.plan.folder
 
     @property
+    def setting(self) -> str:
+        """What it is called on the screen, without its seed."""
+        own = [f"{key}={value}" for key, value in self.plan.differences.items() if (key, value) not in self.shared]
+        return " ".join([self.plan.rung.name, *own])
+
+    @property
     def title(self) -> str:
         """What it is called on the screen."""
-        own = [f"{key}={value}" for key, value in self.plan.differences.items() if (key, value) not in self.shared]
-        return " ".join([self.plan.rung.name, *own, f"seed={self.plan.config.seed}"])
+        return f"{self.setting} seed={self.plan.config.seed}"
 
     @property
     def work(self) -> float:

@@ -23,6 +23,8 @@ def verdicts(found: Mapping[str, Mapping[int, float]]) -> dict[str, str]:
     Args:
         found: for each setting, top-1 in percent by seed.
     """
+    if not found:
+        return {}
     first, *others = found
     differences = []
     for name in others:

@@ -131,9 +131,12 @@ def test_several_comparisons_have_folders_of_their_own(tmp_path: Path) -> None:
 def test_names_sort_as_the_rows_stand(made: Made) -> None:
     comparison = report_of(made[0].roots[0]).comparisons[0]
     assert list(board.run_names(comparison)) == list(LADDER[:3])
-    for row, label in zip(comparison.rows, ("v1", "r03/long", "r03 long"), strict=True):
-        row.label = label
-    assert list(board.run_names(comparison)) == ["00_v1", "01_r03-long", "02_r03-long"]
+    for labels in (("v1", "r03", "r04"), ("r03 long", "r03/long", "v1")):  # in another order; twice the same
+        for row, label in zip(comparison.rows, labels, strict=True):
+            row.label = label
+        found = board.run_names(comparison)
+        assert list(found.values()) == comparison.rows
+        assert [name[:3] for name in found] == ["00_", "01_", "02_"]
 
 
 def test_long_curves_are_thinned_and_keep_their_end(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def twenty(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 def test_text_is_large_complete_and_nowhere_on_other_text(twenty: Comparison, axes: Any, kind: str) -> None:
     assert getattr(plots, kind)(axes, twenty)
     texts = labels_of(axes.figure)
+    assert axes.get_window_extent().width > 0.55 * axes.figure.bbox.width, "the labels take the room of the figure"
     assert min(float(text.get_fontsize()) for text in texts) >= SMALLEST
     boxes = [text.get_window_extent() for text in texts]
     for text, box in zip(texts, boxes, strict=True):
@@ -172,17 +173,15 @@ def test_gains_that_stay_open_are_grey(tmp_path: Path, axes: Any) -> None:
     assert [start for start, *_ in bars(axes)] == [0, 0]
 
 
-def test_labels_at_the_points_of_the_cost_hide_no_point(tmp_path: Path, axes: Any) -> None:
-    write_ladder(tmp_path, dict.fromkeys(LADDER, 0.05), seeds=2, sd=0.02)
-    comparison = only(tmp_path)
-    for row in comparison.rows[3:]:
-        row.device_hours = 13 + row.mean / 1000
-    plots.cost(axes, comparison)
+def test_labels_hide_no_point(axes: Any) -> None:
+    x, y = [float(place) for place in range(12)], [1.0] * 12
+    axes.plot(x, y, "o")
+    plots.place_labels(axes, ["a label of some length"] * 12, x, y, [])
     axes.figure.canvas.draw()
-    points = axes.transData.transform([(row.device_hours, row.mean) for row in comparison.rows])
-    for text in axes.texts:
-        box = text.get_window_extent()
-        assert not any(box.contains(*point) for point in points), text.get_text()
+    points = axes.transData.transform(list(zip(x, y, strict=True)))
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(box.contains(*point) for box in boxes for point in points)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_front_of_the_cost_is_a_staircase_of_what_none_beats(tmp_path: Path, axes: Any) -> None:
@@ -199,6 +198,7 @@ def test_no_cost_figure_where_everything_costs_the_same(tmp_path: Path, axes: An
     assert plots.cost(axes, only(tmp_path)) is None
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("values", "scale"),
     [((0.05, 0.1, 0.2, 0.4, 0.8), "log"), ((0.1, 0.2, 0.3, 0.4, 0.5), "linear"), ((0, 0.1, 1), "linear")],

@@ -107,6 +107,18 @@ def test_what_is_left_out_is_compared_at_the_same_other_values(tmp_path: Path) -
     assert by_shape["leave-one-out"].common["epochs"] == "20"
 
 
+def test_two_ingredients_left_out_are_compared_with_the_whole_recipe(tmp_path: Path) -> None:
+    """Not with the run that has one of their values by an override, which is another question."""
+    scaled = {"scale": "demo"}
+    both = scaled | {"mix.cutmix_alpha": 0, "mix.mixup_alpha": 0}
+    write(tmp_path, "v2", 54, differences=scaled | {"mix.cutmix_alpha": 0})
+    write(tmp_path, "v2", 55, differences=scaled)
+    write(tmp_path, "v2", 53, differences=both, without="[mixup,cutmix]")
+    left_out = next(comparison for comparison in compared(tmp_path) if comparison.shape == "leave-one-out")
+    assert [row.name for row in left_out.rows][:1] == ["v2~scale=demo"]
+    assert parents(left_out) == {"v2": None, "without mixup, cutmix": "v2"}
+
+
 def test_added_ingredient_with_another_value_names_it(tmp_path: Path) -> None:
     stronger = {"mix.mixup_alpha": 0.4}
     write(tmp_path, "r01_lr_optimizations", 50)

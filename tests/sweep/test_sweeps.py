@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from processes import assert_same_ending, children, ended, started, steps_logged, when
 
+from recipe import compose
 from recipe.files import CONSOLE, LOCK, is_locked
 from recipe.signals import STOPPED
 
@@ -181,14 +182,43 @@ def test_jobs_of_several_processes(tmp_path: Path) -> None:
     assert "micro" in three.stderr  # 2 micro-batches cannot be shared by 3
 
 
-@pytest.mark.slow
-def test_promotion(tmp_path: Path) -> None:
-    arguments = ("+recipe=v1", "epochs=20", "optimizer.lr=0.05,1000", "optimizer.grad_clip=1", "seed=0,1,2")
+def finish(outputs: Path, acc1: float, *overrides: str) -> None:
+    """The folder of a run that has finished with a top-1, without training."""
+    planned = compose.plan_of([*TINY, *overrides])
+    folder = outputs / "multirun_outputs" / planned.name / f"seed={planned.config.seed}"
+    folder.mkdir(parents=True)
+    hashes = {"training_hash": planned.training_hash, "result_hash": planned.result_hash}
+    (folder / "result.json").write_text(json.dumps({**hashes, "acc1": acc1}))
+    (folder / "config.yaml").write_text(compose.to_yaml(planned.config))
+
+
+def test_promotion_goes_on_with_what_does_not_hurt(tmp_path: Path) -> None:
+    """Short trainings were forged: what hurt is not trained for longer, nor is what fails."""
+    for setting, accuracies in {"0.5": (70, 70.5, 69.7), "0.1": (60, 60.6, 59.5), "0.2": (70.4, 70, 70.1)}.items():
+        for seed, acc1 in enumerate(accuracies):
+            run = ("+recipe=v1", f"optimizer.momentum={setting}", f"seed={seed}")
+            finish(tmp_path, acc1, *run, "epochs=2", "++scale.epochs=0.00666666666667")
+            if setting != "0.1":
+                finish(tmp_path, acc1, *run, "epochs=20")
+    arguments = ("+recipe=v1", "epochs=20", "optimizer.momentum=0.5,0.1,0.2", "seed=0,1,2")
     done = ended(sweep(tmp_path, *arguments, "hydra.launcher.promote=[0.1,1]"))
-    assert done.returncode in (0, 2), done.stderr
-    assert "10% of the epochs: 2 settings" in done.stdout
-    short = [run for run in folders(tmp_path).values() if "epochs=2," in run.parent.name]
-    assert short
+    assert done.returncode == 0, done.stderr
+    assert "10% of the epochs, for 3 settings" in done.stdout
+    assert "v1 optimizer.momentum=0.5: the first\n" in done.stdout
+    assert "v1 optimizer.momentum=0.1: hurts, left out\n" in done.stdout
+    assert "v1 optimizer.momentum=0.2: unresolved" in done.stdout
+    assert "6 finished before" in done.stdout
+    assert "started" not in done.stdout
+
+
+@pytest.mark.slow
+def test_promotion_leaves_out_what_fails(tmp_path: Path) -> None:
+    arguments = ("+recipe=v1", "epochs=20", "optimizer.lr=0.05,1e30", "hydra.launcher.promote=[0.1,1]")
+    done = ended(sweep(tmp_path, *arguments))
+    assert done.returncode == 2
+    assert "v1 optimizer.lr=1e+30: failed, left out" in done.stdout
+    assert "1 of 2 jobs failed" in done.stderr
+    assert len(list((tmp_path / "multirun_outputs").glob("*/*/result.json"))) == 2  # 0.05, for 2 and for 20 epochs
 
 
 @pytest.mark.slow
