@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "ladder"))
+sys.path.insert(0, str(ROOT / "tests"))
 
 from synthetic import LADDER, write_run  # noqa: E402
 

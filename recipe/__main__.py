@@ -1,6 +1,8 @@
 """`python -m recipe COMMAND`, and once installed `recipe COMMAND`: what is done with runs, beside training them."""
 
 import argparse
+import os
+import sys
 
 from recipe.commands import evaluate, explain, report
 from recipe.errors import fail
@@ -18,6 +20,9 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
+    except BrokenPipeError:  # recipe … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        sys.exit(1)
     except KeyboardInterrupt:
         fail("stopped by hand.", code=130)
     except Exception as error:

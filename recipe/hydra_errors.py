@@ -33,7 +33,11 @@ def explain(error: BaseException) -> str | None:
     if match := re.search(r"In '(.*?)': Could not load '(.*?)'", str(error)):
         group, _, option = match[2].rpartition("/")
         known = [file.stem for file in (CONF / (group or "recipe")).glob("*.yaml")]
-        what = f"there is no {match[2]}" if match[1] == "config" else f"{match[1]} builds on {match[2]}, which there is not"
+        what = (
+            f"there is no {match[2]}"
+            if match[1] == "config"
+            else f"{match[1]} builds on {match[2]}, which there is not"
+        )
         return f"{what}.{did_you_mean(option, known)}"
     for link in chain:
         if isinstance(link, MarkedYAMLError):

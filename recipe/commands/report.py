@@ -3,10 +3,13 @@
 import argparse
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipe.errors import RunError
 from recipe.files import write_atomically
+
+if TYPE_CHECKING:
+    from recipe.ladder.figures import Drawing
 
 
 def add_to(parsers: Any) -> None:
@@ -41,13 +44,17 @@ def run(arguments: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from error
-    write_atomically(folder / "report.md", tables.markdown(report))
     write_atomically(folder / "rungs.csv", sheets.rungs_csv(report))
     write_atomically(folder / "runs.csv", sheets.runs_csv(report))
+    drawn: dict[str, Drawing] = {}
     if not arguments.no_figures:
         from recipe.ladder import board, figures, page
 
-        drawn = figures.draw(report, folder)
+        for old in (folder / "figures").glob("*.[sp][vn]g"):  # of an earlier report
+            old.unlink()
+        drawn = figures.draw(report, folder / "figures")
         page.write(report, drawn, folder / "report.html")
-        board.write(report, drawn, folder)
+        board.write(report, drawn, folder / "tensorboard")
+    pictures = [(drawing.comparison, drawing.caption, f"figures/{drawing.svg.name}") for drawing in drawn.values()]
+    write_atomically(folder / "report.md", tables.markdown(report, pictures))
     print(f"Report: {folder / ('report.md' if arguments.no_figures else 'report.html')}")

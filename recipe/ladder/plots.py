@@ -103,9 +103,9 @@ def response(axes: Any, comparison: Comparison) -> str | None:
 
 def learning_curves(axes: Any, comparison: Comparison) -> str | None:
     """Validation top-1 while training: means over the runs, and the band from the lowest to the highest of them."""
-    bands = {row.name: band for row in comparison.rows if len((band := curves.validation(row)).steps) > 1}
+    bands = {row.name: band for row in comparison.rows if len((band := curves.validation(row)).steps)}
     rows = [row for row in comparison.rows if row.name in bands]
-    if not rows:
+    if not any(len(band.steps) > 1 for band in bands.values()):
         return None
     same_length = len({(round(row.images), bands[row.name].steps[-1]) for row in rows}) == 1
     figure, unit = ("epochs", "epochs") if same_length else ("images_seen", "training images seen")
@@ -115,7 +115,8 @@ def learning_curves(axes: Any, comparison: Comparison) -> str | None:
         band, colour = bands[row.name], LINES[named.index(row.name)] if row.name in named else "#C8C8C8"
         x = band.steps * (curves.per_step(row, figure) or 1)
         label = textwrap.fill(row.label, 40) if row.name in named else None
-        (lines[row.name],) = axes.plot(x, band.mean, color=colour, linewidth=2.5 if label else 1.2, label=label)
+        style = {"color": colour, "linewidth": 2.5 if label else 1.2, "marker": "o" if len(x) == 1 else ""}
+        (lines[row.name],) = axes.plot(x, band.mean, label=label, **style)
         if label and len(row.runs) > 1:
             axes.fill_between(x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel(unit)
@@ -126,12 +127,13 @@ def learning_curves(axes: Any, comparison: Comparison) -> str | None:
     ends = [bands[row.name].mean[-1] for row in rows]  # what is to be compared: the steep beginning may fall off
     axes.set_ylim(bottom=max(axes.get_ylim()[0], min(ends) - 1.5 * max(max(ends) - min(ends), 10)))
     axes.figure.legend(handles=[lines[name] for name in named], loc="outside lower left", ncols=2, frameon=False)
-    without = [row.label for row in comparison.rows if row.runs and row.name not in bands]
+    once = [row.label for row in rows if len(bands[row.name].steps) == 1]
     return (
         f"Validation top-1 while training, against {unit}: mean over the runs, and the band from the lowest to the "
         "highest of them"
         + (f"; grey: the other {len(rows) - len(named)}. " if len(rows) > len(named) else ". ")
-        + (f"Evaluated less than twice, or trained as another setting's run: {', '.join(without)}." if without else "")
+        + (f"Evaluated once: {', '.join(once)}. " if once else "")
+        + "The steep beginnings may be cut off."
     )
 
 

@@ -49,11 +49,16 @@ def text(report: Report, width: int) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown(report: Report) -> str:
-    """The same as a Markdown document, with all columns."""
+def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = ()) -> str:
+    """The same as a Markdown document, with all columns.
+
+    Args:
+        pictures: number of the comparison, caption and path of each.
+    """
+    pictures = list(pictures)
     parts = [f"# Report on {', '.join(map(str, report.roots))}"]
     seen: set[str] = set()
-    for comparison in report.comparisons:
+    for number, comparison in enumerate(report.comparisons):
         shown = columns(comparison)
         seen |= {column.key for column in shown}
         parts.append(f"## {comparison.title}\n\n" + " ".join(findings(comparison)))
@@ -61,6 +66,7 @@ def markdown(report: Report) -> str:
         body = [" | ".join(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
         parts.append("\n".join(f"| {line} |" for line in [*head, *body]))
         parts.append(_as_markdown(_below(comparison, report)))
+        parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -73,8 +73,9 @@ def headline(comparison: Comparison) -> list[str]:
     helping, hurting = (_called(compared, verdict) for verdict in ("helps", "hurts"))
     still_open = len(compared) - len(helping) - len(hurting)
     sentences = [
-        f"{len(helping) or 'None'} of {count(len(compared), noun)} help{'s' if len(helping) == 1 else ''}, "
-        f"{len(hurting) or 'none'} hurt{'' if len(hurting) > 1 else 's'}, {still_open or 'none'} unresolved."
+        f"{len(helping) or 'None'} of {count(len(compared), noun)} help{'' if len(helping) > 1 else 's'}, "
+        f"{len(hurting) or 'none'} hurt{'' if len(hurting) > 1 else 's'}, "
+        f"{still_open or 'none'} {'is' if still_open < 2 else 'are'} unresolved."
     ]
     sentences += [f"{verb}: {_list(rows)}." for verb, rows in (("Helps", helping), ("Hurts", hurting)) if rows]
     units = f"{min(runs)} to {max(runs)}" if min(runs) < max(runs) else f"{max(runs)}"

@@ -5,11 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from synthetic import write_ladder
 
 PROJECT = Path(__file__).resolve().parents[2]
-sys.path.append(str(PROJECT / "tests" / "ladder"))
-
-from synthetic import write_ladder  # noqa: E402
 
 
 def report(*arguments: object, columns: int = 80) -> subprocess.CompletedProcess[str]:

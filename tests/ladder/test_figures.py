@@ -6,6 +6,7 @@ import math
 import warnings
 import xml.etree.ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from recipe.ladder.collect import collect
 from recipe.ladder.compare import compare
 from recipe.ladder.comparison import Comparison, Report
 from recipe.ladder.statistics import difference
+from recipe.ladder.words import prefix
 
 SMALLEST = 14  # points
 
@@ -284,3 +286,11 @@ def test_interval_over_folds_is_that_of_a_gain_over_a_constant(tmp_path: Path) -
     (row,) = only(tmp_path).rows
     found = difference(row.acc1, [0.0] * 3, folds=3)
     assert plots.half_interval(row) == pytest.approx((found.high - found.low) / 2)
+
+
+def test_comparisons_that_differ_behind_the_bracket_have_names_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path, "v2", 0, 50.0)
+    comparison = only(tmp_path)
+    several = [replace(comparison, title=title) for title in ("v2 (data a)", "v2 (data b)", "Other (data b)")]
+    report = Report([tmp_path], several, [])
+    assert [prefix(report, number) for number in range(3)] == ["v2-1_", "v2-2_", "other_"]

@@ -209,7 +209,7 @@ def test_headline_says_what_helps_by_how_much_and_how_surely(tmp_path: Path) -> 
     said = words.headline(comparison)
     gain = comparison.rows[1].gain
     assert gain is not None
-    assert said[0] == "1 of 3 rungs helps, 1 hurts, 1 unresolved."
+    assert said[0] == "1 of 3 rungs helps, 1 hurts, 1 is unresolved."
     assert said[1].startswith(f"Helps: {LADDER[1]} by +{gain.difference.mean:.2f} points (95% interval ")
     assert f"+{gain.difference.low:.2f} to +{gain.difference.high:.2f}" in said[1]
     assert said[2].startswith(f"Hurts: {LADDER[2]} by −")
@@ -233,7 +233,7 @@ def test_headline_without_shared_seeds(tmp_path: Path) -> None:
 def test_headline_names_the_largest_findings_and_counts_the_others(tmp_path: Path) -> None:
     write_ladder(tmp_path, dict(zip(LADDER, (0, 5, 6, 7, 8, 9, 10), strict=False)), seeds=5, sd=0.05)
     said = words.headline(only(tmp_path))
-    assert said[0].startswith("6 of 6 rungs help, none hurts, none unresolved")
+    assert said[0].startswith("6 of 6 rungs help, none hurts, none is unresolved")
     assert said[1].endswith("; 2 more.")
     named = [LADDER[number] in said[1] for number in (6, 5, 4, 3, 2, 1)]
     assert named == [True] * words.NAMED + [False] * 2
