@@ -40,7 +40,7 @@ def write(report: Report, figures: Mapping[str, "Drawing"], folder: Path) -> Non
             with _writer(folder / prefix(report, number).rstrip("_") / name) as add:
                 _write_setting(add, name, row, settings[row.name])
     with _writer(folder / "report") as add:
-        add(_text("report", tables.markdown(report)), 0)
+        add(_text("report", tables.markdown(report, least=tables.TELLING)), 0)
         for name, drawing in figures.items():
             add(_picture(f"report/{name}", drawing.png), 0)
         add(_hparams(metadata.EXPERIMENT_TAG, experiment=_experiment(list(settings.values()))), 0)

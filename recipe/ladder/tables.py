@@ -12,6 +12,7 @@ from recipe.ladder.words import headline, p_value, points, signed, time_unit
 
 GAP = "  "
 NARROWEST = 12  # to which a label is cut where a terminal is too narrow for the columns that must stay
+TELLING = 70  # importance of the columns that no table should do without
 KEPT = 80  # columns of this importance and above are never dropped
 NOTES = {
     "gain": "gain: mean over shared seeds, with its 95% interval (Student's t)",
@@ -49,17 +50,18 @@ def text(report: Report, width: int) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = ()) -> str:
-    """The same as a Markdown document, with all columns.
+def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), least: int = 0) -> str:
+    """The same as a Markdown document.
 
     Args:
         pictures: number of the comparison, caption and path of each.
+        least: importance of a column that is shown; 0: all are.
     """
     pictures = list(pictures)
     parts = [f"# Report on {', '.join(map(str, report.roots))}"]
     seen: set[str] = set()
     for number, comparison in enumerate(report.comparisons):
-        shown = columns(comparison)
+        shown = [column for column in columns(comparison) if column.importance >= least]
         seen |= {column.key for column in shown}
         parts.append(f"## {comparison.title}\n\n" + " ".join(findings(comparison)))
         head = [" | ".join(column.header for column in shown), " | ".join(["---"] * len(shown))]
