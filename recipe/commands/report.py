@@ -10,6 +10,7 @@ from recipe.files import write_atomically
 
 if TYPE_CHECKING:
     from recipe.ladder.figures import Drawing
+    from recipe.ladder.thumbnails import Thumbnail
 
 
 def add_to(parsers: Any) -> None:
@@ -24,6 +25,7 @@ def add_to(parsers: Any) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders with runs, at any depth")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (FOLDER/report of the first)")
     parser.add_argument("--no-figures", action="store_true", help="tables and CSV only: fast")
+    parser.add_argument("--images", action="store_true", help="show the photos that changed most: reads the data")
     parser.set_defaults(run=run)
 
 
@@ -46,6 +48,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise RunError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from error
     write_atomically(folder / "rungs.csv", sheets.rungs_csv(report))
     write_atomically(folder / "runs.csv", sheets.runs_csv(report))
+    thumbnails: list[dict[int, Thumbnail]] = []
+    if arguments.images:
+        from recipe.ladder.changed import FLIPS
+        from recipe.ladder.thumbnails import of_flips  # PyTorch, and the data
+
+        thumbnails = [of_flips(comparison, FLIPS) for comparison in report.comparisons]
     drawn: dict[str, Drawing] = {}
     if not arguments.no_figures:
         from recipe.ladder import board, figures, page
@@ -53,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
         for old in (folder / "figures").glob("*.[sp][vn]g"):  # of an earlier report
             old.unlink()
         drawn = figures.draw(report, folder / "figures")
-        page.write(report, drawn, folder / "report.html")
+        page.write(report, drawn, folder / "report.html", thumbnails)
         board.write(report, drawn, folder / "tensorboard")
     pictures = [(drawing.comparison, drawing.caption, f"figures/{drawing.svg.name}") for drawing in drawn.values()]
     write_atomically(folder / "report.md", tables.markdown(report, pictures))

@@ -18,6 +18,7 @@ class Cell(NamedTuple):
     text: str
     value: float | None = None  # to sort by, where it is a number
     style: str = ""  # class names of page.css
+    picture: bytes = b""  # a JPEG, above the text
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
@@ -42,6 +43,8 @@ def _cell(cell: Cell, first: bool) -> str:
     known = cell.value is not None and math.isfinite(cell.value)
     value = f' data-value="{cell.value:.10g}"' if known else ""
     text = escape(cell.text).replace("_", "_<wbr>" if first else "_")  # where a long name may go on in the next line
+    if cell.picture:
+        text = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(cell.picture).decode()}"><br>{text}'
     return f"<{tag}{scope}{style}{value}>{text}</{tag}>"
 
 

@@ -14,19 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from recipe import __version__
 from recipe.files import write_atomically
-from recipe.ladder import predictions, tables, words
+from recipe.ladder import tables, words
+from recipe.ladder.changed import classes_and_images
 from recipe.ladder.comparison import Comparison, Report, Row, Run
 from recipe.ladder.markup import Cell, figure, number, signed, table
 
 if TYPE_CHECKING:
     from recipe.ladder.figures import Drawing
+    from recipe.ladder.thumbnails import Thumbnail
 
 HERE = Path(__file__).parent
-EXTREMES = 6  # classes that gain most, and that lose most
 
 
-def write(report: Report, figures: Mapping[str, "Drawing"], path: Path) -> None:
-    """Write the page."""
+def write(
+    report: Report,
+    figures: Mapping[str, "Drawing"],
+    path: Path,
+    thumbnails: Sequence[Mapping[int, "Thumbnail"]] = (),
+) -> None:
+    """Write the page.
+
+    Args:
+        thumbnails: for each comparison, pictures of validation images by their number.
+    """
     style, script = (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Should a text slip through unescaped after all, the browser still loads nothing and runs no other script.
@@ -34,7 +44,7 @@ def write(report: Report, figures: Mapping[str, "Drawing"], path: Path) -> None:
     body = [_top(report)]
     for place, comparison in enumerate(report.comparisons):
         drawings = [drawing for drawing in figures.values() if drawing.comparison == place]
-        body.append(_comparison(place, comparison, drawings))
+        body.append(_comparison(place, comparison, drawings, thumbnails[place] if thumbnails else {}))
     body += [_left_out(report), HOW_TO_READ, _made_with(report.runs)]
     content = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -59,7 +69,9 @@ def _top(report: Report) -> str:
     return f'<h1>What the runs say</h1>\n<p class="about">{escape(told)}</p>\n{contents}'
 
 
-def _comparison(place: int, comparison: Comparison, drawings: Sequence["Drawing"]) -> str:
+def _comparison(
+    place: int, comparison: Comparison, drawings: Sequence["Drawing"], thumbnails: Mapping[int, "Thumbnail"]
+) -> str:
     first, *others = tables.findings(comparison)
     parts = [
         f'<section>\n<h2 id="comparison-{place}">{escape(comparison.title)}</h2>',
@@ -71,7 +83,7 @@ def _comparison(place: int, comparison: Comparison, drawings: Sequence["Drawing"
         *map(figure, drawings),
         "</div>",
         _costs(comparison),
-        _classes(comparison),
+        classes_and_images(comparison, thumbnails),
         "</section>",
     ]
     return "\n".join(parts)
@@ -153,49 +165,6 @@ def _costs(comparison: Comparison) -> str:
     header += [f"device-{unit} a point", "on the front"]
     caption = f"Cost: means of a run; device-{unit} beyond the first row's for each point gained over it"
     return "<h3>What it costs</h3>\n" + table(caption, header, rows)
-
-
-def _classes(comparison: Comparison) -> str:
-    """Which classes and which images each setting wins and loses. Empty without predictions of the same images."""
-    by_name = {row.name: row for row in comparison.rows}
-    pairs = [(row, by_name[row.gain.over]) for row in comparison.rows if row.gain and row.gain.over in by_name]
-    if comparison.shape == "ladder" and len(pairs) > 1:
-        pairs.insert(0, (comparison.rows[-1], comparison.rows[0]))
-    found = [_classes_of(row, over, comparison.classes) for row, over in pairs]
-    told = "\n".join(each for each in found if each)
-    return f"<h3>Which classes and images gain and lose</h3>\n{told}" if told else ""
-
-
-def _classes_of(row: Row, over: Row, classes: Sequence[str]) -> str:
-    gains = predictions.class_gains(row, over, classes)
-    if not gains:
-        return ""
-    extremes = gains if len(gains) <= 2 * EXTREMES else gains[:EXTREMES] + gains[-EXTREMES:]
-    of_classes = table(
-        f"Recall in percent, {'every class' if extremes is gains else f'the {EXTREMES} classes at either end'}",
-        ["class", "images", "before", "after", "gain"],
-        [
-            [Cell(c.name), number(c.images, "d"), number(c.before, ".1f"), number(c.after, ".1f"), signed(c.gain)]
-            for c in extremes
-        ],
-    )
-    flips = predictions.flips(row, over, classes, 2 * EXTREMES)
-    of_images = table(
-        "Images that changed most: the share of the runs that are right about them, percent",
-        ["image", "class", "before", "after"],
-        [
-            [
-                Cell(f"no. {f.image}", f.image),
-                Cell(f.name, style="text"),
-                number(100 * f.before, ".0f"),
-                number(100 * f.after, ".0f"),
-            ]
-            for f in flips
-        ],
-    )
-    summary = escape(f"{row.label}, over {over.label}")
-    both = f'<div class="figures"><div>{of_classes}</div><div>{of_images}</div></div>'
-    return f"<details><summary>{summary}</summary>{both}</details>"
 
 
 def _left_out(report: Report) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recipe.ladder.comparison import Row, Run, Unit
+from recipe.ladder.comparison import Comparison, Row, Run, Unit
 
 
 class Predictions(NamedTuple):
@@ -110,6 +110,15 @@ def class_gains(row: Row, over: Row, classes: Sequence[str]) -> list[ClassGain]:
         for label in np.flatnonzero(images).tolist()
     ]
     return sorted(found, key=lambda each: -each.gain)
+
+
+def compared_rows(comparison: Comparison) -> list[tuple[Row, Row]]:
+    """The pairs of rows whose classes and images a report compares: each with its parent, a ladder's last and first."""
+    by_name = {row.name: row for row in comparison.rows}
+    pairs = [(row, by_name[row.gain.over]) for row in comparison.rows if row.gain and row.gain.over in by_name]
+    if comparison.shape == "ladder" and len(pairs) > 1:
+        pairs.insert(0, (comparison.rows[-1], comparison.rows[0]))
+    return pairs
 
 
 def flips(row: Row, over: Row, classes: Sequence[str], most: int = 20) -> list[Flip]:
