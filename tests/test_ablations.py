@@ -238,7 +238,7 @@ def test_opening_lines_say_which_fold(tmp_path: Path) -> None:
     assert images.split() == ["data", "synthetic:", "16", "training,", "4", "validation", "images"]
     assert fold.strip() == "fold 1 of 5 (data.fold=0)"
     run.config = Config(data=DataConfig(name="synthetic", num_classes=2))
-    assert "fold" not in " ".join(islice(opening(run), 4))
+    assert "data.fold" not in " ".join(islice(opening(run), 4))
 
 
 @pytest.mark.parametrize(

@@ -215,8 +215,10 @@ def _say_what_is_to_do(pool: Pool, groups: int) -> None:
     jobs, done = len(pool.jobs), len(pool.done)
     shared = f", {groups} trainings (the others only evaluate their weights)" if groups < jobs else ""
     common = " ".join(f"{key}={value}" for key, value in sorted(pool.jobs[0].shared))
-    print(f"{jobs} jobs{f' with {common}' if common else ''}{shared}; {done} finished before")
+    print(f"{jobs} jobs{shared}; {done} finished before")
     if done < jobs:
+        if common:
+            print(f"all with {common}")
         print(machine.describe(pool.shares, pool.processes), flush=True)
 
 
