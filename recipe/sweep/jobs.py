@@ -12,6 +12,7 @@ from typing import Any
 
 from recipe import compose
 from recipe.compose import Plan
+from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
 
 TAIL = 16_384  # bytes at the end of a log that are read for its last entries
@@ -47,18 +48,21 @@ class Job:
         return self.plan.config.epochs * self.plan.config.resolution.train_crop**2
 
     def result(self) -> dict[str, Any] | None:
-        """What it has come to, if it has finished and need not train again. Raises RunError for a broken folder."""
+        """What it has come to, if it has finished and need not train again.
+
+        None as well for a folder that is broken or another run's: the run itself looks closer, and says what is wrong.
+        """
         path = self.folder / "result.json"
         if self.plan.config.resume == "never" or not path.exists():
             return None
-        result = read_json(path)
-        same = (result.get("training_hash"), result.get("result_hash")) == (
-            self.plan.training_hash,
-            self.plan.result_hash,
-        )
-        if not same or compose.load(self.folder / "config.yaml").data.root != self.plan.config.data.root:
-            return None  # the run itself looks closer, and says what is wrong
-        return result
+        try:
+            result = read_json(path)
+            root = compose.load(self.folder / "config.yaml").data.root
+        except RunError:
+            return None
+        hashes = result.get("training_hash"), result.get("result_hash")
+        same = hashes == (self.plan.training_hash, self.plan.result_hash) and root == self.plan.config.data.root
+        return result if same else None
 
     def is_running(self) -> bool:
         """Whether a process holds its folder: of this sweep, of another one, or of one that was killed."""

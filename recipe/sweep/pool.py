@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from recipe.errors import RunError
 from recipe.files import read_json
 from recipe.signals import STOPPED, Stopped, StopSignal
 from recipe.sweep.jobs import Job
@@ -85,14 +84,14 @@ class Pool:
     def _begin(self, group: list[Job], share: Share) -> None:
         """Start the first job of a group that has not finished."""
         left = [job for job in group if job not in self.done]
+        while left and left[0].result() is not None:  # by another sweep, meanwhile
+            self.done.add(left.pop(0))
+        if not left:
+            self._free.append(share)
+            return
         try:
-            while left and left[0].result() is not None:  # by another sweep, meanwhile
-                self.done.add(left.pop(0))
-            if not left:
-                self._free.append(share)
-                return
             process = start(left[0], self._command(left[0]), share, self.processes)
-        except (RunError, OSError) as error:
+        except OSError as error:
             self._free.append(share)
             self._fail(left, str(error))
             return

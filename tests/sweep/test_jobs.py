@@ -10,7 +10,7 @@ import pytest
 
 from recipe import compose
 from recipe.compose import Plan
-from recipe.errors import ConfigError, RunError
+from recipe.errors import ConfigError
 from recipe.files import CONSOLE, LOCK, lock
 from recipe.sweep import machine
 from recipe.sweep.jobs import Job, trainings
@@ -75,10 +75,10 @@ def test_a_finished_job_is_known_by_its_result(finished: Job, plan: Callable[...
     assert Job((), anew).result() is None
 
 
-def test_a_broken_result_is_named(finished: Job) -> None:
-    (finished.folder / "result.json").write_text("{")
-    with pytest.raises(RunError, match=r"result\.json"):
-        finished.result()
+@pytest.mark.parametrize("name", ["result.json", "config.yaml"])
+def test_a_broken_folder_is_left_to_its_run(finished: Job, name: str) -> None:
+    (finished.folder / name).write_text("{")
+    assert finished.result() is None
 
 
 def test_a_folder_in_which_a_process_trains(finished: Job) -> None:
