@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recipe.config import Config
 from recipe.data.dataset import Dataset
-from recipe.data.loader import Task, load_micro_batch
+from recipe.data.loader import Task, load_micro_batches
 from recipe.data.order import Order
 from recipe.data.transforms import apply_eval
 from recipe.errors import DataError
@@ -57,7 +57,7 @@ def first_training_images(training: Training, dataset: Dataset, order: Order) ->
     positions = order.micro_batch_positions(0, 0)
     chosen = [positions[-1], *positions[: min(SHOWN, len(positions) - 1)]]  # each is mixed with the one before it
     indices = order.images(0)[chosen].tolist()
-    batch = load_micro_batch(dataset, config, Task(0, 0, 0, chosen, indices, 1.0))
+    (batch,) = load_micro_batches(dataset, config, [Task(0, 0, 0, chosen, indices, 1.0)])
     images, targets = prepare(training, batch, epoch=0)
     pixels = (images * training.std + training.mean).mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
     return grid(pixels[1:], [_target(target, dataset.classes) for target in targets[1:].float().cpu()])

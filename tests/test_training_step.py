@@ -19,7 +19,7 @@ from torchvision.transforms import functional as F
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
 from recipe.data import dataset as datasets
-from recipe.data.loader import Task, load_micro_batch
+from recipe.data.loader import Task, load_micro_batches
 from recipe.data.order import make_order
 from recipe.distributed import Ranks
 from recipe.ingredients.mix import MixDraw, draw_mix
@@ -73,7 +73,7 @@ def test_steps_of_every_rung_equal_plain_ones(plan: Callable[..., Plan], tmp_pat
         images = order.images(epoch)
         tasks = [order.micro_batch_positions(0, number) for number in range(order.micro_batches)]
         batches = [
-            load_micro_batch(train_set, config, Task(epoch, 0, number, list(p), images[p].tolist(), len(p) / 32))
+            load_micro_batches(train_set, config, [Task(epoch, 0, number, list(p), images[p].tolist(), len(p) / 32)])[0]
             for number, p in enumerate(tasks)
         ]
         draws = [draw_mix(config.mix, Draws(0, "mix", epoch, 0, number), 32, 32) for number in range(len(tasks))]

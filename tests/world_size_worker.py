@@ -113,12 +113,12 @@ def changed(changes: Mapping[str, Any]) -> Config:
 def recorded(seen: Seen) -> Iterator[None]:
     """Note what this process loads and draws (without workers), and what it gives to the network."""
     seen |= {"tasks": {}, "draws": {}, "mixes": {}, "inputs": {}}
-    load, draw_train, prepare, draw_mix = loader.load_micro_batch, loader.draw_train, loop.prepare, loop.draw_mix
+    load, draw_train, prepare, draw_mix = loader.load_micro_batches, loader.draw_train, loop.prepare, loop.draw_mix
     mixes = []
 
-    def noted_load(dataset: Any, config: Any, task: Any) -> Any:
-        seen["tasks"][task[:3]] = task
-        return load(dataset, config, task)
+    def noted_load(dataset: Any, config: Any, tasks: Any) -> Any:
+        seen["tasks"].update({task[:3]: task for task in tasks})
+        return load(dataset, config, tasks)
 
     def noted_draw(config: Any, crop: int, seed: int, epoch: int, position: int, *sides: int) -> Any:
         seen["draws"][epoch, position] = draw_train(config, crop, seed, epoch, position, *sides)
@@ -135,7 +135,7 @@ def recorded(seen: Seen) -> Iterator[None]:
         return prepared
 
     with (
-        mock.patch.multiple(loader, load_micro_batch=noted_load, draw_train=noted_draw),
+        mock.patch.multiple(loader, load_micro_batches=noted_load, draw_train=noted_draw),
         mock.patch.multiple(loop, prepare=noted_prepare, draw_mix=noted_mix),
     ):
         yield

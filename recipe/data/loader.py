@@ -6,9 +6,11 @@ Workers hold no random state, so their number, and how far they run ahead, chang
 import atexit
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -68,11 +70,14 @@ class TrainLoader:
         self.unreadable: set[str] = set()  # files met so far that other images stood in for
         self._order, self._config, self._ranks = order, config, ranks
         self._per_step = order.micro_batches // ranks.world_size
+        self._loaded: list[MicroBatch] = []  # by the last task, and not yet handed out
 
-        def load(task: Task) -> MicroBatch:
-            return load_micro_batch(dataset, config, task)
+        def load(tasks: list[Task]) -> list[MicroBatch]:
+            return load_micro_batches(dataset, config, tasks)
 
-        self._batches: Iterator[MicroBatch] = iter(_in_workers(load, self._tasks(*start), config, ranks))
+        ahead = max(1, AHEAD * ranks.world_size // order.repetitions)
+        tasks = self._tasks(*start)
+        self._batches: Iterator[list[MicroBatch]] = iter(_in_workers(load, tasks, config, ranks, ahead))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[int, Iterator[MicroBatch]]]:
         """The steps of an epoch, each with this rank's micro-batches."""
@@ -90,37 +95,63 @@ class TrainLoader:
 
     def _next(self) -> MicroBatch:
         begin = time.perf_counter()
-        batch = _result(next(self._batches))
+        if not self._loaded:
+            self._loaded = _result(next(self._batches))
+        batch = self._loaded.pop(0)
         self.wait_seconds += time.perf_counter() - begin
         self.unreadable.update(batch.unreadable)
         return batch
 
-    def _tasks(self, epoch: int, first_step: int) -> Iterator[Task]:
+    def _tasks(self, epoch: int, first_step: int) -> Iterator[list[Task]]:
+        """What is loaded at a time: a micro-batch; with repeated augmentation those that share images, see `Order`."""
         for epoch in range(epoch, self._config.epochs):  # noqa: B020 from the first epoch on
             if self._steps(epoch) <= 0:
                 return  # max_steps
             images = self._order.images(epoch)
             for step in range(first_step, self._steps(epoch)):
-                size = len(self._order.step_positions(step))
-                for number in range(self._ranks.rank, self._order.micro_batches, self._ranks.world_size):
-                    positions = self._order.micro_batch_positions(step, number)
-                    yield Task(epoch, step, number, list(positions), images[positions].tolist(), len(positions) / size)
+                own = range(self._ranks.rank, self._order.micro_batches, self._ranks.world_size)
+                for _, numbers in groupby(own, lambda number: number // self._order.repetitions):
+                    yield [self._task(images, epoch, step, number) for number in numbers]
             first_step = 0
 
+    def _task(self, images: np.ndarray, epoch: int, step: int, number: int) -> Task:
+        positions = self._order.micro_batch_positions(step, number)
+        share = len(positions) / len(self._order.step_positions(step))
+        return Task(epoch, step, number, list(positions), images[positions].tolist(), share)
 
-def load_micro_batch(dataset: Dataset, config: Config, task: Task) -> MicroBatch:
-    """Decode, draw and transform the images of one task."""
-    size = config.resolution.train_crop
-    images = torch.empty((len(task.indices), 3, size, size), dtype=torch.uint8)
-    erase = torch.zeros((len(task.indices), 4), dtype=torch.int32)
-    labels = torch.empty(len(task.indices), dtype=torch.int64)
-    unreadable: list[str] = []
-    for row, (index, position) in enumerate(zip(task.indices, task.positions, strict=True)):
-        image, labels[row] = _read_or_next(dataset, index, config.data, unreadable)
-        draw = draw_train(config.augment, size, config.seed, task.epoch, position, *image.shape[1:])
-        images[row] = apply_train(image, draw, config.resolution)
-        erase[row] = torch.tensor(draw.erase)
-    return MicroBatch(images, labels, erase, task.step, task.micro_batch, task.share, tuple(unreadable))
+
+def load_micro_batches(dataset: Dataset, config: Config, tasks: Sequence[Task]) -> list[MicroBatch]:
+    """Decode, draw and transform the images of some tasks. An image that stands in several places is decoded once."""
+    batches = [_empty_batch(task, config.resolution.train_crop) for task in tasks]
+    unreadable: list[list[str]] = [[] for _ in tasks]
+    places: dict[int, list[tuple[int, int]]] = {}  # of each image: number of the task, row
+    for number, task in enumerate(tasks):
+        for row, index in enumerate(task.indices):
+            places.setdefault(index, []).append((number, row))
+    for index, wanted in places.items():
+        skipped: list[str] = []
+        image, label = _read_or_next(dataset, index, config.data, skipped)
+        for number, row in wanted:
+            epoch, position = tasks[number].epoch, tasks[number].positions[row]
+            size = config.resolution.train_crop
+            draw = draw_train(config.augment, size, config.seed, epoch, position, *image.shape[1:])
+            batches[number].images[row] = apply_train(image, draw, config.resolution)
+            batches[number].erase[row] = torch.tensor(draw.erase)
+            batches[number].labels[row] = label
+            unreadable[number] += skipped
+    return [batch._replace(unreadable=tuple(names)) for batch, names in zip(batches, unreadable, strict=True)]
+
+
+def _empty_batch(task: Task, size: int) -> MicroBatch:
+    count = len(task.indices)
+    return MicroBatch(
+        images=torch.empty((count, 3, size, size), dtype=torch.uint8),
+        labels=torch.empty(count, dtype=torch.int64),
+        erase=torch.zeros((count, 4), dtype=torch.int32),
+        step=task.step,
+        number=task.micro_batch,
+        share=task.share,
+    )
 
 
 def _read_or_next(dataset: Dataset, index: int, config: DataConfig, unreadable: list[str]) -> tuple[Tensor, int]:
@@ -157,7 +188,7 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
         return EvalBatch(images[: len(loaded)], labels, torch.tensor(loaded, dtype=torch.int64), tuple(unreadable))
 
     tasks = shard(len(dataset), config.evaluate.batch_size, ranks.rank, ranks.world_size)
-    return (_result(batch) for batch in _in_workers(load, tasks, config, ranks))
+    return (_result(batch) for batch in _in_workers(load, tasks, config, ranks, AHEAD))
 
 
 def default_workers(local_world_size: int) -> int:
@@ -165,7 +196,9 @@ def default_workers(local_world_size: int) -> int:
     return max(1, min(MOST_WORKERS, cores() // local_world_size - 1))
 
 
-def _in_workers(load: Callable[[Any], Any], tasks: Iterable[Any], config: Config, ranks: Ranks) -> Iterable[Any]:
+def _in_workers(
+    load: Callable[[Any], Any], tasks: Iterable[Any], config: Config, ranks: Ranks, ahead: int
+) -> Iterable[Any]:
     workers = config.data.workers
     workers = default_workers(ranks.local_world_size) if workers is None else workers
     return DataLoader(
@@ -173,7 +206,7 @@ def _in_workers(load: Callable[[Any], Any], tasks: Iterable[Any], config: Config
         batch_size=None,
         sampler=tasks,
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
+        prefetch_factor=ahead if workers else None,
         multiprocessing_context="fork" if workers else None,
         worker_init_fn=outlive_the_last_step if workers else None,
         pin_memory=ranks.device.type == "cuda",

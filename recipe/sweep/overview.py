@@ -69,15 +69,15 @@ class Clock:
 
 
 def running_line(job: Job, began: float) -> str:
-    """Where a running job stands."""
+    """Where a running job stands: the epoch, its accuracy or until there is one its loss, and for how long it runs."""
     _, figures = job.progress()
-    parts = [duration(time.monotonic() - began), f"epoch {int(figures.get('epoch', 0)) + 1}/{job.plan.config.epochs}"]
-    if "train/loss" in figures:
-        parts.append(f"loss {figures['train/loss']:.3f}")
     accuracy = figures.get("ema/acc1", figures.get("val/acc1"))
+    parts = [job.title, f"epoch {int(figures.get('epoch', 0)) + 1}/{job.plan.config.epochs}"]
     if accuracy is not None:
         parts.append(f"top-1 {accuracy:.2f}")
-    return f"  {job.title}  {'  '.join(parts)}"
+    elif "train/loss" in figures:
+        parts.append(f"loss {figures['train/loss']:.3f}")
+    return "  ".join(["", *parts, duration(time.monotonic() - began)])
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,7 @@
 import multiprocessing
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from recipe.config import (
 )
 from recipe.data.dataset import Dataset, load
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.loader import MicroBatch, Task, TrainLoader, eval_batches, load_micro_batch
+from recipe.data.loader import MicroBatch, Task, TrainLoader, eval_batches, load_micro_batches
 from recipe.data.order import make_order
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks
@@ -216,6 +218,44 @@ def test_unreadable_files_are_skipped_where_asked(tmp_path: Path, workers: int) 
 
     task = Task(0, 0, 0, [5], [index], 1.0)
     instead = Task(0, 0, 0, [5], [(index + 1) % len(dataset)], 1.0)
-    one, other = (load_micro_batch(dataset, config, each) for each in (task, instead))
+    ((one,), (other,)) = (load_micro_batches(dataset, config, [each]) for each in (task, instead))
     assert torch.equal(one.images, other.images)
     assert torch.equal(one.labels, other.labels)
+
+
+class Counted:
+    """A data set that counts how often each image is read."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset, self.reads = dataset, Counter[int]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read(self, index: int) -> torch.Tensor:
+        self.reads[index] += 1
+        return self.dataset.read(index)
+
+
+@pytest.mark.parametrize(("world_size", "reads"), [(1, 1), (2, 2), (4, 4)])
+def test_repeats_of_an_image_are_decoded_once_on_a_rank(world_size: int, reads: int) -> None:
+    """And come out as if each micro-batch were loaded alone, pixel for pixel and draw for draw."""
+    config = make_config(epochs=1, batch_size=32, sampler=SamplerConfig(repetitions=4))
+    dataset, _ = load(config.data)
+    counted = Counted(dataset)
+    order = make_order(config, len(dataset))
+    assert order.micro_batches == 8
+    found = [micro_batches(config, dataset=counted, ranks=ranks_of(rank, world_size)) for rank in range(world_size)]
+    assert len(counted.reads) == 8  # of one step; the last 8 positions are too few for another
+    assert set(counted.reads.values()) == {reads}
+    for batches in found:
+        for (epoch, step, number), batch in batches.items():
+            positions = order.micro_batch_positions(step, number)
+            indices = order.images(epoch)[positions].tolist()
+            share = len(positions) / len(order.step_positions(step))
+            (alone,) = load_micro_batches(dataset, config, [Task(epoch, step, number, list(positions), indices, share)])
+            assert all(torch.equal(one, other) for one, other in zip(batch[:3], alone[:3], strict=True))
+            assert (*batch[3:6], tuple(batch.unreadable)) == alone[3:]

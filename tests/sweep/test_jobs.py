@@ -13,7 +13,7 @@ from recipe.compose import Plan
 from recipe.errors import ConfigError
 from recipe.files import CONSOLE, LOCK, lock
 from recipe.sweep import machine
-from recipe.sweep.jobs import Job, trainings
+from recipe.sweep.jobs import Job, trainings, with_short_titles
 from recipe.sweep.promote import shortened, verdicts
 
 DATA = ("data=synthetic", "data.size=128")
@@ -178,3 +178,10 @@ def test_what_hurts_is_told_from_what_is_open() -> None:
     assert said["alike"].startswith("unresolved")
     assert said["one seed"].startswith("unresolved")
     assert "first" not in said
+
+
+def test_jobs_are_called_by_what_tells_them_apart(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    runs = [("+recipe=v1", "mix.mixup_alpha=0.2"), ("+recipe=v1", "seed=1"), ("+recipe=v2",)]
+    jobs = with_short_titles([job(plan, tmp_path, *run) for run in runs])
+    assert [each.title for each in jobs] == ["v1 mix.mixup_alpha=0.2 seed=0", "v1 seed=1", "v2 seed=0"]
+    assert jobs[0].shared == {("data", "synthetic"), ("data.size", "128")}

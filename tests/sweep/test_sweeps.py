@@ -20,6 +20,8 @@ TINY = (
 )
 LONG = ("+recipe=v1", "epochs=40", "evaluate.every=40", "checkpoint.every_minutes=0.0001")
 
+CORES = len(os.sched_getaffinity(0))
+
 
 def sweep(outputs: Path, *arguments: str) -> "subprocess.Popen[str]":
     return started(outputs, "-m", *TINY, *arguments)
@@ -49,6 +51,8 @@ def test_each_training_is_done_once_and_nothing_twice(tmp_path: Path) -> None:
     for name, folder in runs.items():
         assert f"top-1 {result(folder)['acc1']:.2f}" in first.stdout, name
         assert "top-1" in (folder / CONSOLE).read_text()
+        cores = json.loads((folder / "environment.json").read_text())["starts"][0]["cores"]
+        assert cores == max(1, CORES // min(CORES, 2)), name  # its share: two trainings side by side
 
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "multirun_outputs").glob("*/*/*")}
     again = ended(sweep(tmp_path, *arguments))
@@ -59,15 +63,19 @@ def test_each_training_is_done_once_and_nothing_twice(tmp_path: Path) -> None:
 
 
 def test_a_failed_job_is_told_at_the_end_and_harms_no_other(tmp_path: Path) -> None:
+    """What was to take its weights does not train in its place."""
     broken = tmp_path / "photos"
     (broken / "train" / "only_class").mkdir(parents=True)
-    done = ended(sweep(tmp_path, "+recipe=v1", "epochs=1", "data=synthetic,imagefolder", f"data.root={broken}"))
+    recipes = "+recipe=r09_fixres,r10_ema"
+    done = ended(sweep(tmp_path, recipes, "epochs=1", "data=synthetic,imagefolder", f"data.root={broken}"))
     assert done.returncode == 2
-    assert done.stdout.count("done ") == 1
+    assert done.stdout.count("done ") == 2
     assert "         | Error: " in done.stdout  # the end of its log
-    assert "1 of 2 jobs failed" in done.stderr
+    assert "failed   r10_ema data=imagefolder seed=0: exit code 2" in done.stdout
+    assert "failed   r09_fixres data=imagefolder seed=0: its training, r10_ema data=imagefolder" in done.stdout
+    assert "2 of 4 jobs failed" in done.stderr
     assert f"{CONSOLE}" in done.stderr
-    assert len(list((tmp_path / "multirun_outputs").glob("*/*/result.json"))) == 1
+    assert len(list((tmp_path / "multirun_outputs").glob("*/*/result.json"))) == 2
 
 
 def test_a_wrong_job_is_refused_before_the_first_begins(tmp_path: Path) -> None:
