@@ -128,7 +128,7 @@ def _mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
 
 
 def _cubic(values: list[Tensor], d: Tensor) -> Tensor:
-    """Keys' cubic convolution (1981) with a = −1 of four values in a row, at d of the way from the second to the third."""
+    """Keys' cubic convolution (1981) with a = −1 at d of the way from the second of four values to the third."""
     v1, v2, v3, v4 = values
     p2 = v3 - v1
     p3 = 2 * (v1 - v2) + v3 - v4

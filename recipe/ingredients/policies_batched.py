@@ -28,8 +28,8 @@ from recipe.ingredients.policies import OPERATIONS, Operation
 NAMES = (*OPERATIONS, "Invert")  # an operation's code is its place here; Identity is 0
 CODES = {name: code for code, name in enumerate(NAMES)}
 PARAMETERS = 6  # numbers that the device gets for each image and slot: those of an affine map, or one and zeros
-CHUNK_ON_CPU = 4  # images computed at once, for the cache's sake
-CHUNK = 128  # elsewhere, for the memory's: a float64 copy of 128 images at 176 pixels takes 95 MB
+PIXELS_ON_CPU = 2**17  # computed at once, for the cache's sake: 4 images at 176
+PIXELS = 2**22  # elsewhere, for the memory's: their float64 copy takes 100 MB
 
 
 def pack(policies: Sequence[Sequence[Operation]]) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,8 @@ def apply_batched(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolati
     """
     _check(images, codes, magnitudes, interpolation)
     images = images.clone()
-    largest = CHUNK_ON_CPU if images.device.type == "cpu" else CHUNK
+    at_once = PIXELS_ON_CPU if images.device.type == "cpu" else PIXELS
+    largest = max(at_once // (images.shape[2] * images.shape[3]), 1)
     for rows, used in zip(_table(images, codes, magnitudes, interpolation), codes.unbind(1), strict=True):
         groups = rows.split(torch.bincount(used, minlength=len(NAMES)).tolist())
         for name, group in zip(NAMES[1:], groups[1:], strict=True):  # without Identity
@@ -86,7 +87,7 @@ def apply_batched(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolati
 
 
 def _check(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolation: str) -> None:
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise ValueError(f"images must be (n, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
     if codes.device.type != "cpu" or codes.dtype != torch.int64 or codes.ndim != 2 or len(codes) != len(images):
         raise ValueError(f"codes must be (n, K) int64 on the host, not {tuple(codes.shape)} {codes.dtype}")
@@ -99,8 +100,8 @@ def _check(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolation: str
     if not magnitudes.isfinite().all():
         raise ValueError("magnitudes must be finite")
     bits = magnitudes[codes == CODES["Posterize"]]
-    if ((bits < 0) | (bits > 8)).any():
-        raise ValueError(f"Posterize keeps 0 to 8 bits, not {bits.unique().tolist()}")
+    if ((bits < 1) | (bits > 8)).any():
+        raise ValueError(f"Posterize keeps 1 to 8 bits, not {bits.unique().tolist()}")
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
 

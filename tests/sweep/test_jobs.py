@@ -150,6 +150,11 @@ def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = machine.shares(1, None, 1, 100, [])
     assert [share.cores for share in whole] == [frozenset(CORES)]
     assert whole[0].environment(1) == {"OMP_NUM_THREADS": str(len(CORES))}
+    eight = machine.Share((), frozenset(range(8)))
+    assert eight.environment(2) == {"OMP_NUM_THREADS": "4"}
+    assert machine.Share(("0", "1"), eight.cores).environment(2)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # the user's own choice
+    assert eight.environment(2) == {"OMP_NUM_THREADS": "3"}
     assert len(machine.shares(10_000, None, None, 100, [])) == 1  # more processes than cores: one job at a time
 
 
