@@ -77,6 +77,7 @@ class ResolutionConfig:
 @dataclass
 class AugmentConfig:
     policy: str = key(choices=("none", "ta_wide", "ra", "imagenet"))  # imagenet: AutoAugment's ImageNet policy
+    policy_on: str = key("host", choices=("host", "device"), affects="nothing")  # who makes its pixels: the same ones
     scale: list[float] = key([0.08, 1.0], above=0, at_most=1)  # area of the crop, share of the image
     ratio: list[float] = key([0.75, 4 / 3], above=0)  # width / height of the crop
     hflip: float = key(0.5, at_least=0, at_most=1)  # probability

@@ -22,6 +22,7 @@ from recipe.ingredients.ema import Ema
 from recipe.ingredients.loss import Criterion
 from recipe.ingredients.mix import draw_mix, mix
 from recipe.ingredients.optimizer import clip_gradients
+from recipe.ingredients.policies_batched import apply_batched
 from recipe.ingredients.schedule import Plateau, set_rates
 from recipe.logs import TrainMeter
 from recipe.model import PRECISIONS
@@ -80,6 +81,7 @@ def prepare(t: Training, batch: MicroBatch, epoch: int) -> tuple[Tensor, Tensor]
     images, labels, boxes = (
         part.to(t.ranks.device, non_blocking=True) for part in (batch.images, batch.labels, batch.erase)
     )
+    images = apply_batched(images, batch.codes, batch.magnitudes, t.config.resolution.interpolation)
     images = erase(as_input(images, t.mean, t.std, t.config), boxes)
     draw = draw_mix(t.config.mix, Draws(t.config.seed, "mix", epoch, batch.step, batch.number), *images.shape[2:])
     return mix(images, labels, t.num_classes, draw)

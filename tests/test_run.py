@@ -75,3 +75,15 @@ def test_error_during_a_save_is_told_and_the_save_ends_whole(
     with pytest.raises(ValueError, match="of the evaluation"):
         train(replace(composed, folder=tmp_path))
     assert load_checkpoint(tmp_path / "checkpoints").state is not None
+
+
+def test_policy_on_the_device_ends_in_the_same_weights(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    model = ("model.name=shufflenet_v2_x0_5", "epochs=2", "log.images=false")
+    hashes = set()
+    for where in ("host", "device"):
+        composed = plan("+recipe=v2", *SMALL, *model, f"augment.policy_on={where}")
+        train(replace(composed, folder=tmp_path / where))
+        hashes.add((composed.name, composed.result_hash))
+    assert len(hashes) == 1  # it is not another experiment
+    host, device = (tmp_path / where / "checkpoints" / "model.safetensors" for where in ("host", "device"))
+    assert host.read_bytes() == device.read_bytes()

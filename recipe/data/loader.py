@@ -22,6 +22,8 @@ from recipe.data.order import Order, shard
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks, cores
 from recipe.errors import DataError, rank_local
+from recipe.ingredients.policies import Operation
+from recipe.ingredients.policies_batched import pack
 from recipe.signals import outlive_the_last_step
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
@@ -46,6 +48,8 @@ class MicroBatch(NamedTuple):
     images: Tensor  # (n, 3, train_crop, train_crop) uint8
     labels: Tensor  # (n,) int64
     erase: Tensor  # (n, 4) int32: top, left, height, width
+    codes: Tensor  # (n, k) int64: the policy's operations that the device does; k = 0 where the workers did them
+    magnitudes: Tensor  # (n, k) float64: theirs
     step: int
     number: int  # among the step's M micro-batches, over all ranks
     share: float  # of the step's images: the weight of its mean gradient
@@ -123,6 +127,7 @@ class TrainLoader:
 def load_micro_batches(dataset: Dataset, config: Config, tasks: Sequence[Task]) -> list[MicroBatch]:
     """Decode, draw and transform the images of some tasks. An image that stands in several places is decoded once."""
     batches = [_empty_batch(task, config.resolution.train_crop) for task in tasks]
+    for_device: list[list[list[Operation]]] = [[[] for _ in task.indices] for task in tasks]
     unreadable: list[list[str]] = [[] for _ in tasks]
     places: dict[int, list[tuple[int, int]]] = {}  # of each image: number of the task, row
     for number, task in enumerate(tasks):
@@ -135,11 +140,18 @@ def load_micro_batches(dataset: Dataset, config: Config, tasks: Sequence[Task]) 
             epoch, position = tasks[number].epoch, tasks[number].positions[row]
             size = config.resolution.train_crop
             draw = draw_train(config.augment, size, config.seed, epoch, position, *image.shape[1:])
+            if config.augment.policy_on == "device":
+                for_device[number][row], draw = draw.operations, draw._replace(operations=[])
             batches[number].images[row] = apply_train(image, draw, config.resolution)
             batches[number].erase[row] = torch.tensor(draw.erase)
             batches[number].labels[row] = label
             unreadable[number] += skipped
-    return [batch._replace(unreadable=tuple(names)) for batch, names in zip(batches, unreadable, strict=True)]
+    for number, batch in enumerate(batches):
+        codes, magnitudes = pack(for_device[number])
+        batches[number] = batch._replace(
+            codes=codes, magnitudes=magnitudes, unreadable=tuple(dict.fromkeys(unreadable[number]))
+        )
+    return batches
 
 
 def _empty_batch(task: Task, size: int) -> MicroBatch:
@@ -148,6 +160,8 @@ def _empty_batch(task: Task, size: int) -> MicroBatch:
         images=torch.empty((count, 3, size, size), dtype=torch.uint8),
         labels=torch.empty(count, dtype=torch.int64),
         erase=torch.zeros((count, 4), dtype=torch.int32),
+        codes=torch.empty((count, 0), dtype=torch.int64),
+        magnitudes=torch.empty((count, 0), dtype=torch.float64),
         step=task.step,
         number=task.micro_batch,
         share=task.share,

@@ -103,7 +103,8 @@ class Pool:
         for running in [running for running in self._running if running.process.poll() is not None]:
             self._running.remove(running)
             job, rest, code = running.job, running.rest, running.process.returncode
-            if code == 0 and (job.folder / "result.json").exists():
+            # Another sweep may have begun it in the same moment, and finished it.
+            if (code == 0 and (job.folder / "result.json").exists()) or job.result() is not None:
                 self.done.add(job)
                 accuracy = read_json(job.folder / "result.json")["acc1"]
                 took = duration(time.monotonic() - running.began)

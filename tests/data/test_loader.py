@@ -22,6 +22,7 @@ from recipe.data.order import make_order
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks
 from recipe.errors import DataError
+from recipe.ingredients.policies_batched import apply_batched
 
 IMAGES = 45
 Batches = dict[tuple[int, int, int], MicroBatch]
@@ -257,5 +258,22 @@ def test_repeats_of_an_image_are_decoded_once_on_a_rank(world_size: int, reads: 
             indices = order.images(epoch)[positions].tolist()
             share = len(positions) / len(order.step_positions(step))
             (alone,) = load_micro_batches(dataset, config, [Task(epoch, step, number, list(positions), indices, share)])
-            assert all(torch.equal(one, other) for one, other in zip(batch[:3], alone[:3], strict=True))
-            assert (*batch[3:6], tuple(batch.unreadable)) == alone[3:]
+            assert all(torch.equal(one, other) for one, other in zip(batch[:5], alone[:5], strict=True))
+            assert (*batch[5:8], tuple(batch.unreadable)) == alone[5:]
+
+
+@pytest.mark.parametrize("policy", ["none", "ta_wide", "ra", "imagenet"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_policy_on_the_device_makes_the_same_pixels(policy: str, workers: int) -> None:
+    """The workers send what was drawn; doing it later, on the whole micro-batch, ends in the same images."""
+    host, device = (
+        micro_batches(make_config(workers, epochs=1, augment=AugmentConfig(policy=policy, policy_on=where)))
+        for where in ("host", "device")
+    )
+    for address, batch in host.items():
+        other = device[address]
+        assert batch.codes.shape[1] == 0
+        done = apply_batched(other.images, other.codes, other.magnitudes, "bilinear")
+        assert torch.equal(batch.images, done), address
+        assert torch.equal(batch.images, other.images) == (policy == "none")
+        assert torch.equal(batch.erase, other.erase)
