@@ -39,7 +39,9 @@ def main() -> None:
     only_the_command_line_sets_hydra()
     failures.clear()
     try:
-        _refuse_multirun_under_torchrun()
+        if {"-m", "--multirun"} & set(sys.argv):
+            _refuse_torchrun()
+            print("Composing and checking all jobs: half a second for each.", flush=True)
         run()
         if failures:
             raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))
@@ -59,8 +61,8 @@ def main() -> None:
             del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _refuse_multirun_under_torchrun() -> None:
-    if "WORLD_SIZE" in os.environ and {"-m", "--multirun"} & set(sys.argv):
+def _refuse_torchrun() -> None:
+    if "WORLD_SIZE" in os.environ:
         raise ConfigError("a sweep starts its own processes: python train.py -m … instead of torchrun train.py -m …")
 
 
