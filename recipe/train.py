@@ -41,7 +41,7 @@ def main() -> None:
     try:
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_torchrun()
-            print("Composing and checking all jobs: half a second for each.", flush=True)
+            print("Composing and checking all jobs …", flush=True)
         run()
         if failures:
             raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))

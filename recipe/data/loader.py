@@ -79,8 +79,8 @@ class TrainLoader:
         def load(tasks: list[Task]) -> list[MicroBatch]:
             return load_micro_batches(dataset, config, tasks)
 
-        ahead = max(1, AHEAD * ranks.world_size // order.repetitions)
         tasks = self._tasks(*start)
+        ahead = tasks_ahead(order.repetitions, ranks.world_size)
         self._batches: Iterator[list[MicroBatch]] = iter(_in_workers(load, tasks, config, ranks, ahead))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[int, Iterator[MicroBatch]]]:
@@ -203,6 +203,11 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
 
     tasks = shard(len(dataset), config.evaluate.batch_size, ranks.rank, ranks.world_size)
     return (_result(batch) for batch in _in_workers(load, tasks, config, ranks, AHEAD))
+
+
+def tasks_ahead(repetitions: int, world_size: int) -> int:
+    """Tasks that each worker prepares in advance: AHEAD micro-batches; a task holds those that share images."""
+    return max(1, AHEAD // max(1, repetitions // world_size))
 
 
 def default_workers(local_world_size: int) -> int:

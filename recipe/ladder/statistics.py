@@ -81,7 +81,7 @@ def _variance(n: int, folds: int | None) -> float:
 def bca(values: np.ndarray) -> tuple[float, float]:
     """The bias-corrected and accelerated 95% bootstrap interval of the mean (Efron, 1987).
 
-    At 10 runs it covers the truth in about 92% of trials, which is why Student's t stands in the tables.
+    At 10 runs it covers the truth in about 91% of trials, which is why Student's t stands in the tables.
     """
     n = len(values)
     if values.std() == 0:

@@ -1,6 +1,6 @@
 """The jobs of a sweep: what each trains, what it has come to so far, and which of them are one training.
 
-Nothing here imports PyTorch: a sweep that has finished is seen to have finished at once.
+Nothing here imports PyTorch: a sweep that has finished need not wait for it.
 """
 
 import json

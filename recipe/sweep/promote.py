@@ -8,8 +8,6 @@ from recipe.ladder.statistics import difference, holm, verdict
 
 def shortened(overrides: Sequence[str], plan: Plan, share: float) -> list[str]:
     """The overrides of the same run with a share of its epochs. Warm-up and decay steps keep their proportion."""
-    if share == 1:
-        return list(overrides)
     shorter = [f"++scale.epochs={plan.config.scale.epochs * share:.12g}"]
     if "epochs" in plan.literal:  # which no scale changes
         kept = [override for override in overrides if not override.lstrip("+").startswith("epochs=")]

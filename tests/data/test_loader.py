@@ -17,7 +17,7 @@ from recipe.config import (
 )
 from recipe.data.dataset import Dataset, load
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.loader import MicroBatch, Task, TrainLoader, eval_batches, load_micro_batches
+from recipe.data.loader import MicroBatch, Task, TrainLoader, eval_batches, load_micro_batches, tasks_ahead
 from recipe.data.order import make_order
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks
@@ -277,3 +277,14 @@ def test_policy_on_the_device_makes_the_same_pixels(policy: str, workers: int) -
         assert torch.equal(batch.images, done), address
         assert torch.equal(batch.images, other.images) == (policy == "none")
         assert torch.equal(batch.erase, other.erase)
+
+
+@pytest.mark.parametrize(
+    ("repetitions", "world_size", "tasks"),
+    [(1, 1, 4), (1, 8, 4), (4, 1, 1), (4, 2, 2), (4, 4, 4), (4, 8, 4), (8, 1, 1)],
+)
+def test_workers_run_ahead_by_as_many_micro_batches_on_any_number_of_ranks(
+    repetitions: int, world_size: int, tasks: int
+) -> None:
+    """More would fill the memory of a machine with many ranks."""
+    assert tasks_ahead(repetitions, world_size) == tasks

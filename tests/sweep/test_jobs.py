@@ -166,7 +166,6 @@ def test_shortened_trainings_keep_their_proportions(plan: Callable[..., Plan]) -
     assert short.optimizer.lr == whole.config.optimizer.lr
     literal = ("+recipe=v2", "scale=demo", "epochs=50")
     assert plan(*shortened(literal, plan(*literal, *DATA), 0.1), *DATA).config.epochs == 5
-    assert shortened(literal, whole, 1) == list(literal)
 
 
 def test_what_hurts_is_told_from_what_is_open() -> None:
