@@ -16,6 +16,7 @@ from recipe import estimate
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.folder import ImageFolder
+from recipe.data.store import store_of
 from recipe.logs import duration
 from recipe.loop import Evaluation
 from recipe.model import own_preprocessing
@@ -24,6 +25,7 @@ from recipe.scaling import even
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
 TITLE = 13  # characters before the text of a row
+MUCH_WAITING = 0.2  # share of an epoch, from which on a faster pipeline would shorten the training
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ def opening(run: "Run") -> Iterator[str]:
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
     yield _row("folder", _path(run.folder))
     yield _row("data", f"{c.data.name}: {images}")
+    if store := store_of(c.data.root):
+        settings = f"max side {store['max_side']}, quality {store['quality']}"
+        yield _row("", f"a store of {settings} (pixels differ from the originals)")
     if c.data.fold is not None:
         yield _row("", f"fold {c.data.fold + 1} of {c.data.folds} (data.fold={c.data.fold})")
     yield from _classes(run.train_set)
@@ -134,6 +139,11 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
         measured = estimate.Measured(run.speed, run.evaluation_seconds)
         for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
             yield _row(title, text)
+    if run.data_wait > MUCH_WAITING:
+        yield _row(
+            "waiting", f"{run.data_wait:.0%} of the last epoch was spent waiting for images: `recipe bench loader`"
+        )
+        yield _row("", "says what this machine loads, docs/PERFORMANCE.md what would help")
     if run.unreadable:
         yield _row("left out", f"{_count(len(run.unreadable), 'image')} that cannot be read: see unreadable.txt")
     yield _row("folder", _path(run.folder))

@@ -86,7 +86,7 @@ def predictions(config: Config, dataset: Dataset, evaluation: Evaluation, worst:
 
 def _can_be_read(dataset: Dataset, index: int) -> bool:
     try:
-        dataset.read(index)
+        dataset.open(index).whole()
     except DataError:
         return False
     return True
@@ -94,7 +94,9 @@ def _can_be_read(dataset: Dataset, index: int) -> bool:
 
 def _validation_pixels(config: Config, dataset: Dataset, chosen: list[int]) -> Tensor:
     sizes = config.resolution
-    transformed = (apply_eval(dataset.read(i), sizes.val_resize, sizes.val_crop, sizes.interpolation) for i in chosen)
+    transformed = (
+        apply_eval(dataset.open(i).whole(), sizes.val_resize, sizes.val_crop, sizes.interpolation) for i in chosen
+    )
     none = torch.empty((0, 3, sizes.val_crop, sizes.val_crop), dtype=torch.uint8)
     return torch.cat([none, *(image[None] for image in transformed)])
 

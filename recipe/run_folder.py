@@ -23,6 +23,8 @@ from recipe.checks import leaves
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
 from recipe.data import dataset as datasets
+from recipe.data import region
+from recipe.data.store import store_of
 from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, lock, read_json, write_atomically
@@ -91,6 +93,7 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str], classes: Sequenc
     environment = {
         "hashes": hashes(plan),
         "data": data,
+        "store": store_of(plan.config.data.root),
         "rung": {**asdict(plan.rung), "chain": plan.chain},
         "name": plan.name,
         "differences": plan.differences,
@@ -202,6 +205,7 @@ def _environment(plan: Plan, ranks: Ranks) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
+        "jpeg_regions": region.state(),
         "git": _git_state(),
     }
 

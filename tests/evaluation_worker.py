@@ -10,12 +10,13 @@ from unittest import mock
 import numpy as np
 import torch
 from conftest import plan_of, watch_over
-from torch import Tensor, nn
+from torch import nn
 
 from recipe import config as c
 from recipe import distributed
 from recipe import run as running
 from recipe.config import Config
+from recipe.data.decode import Picture, picture_of
 from recipe.distributed import Ranks
 from recipe.loop import evaluate
 from recipe.run import train
@@ -61,10 +62,10 @@ class Photos:
     def name(self, index: int) -> str:
         return str(index)
 
-    def read(self, index: int) -> Tensor:
+    def open(self, index: int) -> Picture:
         self.read_here.append(index)
         blocks = torch.randint(256, (3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(index))
-        return blocks.repeat_interleave(8 + index % 3, 1).repeat_interleave(7, 2)
+        return picture_of(blocks.repeat_interleave(8 + index % 3, 1).repeat_interleave(7, 2))
 
 
 def networks(num_classes: int = 10, dtype: torch.dtype = torch.float64) -> dict[str, nn.Module]:

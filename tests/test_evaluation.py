@@ -71,7 +71,7 @@ def plain(network: nn.Module, dataset: Dataset, val_resize: int, val_crop: int) 
     network = network.double().eval()
     better, losses, rows = [], [], []
     for index in range(len(dataset)):
-        pixels = F.center_crop(F.resize(dataset.read(index), [val_resize], antialias=True), [val_crop])
+        pixels = F.center_crop(F.resize(dataset.open(index).whole(), [val_resize], antialias=True), [val_crop])
         with torch.no_grad():
             logits = network(F.normalize(pixels.double() / 255, MEAN, STD)[None])[0]
         label = int(dataset.labels[index])

@@ -5,9 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from recipe.checkpoint import load_checkpoint
 from recipe.compose import Plan
+from recipe.data.dataset import RandomImages
+from recipe.data.decode import Picture, picture_of
 from recipe.errors import RunError
 from recipe.logs import Journal
 from recipe.run import Run, train
@@ -87,3 +90,21 @@ def test_policy_on_the_device_ends_in_the_same_weights(plan: Callable[..., Plan]
     assert len(hashes) == 1  # it is not another experiment
     host, device = (tmp_path / where / "checkpoints" / "model.safetensors" for where in ("host", "device"))
     assert host.read_bytes() == device.read_bytes()
+
+
+def test_run_that_waited_for_its_images_says_so(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """Here a data set that takes 20 ms an image, of 10 to 20 for the training; and one that takes none."""
+    image, said = picture_of(torch.randint(256, (3, 16, 16), dtype=torch.uint8)), []
+    for name, seconds in (("slow", 0.02), ("fast", 0.0)):
+        composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "max_steps=1", "data.size=32")
+
+        def open_after_a_while(images: RandomImages, index: int, pause: float = seconds) -> Picture:
+            time.sleep(pause)
+            return image
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(RandomImages, "open", open_after_a_while)
+            train(replace(composed, folder=tmp_path / name))
+        said.append((tmp_path / name / "train.log").read_text())
+    assert "of the last epoch was spent waiting for images: `recipe bench loader`" in said[0]
+    assert "waiting for images" not in said[1]

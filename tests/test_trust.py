@@ -15,7 +15,7 @@ from PIL import Image
 
 from recipe.checkpoint import load_checkpoint
 from recipe.compose import PROJECT
-from recipe.data.decode import MOST_PIXELS, jpeg_size, read_image
+from recipe.data.decode import MOST_PIXELS, NO_FRAME, jpeg_frame, open_image
 from recipe.errors import DataError, RunError
 from recipe.train import main
 
@@ -110,21 +110,21 @@ def test_bomb_is_refused_before_its_memory_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "bomb.jpg"
     path.write_bytes(jpeg_that_says(60_000, 60_000))  # 10.8 GB of pixels
     with pytest.raises(DataError, match=r"bomb\.jpg.*60000 x 60000 pixels.*bomb"):
-        read_image(path)
+        open_image(path).whole()
     assert MOST_PIXELS > 12_000 * 12_000  # the largest of cameras' photos are read
     png = tmp_path / "bomb.png"
     Image.new("1", (30_000, 30_000)).save(png)
     with pytest.raises(DataError, match=r"bomb\.png.*bomb"):
-        read_image(png)
+        open_image(png).whole()
 
 
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff", b"\xff\xd8\xff" * 40, b"\xff\xd8\xff\xe0\xff\xff" + bytes(40)])
 def test_file_without_a_frame_has_no_size(content: bytes) -> None:
-    assert jpeg_size(content) == (0, 0)
+    assert jpeg_frame(content) == NO_FRAME
 
 
 def test_size_is_found_behind_other_segments_and_fill_bytes() -> None:
     content = jpeg_that_says(300, 500)
     comment = b"\xff\xfe\x00\x06\xff\xc0\x00\x00"  # whose text looks like a frame header
     table = b"\xff\xc4\x00\x0a" + b"\x11" * 8  # a Huffman table, whose marker is among those of frames
-    assert jpeg_size(content[:2] + comment + b"\xff\xff" + table + content[2:]) == (300, 500)
+    assert jpeg_frame(content[:2] + comment + b"\xff\xff" + table + content[2:])[:3] == (300, 500, 3)

@@ -6,12 +6,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from recipe.config import DataConfig
+from recipe.data.decode import Picture, picture_of
 from recipe.data.folder import ImageFolder, scan_folder
 from recipe.data.grocery import prepare_grocery
 from recipe.data.split import folds_of, part_fingerprint, share_of_every_class
+from recipe.data.store import refuse_unfinished
 from recipe.errors import DataError
 from recipe.randomness import generator_at
 
@@ -28,8 +29,8 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int) -> Tensor:
-        """One image's pixels, (3, H, W) uint8. Raises DataError."""
+    def open(self, index: int) -> Picture:
+        """One image. Raises DataError, as does asking for its pixels."""
         ...
 
     def name(self, index: int) -> str:
@@ -54,11 +55,11 @@ class RandomImages:
         """Its number."""
         return f"{self.split}/{self.numbers[index]}"
 
-    def read(self, index: int) -> Tensor:
-        """One image's pixels, (3, H, W) uint8."""
+    def open(self, index: int) -> Picture:
+        """One image."""
         generator = generator_at(0, f"synthetic/{self.split}", int(self.numbers[index]))
         shape = (3, SYNTHETIC_SIDE, SYNTHETIC_SIDE)
-        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return picture_of(torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator))
 
     def part(self, mask: np.ndarray, what: str) -> "RandomImages":
         """The images where the mask, (images,) bool, is true. `what` tells the part's fingerprint from others'."""
@@ -105,7 +106,9 @@ def _validation_set(config: DataConfig) -> ImageFolder | RandomImages:
 
 
 def _root(config: DataConfig) -> Path:
-    return prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root))
+    root = prepare_grocery(config.root) if config.name == "grocery" else Path(str(config.root))
+    refuse_unfinished(root)
+    return root
 
 
 def _split(images: ImageFolder | RandomImages, config: DataConfig) -> tuple[Dataset, Dataset]:

@@ -8,9 +8,8 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from torch import Tensor
 
-from recipe.data.decode import read_image
+from recipe.data.decode import Picture, open_image
 from recipe.data.split import part_fingerprint
 from recipe.errors import DataError
 from recipe.files import cache_folder, write_atomically
@@ -39,9 +38,9 @@ class ImageFolder:
         """The image's file, relative to the data set's folder."""
         return os.fsdecode(self.paths[index])
 
-    def read(self, index: int) -> Tensor:
-        """One image's pixels, (3, H, W) uint8. Raises DataError, naming the file."""
-        return read_image(os.path.join(self.root, self.name(index)), self.exif_orientation)
+    def open(self, index: int) -> Picture:
+        """One image. Raises DataError, naming the file, as does asking for its pixels."""
+        return open_image(os.path.join(self.root, self.name(index)), self.exif_orientation)
 
     def part(self, mask: np.ndarray, what: str) -> "ImageFolder":
         """The images where the mask, (images,) bool, is true. `what` tells the part's fingerprint from others'."""

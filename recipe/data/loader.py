@@ -4,6 +4,7 @@ Workers hold no random state, so their number, and how far they run ahead, chang
 """
 
 import atexit
+import ctypes
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,21 +14,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import Dataset as TorchDataset
 
-from recipe.config import Config, DataConfig
+from recipe.box import around
+from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.order import Order, shard
-from recipe.data.transforms import apply_eval, apply_train, draw_train
+from recipe.data.transforms import TrainDraw, apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks, cores
 from recipe.errors import DataError, rank_local
-from recipe.ingredients.policies import Operation
 from recipe.ingredients.policies_batched import pack
 from recipe.signals import outlive_the_last_step
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
 MOST_UNREADABLE = 100  # images in a row, before something else must be wrong
+M_MMAP_THRESHOLD, RETURNED_FROM = -3, 1 << 20  # of mallopt(3), bytes
 MOST_WORKERS = 16  # per rank, where data.workers is null
 
 
@@ -80,7 +82,7 @@ class TrainLoader:
             return load_micro_batches(dataset, config, tasks)
 
         tasks = self._tasks(*start)
-        ahead = tasks_ahead(order.repetitions, ranks.world_size)
+        ahead = tasks_ahead(order.repetitions, self._per_step)
         self._batches: Iterator[list[MicroBatch]] = iter(_in_workers(load, tasks, config, ranks, ahead))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[int, Iterator[MicroBatch]]]:
@@ -113,8 +115,10 @@ class TrainLoader:
                 return  # max_steps
             images = self._order.images(epoch)
             for step in range(first_step, self._steps(epoch)):
-                own = range(self._ranks.rank, self._order.micro_batches, self._ranks.world_size)
-                for _, numbers in groupby(own, lambda number: number // self._order.repetitions):
+                first = self._ranks.rank * self._per_step  # neighbours, since repeats of an image stand in neighbours
+                for _, numbers in groupby(
+                    range(first, first + self._per_step), lambda number: number // self._order.repetitions
+                ):
                     yield [self._task(images, epoch, step, number) for number in numbers]
             first_step = 0
 
@@ -124,58 +128,83 @@ class TrainLoader:
         return Task(epoch, step, number, list(positions), images[positions].tolist(), share)
 
 
+class _Row(NamedTuple):
+    """What belongs to an image of a micro-batch, beside its pixels."""
+
+    draw: TrainDraw
+    label: int
+    unreadable: list[str]  # files that it stands in for
+
+
 def load_micro_batches(dataset: Dataset, config: Config, tasks: Sequence[Task]) -> list[MicroBatch]:
     """Decode, draw and transform the images of some tasks. An image that stands in several places is decoded once."""
-    batches = [_empty_batch(task, config.resolution.train_crop) for task in tasks]
-    for_device: list[list[list[Operation]]] = [[[] for _ in task.indices] for task in tasks]
-    unreadable: list[list[str]] = [[] for _ in tasks]
+    images = [_empty_images(len(task.indices), config.resolution.train_crop) for task in tasks]
+    rows: list[dict[int, _Row]] = [{} for _ in tasks]
     places: dict[int, list[tuple[int, int]]] = {}  # of each image: number of the task, row
     for number, task in enumerate(tasks):
         for row, index in enumerate(task.indices):
             places.setdefault(index, []).append((number, row))
+    on_device = config.augment.policy_on == "device"
     for index, wanted in places.items():
-        skipped: list[str] = []
-        image, label = _read_or_next(dataset, index, config.data, skipped)
-        for number, row in wanted:
-            epoch, position = tasks[number].epoch, tasks[number].positions[row]
-            size = config.resolution.train_crop
-            draw = draw_train(config.augment, size, config.seed, epoch, position, *image.shape[1:])
-            if config.augment.policy_on == "device":
-                for_device[number][row], draw = draw.operations, draw._replace(operations=[])
-            batches[number].images[row] = apply_train(image, draw, config.resolution)
-            batches[number].erase[row] = torch.tensor(draw.erase)
-            batches[number].labels[row] = label
-            unreadable[number] += skipped
-    for number, batch in enumerate(batches):
-        codes, magnitudes = pack(for_device[number])
-        batches[number] = batch._replace(
-            codes=codes, magnitudes=magnitudes, unreadable=tuple(dict.fromkeys(unreadable[number]))
-        )
-    return batches
+        unreadable: list[str] = []
+        addresses = [(tasks[number].epoch, tasks[number].positions[row]) for number, row in wanted]
+        part, draws, label = _draw_and_decode(dataset, index, config, addresses, unreadable)
+        for (number, row), draw in zip(wanted, draws, strict=True):
+            here = draw._replace(operations=[]) if on_device else draw
+            images[number][row] = apply_train(part, here, config.resolution)
+            rows[number][row] = _Row(draw, label, unreadable)
+    in_order = [[own[row] for row in range(len(own))] for own in rows]
+    return [_micro_batch(*parts, on_device) for parts in zip(tasks, images, in_order, strict=True)]
 
 
-def _empty_batch(task: Task, size: int) -> MicroBatch:
-    count = len(task.indices)
+def _micro_batch(task: Task, images: Tensor, rows: list[_Row], on_device: bool) -> MicroBatch:
+    codes, magnitudes = pack([row.draw.operations if on_device else [] for row in rows])
     return MicroBatch(
-        images=torch.empty((count, 3, size, size), dtype=torch.uint8),
-        labels=torch.empty(count, dtype=torch.int64),
-        erase=torch.zeros((count, 4), dtype=torch.int32),
-        codes=torch.empty((count, 0), dtype=torch.int64),
-        magnitudes=torch.empty((count, 0), dtype=torch.float64),
+        images=images,
+        labels=torch.tensor([row.label for row in rows]),
+        erase=torch.tensor([row.draw.erase for row in rows], dtype=torch.int32),
+        codes=codes,
+        magnitudes=magnitudes,
         step=task.step,
         number=task.micro_batch,
         share=task.share,
+        unreadable=tuple(dict.fromkeys(name for row in rows for name in row.unreadable)),
     )
 
 
-def _read_or_next(dataset: Dataset, index: int, config: DataConfig, unreadable: list[str]) -> tuple[Tensor, int]:
-    """An image and its label; with data.on_corrupt=skip, those of the next image that can be read."""
+def _empty_images(count: int, size: int) -> Tensor:
+    """Room for a batch, in a worker in the memory that it shares with its rank, so that nothing is copied to go there.
+
+    In channels_last: as decoding and resizing leave their pixels, and as networks on a GPU take them.
+    """
+    bytes_ = count * size * size * 3
+    in_worker = get_worker_info() is not None
+    storage = torch.UntypedStorage._new_shared(bytes_) if in_worker else torch.UntypedStorage(bytes_)
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(count, size, size, 3).permute(0, 3, 1, 2)
+
+
+def _draw_and_decode(
+    dataset: Dataset, index: int, config: Config, addresses: list[tuple[int, int]], unreadable: list[str]
+) -> tuple[Tensor, list[TrainDraw], int]:
+    """The part of an image that some draws need, (3, h, w) uint8; the draws, their crops counted from its corner; and
+    the label. With data.on_corrupt=skip, of the next image that can be read.
+
+    Args:
+        addresses: epoch and position of each draw.
+        unreadable: gets the names of the images that could not be read.
+    """
+    augment, size = config.augment, config.resolution.train_crop
     for number in range(index, index + MOST_UNREADABLE):
         candidate = number % len(dataset)
         try:
-            return dataset.read(candidate), int(dataset.labels[candidate])
+            picture = dataset.open(candidate)
+            sides = picture.height, picture.width
+            draws = [draw_train(augment, size, config.seed, *address, *sides) for address in addresses]
+            box = around(draw.crop for draw in draws)
+            draws = [draw._replace(crop=draw.crop.within(box)) for draw in draws]
+            return picture.pixels(box), draws, int(dataset.labels[candidate])
         except DataError:
-            if config.on_corrupt == "fail":
+            if config.data.on_corrupt == "fail":
                 raise
             unreadable.append(dataset.name(candidate))
     raise DataError(f"{MOST_UNREADABLE} images in a row cannot be read, from {dataset.name(index)} on")
@@ -185,12 +214,12 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
     """One rank's share of a data set, each image of which is on exactly one rank."""
 
     def load(indices: range) -> EvalBatch:
-        images = torch.empty((len(indices), 3, val_crop, val_crop), dtype=torch.uint8)
+        images = _empty_images(len(indices), val_crop)
         loaded: list[int] = []
         unreadable: list[str] = []
         for index in indices:
             try:
-                image = dataset.read(index)
+                image = dataset.open(index).whole()
             except DataError:
                 if config.data.on_corrupt == "fail":
                     raise
@@ -205,9 +234,13 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
     return (_result(batch) for batch in _in_workers(load, tasks, config, ranks, AHEAD))
 
 
-def tasks_ahead(repetitions: int, world_size: int) -> int:
-    """Tasks that each worker prepares in advance: AHEAD micro-batches; a task holds those that share images."""
-    return max(1, AHEAD // max(1, repetitions // world_size))
+def tasks_ahead(repetitions: int, micro_batches: int) -> int:
+    """Tasks that each worker prepares in advance: AHEAD micro-batches; a task holds those that share images.
+
+    Args:
+        micro_batches: of a rank in a step.
+    """
+    return max(1, AHEAD // min(repetitions, micro_batches))
 
 
 def default_workers(local_world_size: int) -> int:
@@ -227,10 +260,19 @@ def _in_workers(
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=outlive_the_last_step if workers else None,
+        worker_init_fn=_start_worker if workers else None,
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )
+
+
+def _start_worker(_number: int) -> None:
+    outlive_the_last_step()
+    # Blocks of a batch's size go back to the system when they are free. glibc would learn to keep them on its heap,
+    # which then grows several-fold with the gaps between them.
+    c_library = ctypes.CDLL(None)
+    if hasattr(c_library, "mallopt"):
+        c_library.mallopt(M_MMAP_THRESHOLD, RETURNED_FROM)
 
 
 @atexit.register

@@ -6,8 +6,9 @@ import torch
 import torchvision.transforms.v2.functional as F
 from torch import Tensor
 
+from recipe.box import Box
 from recipe.config import AugmentConfig, ResolutionConfig
-from recipe.ingredients.augment import Box, crop_and_resize, draw_crop, draw_erase, resize_mode
+from recipe.ingredients.augment import crop_and_resize, draw_crop, draw_erase, resize_mode
 from recipe.ingredients.policies import POLICIES, Operation, apply_operations
 from recipe.randomness import Draws
 

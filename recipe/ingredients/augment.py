@@ -4,28 +4,19 @@ Every ingredient is a pair: a draw, which is random and knows no pixels, and doi
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torchvision.transforms.v2.functional as F
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from recipe.box import Box
 from recipe.config import AugmentConfig
 from recipe.randomness import Draws
 
 ERASE_SCALE = (0.02, 0.33)  # area of the erased box, share of the image (Zhong et al., 2017)
 ERASE_RATIO = (0.3, 3.3)  # height / width of the erased box
 ATTEMPTS = 10  # until a box fits into the image
-
-
-class Box(NamedTuple):
-    """A box of pixels; an empty one where nothing was drawn."""
-
-    top: int = 0
-    left: int = 0
-    height: int = 0
-    width: int = 0
 
 
 def draw_crop(config: AugmentConfig, draws: Draws, height: int, width: int) -> Box:
@@ -51,8 +42,7 @@ def draw_crop(config: AugmentConfig, draws: Draws, height: int, width: int) -> B
 
 def crop_and_resize(image: Tensor, box: Box, size: int, interpolation: str) -> Tensor:
     """The box of a (3, H, W) uint8 image, resized to (3, size, size) with antialiasing."""
-    view = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
-    return F.resize(view, [size, size], resize_mode(interpolation), antialias=True)
+    return F.resize(box.of(image), [size, size], resize_mode(interpolation), antialias=True)
 
 
 def resize_mode(interpolation: str) -> InterpolationMode:

@@ -108,8 +108,9 @@ _OPERATIONS: dict[str, Callable[[Any, float, InterpolationMode], Any]] = {
     "Identity": lambda image, value, how: image,
     "ShearX": lambda image, value, how: _affine(image, how, x=value),
     "ShearY": lambda image, value, how: _affine(image, how, y=value),
-    "TranslateX": lambda image, value, how: _affine(image, how, translate=(int(value), 0)),
-    "TranslateY": lambda image, value, how: _affine(image, how, translate=(0, int(value))),
+    # Whole pixels, where all interpolations give the same.
+    "TranslateX": lambda image, value, how: _affine(image, InterpolationMode.NEAREST, translate=(int(value), 0)),
+    "TranslateY": lambda image, value, how: _affine(image, InterpolationMode.NEAREST, translate=(0, int(value))),
     "Rotate": lambda image, value, how: F.rotate(image, value, how),
     "Brightness": lambda image, value, how: F.adjust_brightness(image, 1 + value),
     "Color": lambda image, value, how: F.adjust_saturation(image, 1 + value),

@@ -46,7 +46,7 @@ def _read(run: Run, numbers: list[int]) -> dict[int, Thumbnail]:
         raise DataError(f"{config.root}: not the images that {run.folder} was validated on")
     found = {}
     for number in numbers:
-        picture = Image.fromarray(images.read(number).permute(1, 2, 0).contiguous().numpy())
+        picture = Image.fromarray(images.open(number).whole().permute(1, 2, 0).contiguous().numpy())
         picture.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=80)

@@ -50,9 +50,9 @@ def test_images_are_read_by_number(tmp_path: Path) -> None:
     make_split(tmp_path)
     save_image(tmp_path / "bee" / "1.png", grey=77)
     data = scan_folder(tmp_path)
-    assert data.read(3).shape == (3, 7, 9)
-    assert (data.read(3) == 77).all()
-    assert (data.read(2) == 0).all()
+    assert data.open(3).whole().shape == (3, 7, 9)
+    assert (data.open(3).whole() == 77).all()
+    assert (data.open(2).whole() == 0).all()
 
 
 def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
     assert data.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
     assert data.classes == ["ant", "bee", "cat"]
     assert data.paths[4] == b"bee/wild/small/7.jpeg"
-    assert data.read(4).float().mean() == pytest.approx(200, abs=2)
+    assert data.open(4).whole().float().mean() == pytest.approx(200, abs=2)
 
 
 def test_other_files_are_left_out_and_suffixes_of_any_case_taken(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_names_that_are_not_ascii_are_read(tmp_path: Path) -> None:
     save_image(tmp_path / "käse" / "größe.png", grey=5)
     data = scan_folder(tmp_path)
     assert "käse" in data.classes
-    assert (data.read(len(data) - 1) == 5).all()
+    assert (data.open(len(data) - 1).whole() == 5).all()
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
@@ -184,10 +184,10 @@ def synthetic(size: int = 40, num_classes: int = 5) -> DataConfig:
 def test_synthetic_images_are_the_same_on_every_call() -> None:
     (train, val), (again, _) = load(synthetic()), load(synthetic())
     torch.rand(3)
-    assert torch.equal(train.read(7), again.read(7))
-    assert not torch.equal(train.read(7), train.read(8))
-    assert not torch.equal(train.read(7), val.read(7))
-    assert (train.read(7).dtype, train.read(7).shape) == (torch.uint8, (3, 256, 256))
+    assert torch.equal(train.open(7).whole(), again.open(7).whole())
+    assert not torch.equal(train.open(7).whole(), train.open(8).whole())
+    assert not torch.equal(train.open(7).whole(), val.open(7).whole())
+    assert (train.open(7).whole().dtype, train.open(7).whole().shape) == (torch.uint8, (3, 256, 256))
 
 
 def test_synthetic_sets_have_their_sizes_and_classes() -> None:
@@ -256,7 +256,7 @@ def test_images_and_labels_of_a_fold_stay_together(tmp_path: Path) -> None:
         for number in range(len(images)):
             folder, file = images.name(number).split("/")
             assert images.classes[images.labels[number]] == folder
-            assert (images.read(number) == int(file.removesuffix(".png"))).all()
+            assert (images.open(number).whole() == int(file.removesuffix(".png"))).all()
 
 
 def test_random_images_of_a_fold_are_those_of_the_whole() -> None:
@@ -264,7 +264,7 @@ def test_random_images_of_a_fold_are_those_of_the_whole() -> None:
     for images in load(DataConfig(name="synthetic", size=40, num_classes=5, folds=4, fold=1)):
         for number in (0, 3):
             original = int(images.name(number).removeprefix("train/"))
-            assert torch.equal(images.read(number), whole.read(original))
+            assert torch.equal(images.open(number).whole(), whole.open(original).whole())
             assert images.labels[number] == whole.labels[original]
 
 

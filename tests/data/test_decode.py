@@ -5,27 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photos import PHOTOS, encoded, orientation, photo, pixels_of_pillow
 from PIL import Image, ImageOps
 from torchvision.transforms.functional import pil_to_tensor
 
-from recipe.data.decode import decode, read_image
+from recipe.data.decode import decode, open_image
 from recipe.errors import DataError
-
-PHOTOS = next(
-    (
-        path
-        for parent in Path(__file__).resolve().parents
-        if (path := parent / "shared" / "data" / "imagenet-photos-200.tar").exists()
-    ),
-    None,
-)
-
-
-def photo(height: int = 61, width: int = 83) -> Image.Image:
-    y, x = np.mgrid[:height, :width]
-    gradients = np.stack([x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)], -1)
-    noise = np.random.default_rng(0).normal(0, 15, gradients.shape)
-    return Image.fromarray(np.clip(gradients + noise, 0, 255).astype(np.uint8))
 
 
 def transparent() -> Image.Image:
@@ -37,17 +22,6 @@ def transparent() -> Image.Image:
 def four_colours() -> Image.Image:
     cyan, magenta, yellow = photo().split()
     return Image.merge("CMYK", (cyan, magenta, yellow, photo().convert("L").point(lambda value: value // 2)))
-
-
-def pixels_of_pillow(encoded: bytes) -> torch.Tensor:
-    with Image.open(io.BytesIO(encoded)) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-
-
-def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 FILES = {
@@ -74,17 +48,11 @@ FILES = {
 }
 
 
-def orientation(value: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = value
-    return exif
-
-
 @pytest.mark.parametrize("name", list(FILES))
 def test_pixels_equal_pillow_s(tmp_path: Path, name: str) -> None:
     content = FILES[name]()
     (tmp_path / name).write_bytes(content)
-    image = read_image(tmp_path / name)
+    image = open_image(tmp_path / name).whole()
     expected = pixels_of_pillow(content)
     assert image.dtype == torch.uint8
     assert image.shape == expected.shape
@@ -109,7 +77,7 @@ def test_truncated_file_is_named(tmp_path: Path, format: str, share: float) -> N
     content = encoded(photo(), format)
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DataError) as caught:
-        read_image(path)
+        open_image(path).whole()
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -119,12 +87,12 @@ def test_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(content)
     with pytest.raises(DataError, match=str(path)):
-        read_image(path)
+        open_image(path).whole()
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.jpg"):
-        read_image(tmp_path / "nowhere.jpg")
+        open_image(tmp_path / "nowhere.jpg").whole()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

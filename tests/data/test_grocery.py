@@ -14,7 +14,7 @@ import torch
 from recipe.config import DataConfig
 from recipe.data import grocery
 from recipe.data.dataset import Dataset, load
-from recipe.data.decode import read_image
+from recipe.data.decode import open_image
 from recipe.data.grocery import prepare_grocery
 from recipe.errors import DataError
 
@@ -66,7 +66,7 @@ def test_photos_are_732_for_training_and_1322_for_validation_in_14_classes(photo
 
 
 def test_photos_are_readable_and_not_in_both_sets(photos: tuple[Dataset, Dataset]) -> None:
-    image = photos[0].read(100)
+    image = photos[0].open(100).whole()
     assert image.dtype == torch.uint8
     assert image.shape[0] == 3
     root = prepare_grocery(None)
@@ -79,7 +79,7 @@ def test_photos_are_readable_and_not_in_both_sets(photos: tuple[Dataset, Dataset
     assert not {content for split, content in hashes if split == "train"} & {
         content for split, content in hashes if split == "val"
     }
-    assert read_image(next((root / "val").glob("*/*.jpg"))).shape[0] == 3
+    assert open_image(next((root / "val").glob("*/*.jpg"))).whole().shape[0] == 3
 
 
 def test_archive_of_another_hash_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_the_images_that_changed_are_shown(two: Path) -> None:
     assert found[7].name == images.name(7)
 
     def distance(number: int) -> float:
-        pixels = Image.fromarray(images.read(number).permute(1, 2, 0).contiguous().numpy())
+        pixels = Image.fromarray(images.open(number).whole().permute(1, 2, 0).contiguous().numpy())
         other = pixels.resize((SIDE, SIDE)).convert("L")
         return float(np.abs(np.asarray(picture.convert("L"), float) - np.asarray(other, float)).mean())
 

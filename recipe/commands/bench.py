@@ -1,0 +1,108 @@
+"""`recipe bench loader`: what this machine loads, beside other pipelines."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from recipe import compose
+from recipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recipe.bench.loader import Measured
+    from recipe.config import Config
+
+
+def add_to(parsers: Any) -> None:
+    """The commands' arguments."""
+    parser = parsers.add_parser("bench", help="throughput of this machine", description="Throughput of this machine.")
+    of = parser.add_subparsers(required=True, metavar="WHAT")
+    loader = of.add_parser(
+        "loader",
+        help="loading images: our pipeline, torchvision's reference and timm's",
+        description="Load a folder's images with our pipeline, torchvision's reference and timm's, in turn, and print "
+        "how many each loads for a second of one core, what ours spends its time on, and how many cores a training "
+        "needs.",
+        epilog="Example: recipe bench loader +recipe=v2 data=imagenet data.root=/data/imagenet --rate 2500",
+    )
+    loader.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: +recipe=v2 …")
+    loader.add_argument("--seconds", type=float, default=120, metavar="N", help="how long to measure (120)")
+    loader.add_argument("--images", type=int, default=2048, metavar="N", help="in a round, about (2048)")
+    loader.add_argument("--rate", type=float, metavar="N", help="images per second that the training shall take")
+    loader.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
+    loader.set_defaults(run=run_loader)
+
+
+def run_loader(arguments: argparse.Namespace) -> None:
+    """Measure and print. Raises ConfigError and DataError."""
+    for name in ("seconds", "images", "rate"):
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name} takes a number above 0, not {value:g}")
+    config = compose.plan_of(arguments.overrides).config
+
+    from recipe.bench import loader  # PyTorch, once the overrides are known to be right
+    from recipe.data.region import state
+    from recipe.distributed import cores
+
+    images = loader.image_files(config)
+    terminal = sys.stderr.isatty()
+
+    def tell(text: str) -> None:
+        if terminal:
+            print(f"\r{text}", end="", file=sys.stderr, flush=True)
+
+    rounds, stages = loader.pipelines_of(config, images, arguments.images), loader.stages_of(config, images)
+    measured = loader.measure(rounds, stages, arguments.seconds, tell)
+    if terminal:
+        print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
+    if arguments.json:
+        about = {"machine": _machine(), "cores": cores(), "jpeg": state(), "data": str(images.root)}
+        print(json.dumps({**about, **loader.as_json(measured)}, indent=2))
+    else:
+        print("\n".join(table(config, measured, arguments.rate)))
+
+
+def table(config: "Config", measured: "Measured", rate: float | None) -> Iterator[str]:
+    """The figures for people: at most 80 columns."""
+    from recipe.bench.loader import OURS, REFERENCE, TIMM
+    from recipe.data.region import state
+    from recipe.distributed import cores
+
+    sizes, augment = config.resolution, config.augment
+    rounds = len(measured.rows[0].rates)
+    yield f"{_machine()}, {cores()} cores; {rounds} rounds in {measured.seconds:.0f} s"
+    yield f"train {sizes.train_crop} px, policy {augment.policy}; validate {sizes.val_crop} of {sizes.val_resize} px"
+    yield f"JPEG regions: {state()}"
+    for during in ("training", "evaluation"):
+        yield ""
+        yield f"{during + ', images/s of a core':44} {'median':>6} {'quartiles':>14} {'x ref.':>6} {'x timm':>6}"
+        for row in measured.rows:
+            if row.during == during:
+                reference, timm = (measured.row(name, during) for name in (REFERENCE, TIMM))
+                low, _, high = statistics.quantiles(row.rates, n=4)
+                ratios = [f"{row.times(other):.2f}" if other else "" for other in (reference, timm)]
+                quartiles = f"{low:,.0f} to {high:,.0f}"
+                yield f"{row.name:44} {row.median():6,.0f} {quartiles:>14} {ratios[0]:>6} {ratios[1]:>6}"
+    yield ""
+    yield f"cores for {rate or 1000:,.0f} images/s in training{'' if rate else ' (--rate N)'}"
+    for row in measured.rows:
+        if row.during == "training":
+            yield f"{row.name:44} {(rate or 1000) / row.median():6.1f}"
+    yield ""
+    yield f"{OURS}, policy on the host: ms for an image"
+    for name, seconds in measured.stages.items():
+        yield f"{name:44} {seconds * 1000:6.2f}"
+
+
+def _machine() -> str:
+    """The processor's name."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine() or os.name

@@ -1,0 +1,299 @@
+"""A store: the training images as smaller JPEGs, beside links to all other files. They decode faster; pixels differ.
+
+While it is made, its folder holds a marker that training refuses. store.json is written last.
+"""
+
+import io
+import json
+import multiprocessing
+import os
+import shlex
+import shutil
+import signal
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+from PIL import Image
+from torchvision.transforms.functional import to_pil_image
+from tqdm import tqdm
+
+from recipe import __version__
+from recipe.data.decode import decode
+from recipe.data.folder import ImageFolder, scan_folder
+from recipe.errors import DataError
+from recipe.files import LOCK, lock, write_atomically
+from recipe.signals import end_with_parent
+
+FORMAT = 1
+STORE = "store.json"
+MARKER = "store.unfinished.json"
+RECORDED = ("source", "max_side", "quality")  # what a run says of its store
+JPEG = ("JPEG", "MPO")  # Pillow's names; the latter is what many cameras write
+ORIENTATION = 0x0112  # EXIF's tag
+CHUNK = 8  # images that a worker is given at once
+LISTED = 10  # corrupt images that are named
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a store is made of, and how."""
+
+    source: str  # fingerprint of the original training folder
+    train_dir: str  # relative to the original data set's folder; "." where that is itself one folder of class folders
+    max_side: int  # pixels
+    quality: int  # as Pillow counts it
+    versions: dict[str, str]
+
+
+def prepare(
+    source: Path, target: Path, train_dir: str | None, max_side: int, quality: int, workers: int, skip_corrupt: bool
+) -> dict[str, Any]:
+    """Make the store, or what is missing of it, and return what its store.json says.
+
+    Args:
+        train_dir: the training folder below source; None: train where there is one, else source itself.
+        skip_corrupt: leave out images that cannot be read, and count them.
+
+    Raises DataError; RunError where another process is at it; OSError and BrokenProcessPool. What is done stays.
+    """
+    images, settings = _find(source, target, train_dir, max_side, quality)
+    target.mkdir(parents=True, exist_ok=True)
+    with lock(target / LOCK) or nullcontext():
+        return _finished(target, settings) or _make(source, target, images, settings, workers, skip_corrupt)
+
+
+def refuse_unfinished(root: Path) -> None:
+    """Raise DataError where the folder is a store that is not finished."""
+    if marker := _read(root / MARKER):
+        raise DataError(f"{root} is a store that is not finished. To finish it: {marker.get('command')}")
+
+
+def store_of(root: str | None) -> dict[str, Any] | None:
+    """What a run says of the store it trains on; None where its data is none. Raises DataError."""
+    facts = _read(Path(root) / STORE) if root is not None else None
+    return None if facts is None else {name: facts.get(name) for name in RECORDED}
+
+
+def stored_name(name: str) -> str:
+    """What an image is called in the store: its suffix says what it is."""
+    return name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """One of a store's own files; None where it is not there, or is another program's."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    return content if isinstance(content, dict) and "max_side" in content else None
+
+
+def _find(
+    source: Path, target: Path, train_dir: str | None, max_side: int, quality: int
+) -> tuple[ImageFolder, Settings]:
+    """The original training images, and what the store is to be. Raises DataError where there cannot be one."""
+    if not source.is_dir():
+        raise DataError(f"there is no folder {source}")
+    if _read(source / STORE) or _read(source / MARKER):
+        raise DataError(f"{source} is a store itself: prepare another one from the originals")
+    train_dir = train_dir or ("train" if (source / "train").is_dir() else ".")
+    if os.path.isabs(train_dir) or ".." in Path(train_dir).parts:
+        raise DataError(f"--train-dir {train_dir}: name a folder in {source}, relative to it")
+    for folder in (source, source / train_dir):
+        if target.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{target} lies in {folder}: name a folder outside of the originals")
+    images = scan_folder(source / train_dir)
+    names = {images.name(number) for number in range(len(images))}
+    clash = min((name for name in names if stored_name(name) != name and stored_name(name) in names), default=None)
+    if clash is not None:
+        raise DataError(f"{images.root / clash} and {stored_name(clash)} would have one name: rename one of them")
+    versions = {"pillow": PIL.__version__, "recipe": __version__}
+    return images, Settings(images.fingerprint, os.path.normpath(train_dir), max_side, quality, versions)
+
+
+def _finished(target: Path, settings: Settings) -> dict[str, Any] | None:
+    """What store.json says where the store is finished; None where there is something left to do.
+
+    Raises DataError where the folder holds another store, or none and not nothing.
+    """
+    marker, facts = _read(target / MARKER), _read(target / STORE)
+    before = marker or facts
+    if before is None:
+        if any(not path.name.startswith(".") for path in target.iterdir()):
+            raise DataError(f"{target} is not empty, and no store: name another folder")
+        return None
+    wanted = asdict(settings)
+    if not marker:
+        wanted["versions"] = before.get("versions")  # what is whole may be of another version
+    changed = [
+        f"{name} {before.get(name)} there, {wanted[name]} here" for name in wanted if before.get(name) != wanted[name]
+    ]
+    if before.get("source") != settings.source:
+        changed[0] = "of other training images, or these have changed since"
+    if changed:
+        raise DataError(f"{target} holds another store ({'; '.join(changed)}): name another folder, or delete this one")
+    print(f"Going on with {target}, which was begun before" if marker else f"Finished already: {target}")
+    return None if marker else facts
+
+
+def _make(
+    source: Path, target: Path, images: ImageFolder, settings: Settings, workers: int, skip_corrupt: bool
+) -> dict[str, Any]:
+    """Everything, in the order that makes the store trustworthy: marker, files, a look at them, store.json."""
+    options = (f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in ("train_dir", "max_side", "quality"))
+    command = shlex.join(["recipe", "data", "prepare", *options, str(source.resolve()), str(target.resolve())])
+    write_atomically(target / MARKER, json.dumps({**asdict(settings), "command": command}, indent=2) + "\n")
+    for leftover in target.rglob(".*.tmp"):
+        leftover.unlink()  # of a process that was killed while it wrote
+    if settings.train_dir == ".":
+        print(f"{source} has no training folder: all its images are re-encoded, those that will validate as well")
+    others = list(_others(source, images, settings.train_dir))
+    for name in others:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(source / name, target / name)
+    print(f"{len(others):,} other files, such as validation images, are linked, or copied, as they are")
+    counts, corrupt = _store_images(images, target / settings.train_dir, settings, workers)
+    if corrupt:
+        _report_corrupt(corrupt, len(images), skip_corrupt)
+    stored = scan_folder(target / settings.train_dir)
+    if len(stored) != counts["re_encoded"] + counts["kept"] or stored.classes != images.classes:
+        raise DataError(f"{target} has lost or got files of others meanwhile: delete it and begin anew")
+    figures = {name: counts[name] for name in ("re_encoded", "kept", "bytes_before", "bytes_after")}
+    facts = {"format": FORMAT, **asdict(settings), "images": len(stored), "left_out": len(corrupt), **figures}
+    write_atomically(target / STORE, json.dumps(facts, indent=2) + "\n")
+    (target / MARKER).unlink()
+    return facts
+
+
+def _report_corrupt(corrupt: list[str], images: int, skip: bool) -> None:
+    """Name the first ones. Raises DataError where they are not to be left out."""
+    listed = "\n  ".join(["", *sorted(corrupt)[:LISTED], *(["…"] if len(corrupt) > LISTED else [])])
+    if not skip:
+        raise DataError(
+            f"{len(corrupt)} of {images:,} images cannot be read. All others are done; the same command goes on once "
+            f"these are put right, or with --skip-corrupt without them:{listed}"
+        )
+    print(f"{len(corrupt)} of {images:,} images are left out:{listed}")
+
+
+def _others(source: Path, images: ImageFolder, train_dir: str) -> Iterator[str]:
+    """The files that are no training images, relative to source; hidden ones are left out, as in every scan."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, folders, files in os.walk(source, onerror=fail, followlinks=True):
+        here = os.path.relpath(folder, source)
+        folders[:] = [name for name in folders if not name.startswith(".") and here != train_dir]  # no class folders
+        yield from (os.path.normpath(f"{here}/{name}") for name in files if not name.startswith("."))
+    yield from (f"{train_dir}/{name}" for name in images.strays)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """The same bytes under another name: in no space, where the disk can do that."""
+    if target.is_file():
+        return
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:  # another disk, one without links, or a file that is not ours
+        write_atomically(target, lambda temporary: shutil.copyfile(source, temporary))
+
+
+def _store_images(
+    images: ImageFolder, target: Path, settings: Settings, workers: int
+) -> tuple[Counter[str], list[str]]:
+    """All training images, by several processes: what became of them, and what is wrong with those that are corrupt."""
+    names = [images.name(number) for number in range(len(images))]
+    for folder in {os.path.dirname(name) for name in names}:
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter()
+    corrupt: list[str] = []
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_begin_worker)
+    try:
+        chunks = [names[begin : begin + CHUNK] for begin in range(0, len(names), CHUNK)]
+        work = [pool.submit(_store_some, images.root, target, chunk, settings) for chunk in chunks]
+        with tqdm(total=len(names), unit="image", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+            for future in as_completed(work):
+                counted, wrong = future.result()
+                counts += counted
+                corrupt += wrong
+                bar.update(counted["re_encoded"] + counted["kept"] + len(wrong))
+    finally:
+        pool.shutdown(cancel_futures=True)  # those begun are finished
+    return counts, corrupt
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the first one sees to the others
+    end_with_parent()
+    warnings.simplefilter("ignore")  # Pillow's, about EXIF data and transparency
+
+
+def _store_some(source: Path, target: Path, names: list[str], settings: Settings) -> tuple[Counter[str], list[str]]:
+    counts: Counter[str] = Counter()
+    corrupt = []
+    for name in names:
+        original, stored = source / name, target / stored_name(name)
+        try:
+            kind = _store_image(original, stored, settings)
+        except DataError as error:
+            corrupt.append(str(error))
+            continue
+        counts.update({kind: 1, "bytes_before": original.stat().st_size, "bytes_after": stored.stat().st_size})
+    return counts, corrupt
+
+
+def _store_image(original: Path, stored: Path, settings: Settings) -> str:
+    """Write one image, unless it is there already; re_encoded or kept. Raises DataError where it is corrupt."""
+    there = stored.is_file()
+    encoded = b"" if there else original.read_bytes()
+    try:
+        pixels = None if there else decode(encoded)  # also of an image that is kept: no corrupt one comes in
+        with Image.open(original) as picture:
+            keep = picture.format in JPEG and max(picture.size) <= settings.max_side
+            orientation = _orientation(picture)
+    except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{original}: {reason}") from error
+    if keep:
+        _link_or_copy(original, stored)
+    elif pixels is not None:
+        write_atomically(stored, _encode(to_pil_image(pixels), orientation, settings))
+    return "kept" if keep else "re_encoded"
+
+
+def _orientation(picture: Image.Image) -> int | None:
+    """What data.exif_orientation=true would go by."""
+    if picture.format == "TIFF":
+        return None  # Pillow turns these whether asked to or not
+    if picture.format in JPEG and picture.mode != "CMYK":
+        picture.info.pop("xmp", None)  # such files are read by torchvision, which looks at EXIF alone
+    try:
+        orientation = picture.getexif().get(ORIENTATION)
+    except Exception:  # broken EXIF data: any of a dozen errors
+        return None
+    return orientation if orientation in range(1, 9) else None
+
+
+def _encode(picture: Image.Image, orientation: int | None, settings: Settings) -> bytes:
+    """The image as JPEG, its longer side max_side at most."""
+    longer = max(picture.size)
+    if longer > settings.max_side:
+        width, height = (max(1, round(side * settings.max_side / longer)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    tag = Image.Exif()
+    tag[ORIENTATION] = orientation
+    file = io.BytesIO()
+    options = {} if orientation is None else {"exif": tag}
+    picture.save(file, "JPEG", quality=settings.quality, optimize=True, **options)
+    return file.getvalue()

@@ -1,0 +1,41 @@
+"""Photos that tests make, and where real ones are."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+PHOTOS = next(
+    (
+        path
+        for parent in Path(__file__).resolve().parents
+        if (path := parent / "shared" / "data" / "imagenet-photos-200.tar").exists()
+    ),
+    None,
+)
+
+
+def photo(height: int = 61, width: int = 83) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    gradients = np.stack([x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)], -1)
+    noise = np.random.default_rng(0).normal(0, 15, gradients.shape)
+    return Image.fromarray(np.clip(gradients + noise, 0, 255).astype(np.uint8))
+
+
+def pixels_of_pillow(encoded: bytes) -> torch.Tensor:
+    with Image.open(io.BytesIO(encoded)) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
