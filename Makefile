@@ -38,8 +38,8 @@ clean:  ## Remove the environment and caches; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.demo: EXTRA := demo
-$(VENV)/.ladder: EXTRA := demo,report
+$(VENV)/.demo: EXTRA := demo,fast
+$(VENV)/.ladder: EXTRA := demo,report,fast
 $(VENV)/.dev: EXTRA := dev
 $(VENV)/.demo $(VENV)/.ladder $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'

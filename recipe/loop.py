@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from recipe.config import Config
 from recipe.data.dataset import Dataset
-from recipe.data.loader import MicroBatch, TrainLoader, eval_batches
+from recipe.data.loader import TrainLoader, eval_batches
+from recipe.data.micro_batch import MicroBatch
 from recipe.data.order import Order
 from recipe.data.transforms import normalise
 from recipe.distributed import Ranks, gradients_averaged

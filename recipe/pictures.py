@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recipe.config import Config
 from recipe.data.dataset import Dataset
-from recipe.data.loader import Task, load_micro_batches
+from recipe.data.micro_batch import Task, load_micro_batches
 from recipe.data.order import Order
 from recipe.data.transforms import apply_eval
 from recipe.errors import DataError

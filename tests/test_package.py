@@ -16,7 +16,7 @@ from recipe.compose import PROJECT
 @pytest.mark.slow
 def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
     source, elsewhere = tmp_path / "source", tmp_path / "elsewhere"
-    for name in ("recipe", "conf"):
+    for name in ("recipe", "conf", "hydra_plugins"):
         shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source)

@@ -19,7 +19,7 @@ from torchvision.transforms import functional as F
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
 from recipe.data import dataset as datasets
-from recipe.data.loader import Task, load_micro_batches
+from recipe.data.micro_batch import Task, load_micro_batches
 from recipe.data.order import make_order
 from recipe.distributed import Ranks
 from recipe.ingredients.mix import MixDraw, draw_mix

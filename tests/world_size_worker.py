@@ -17,7 +17,7 @@ from recipe import distributed, loop
 from recipe import run as runs
 from recipe.config import Config
 from recipe.data import dataset as datasets
-from recipe.data import loader
+from recipe.data import loader, micro_batch
 from recipe.data.order import make_order
 from recipe.distributed import Ranks
 from recipe.errors import UserError
@@ -113,7 +113,7 @@ def changed(changes: Mapping[str, Any]) -> Config:
 def recorded(seen: Seen) -> Iterator[None]:
     """Note what this process loads and draws (without workers), and what it gives to the network."""
     seen |= {"tasks": {}, "draws": {}, "mixes": {}, "inputs": {}}
-    load, draw_train, prepare, draw_mix = loader.load_micro_batches, loader.draw_train, loop.prepare, loop.draw_mix
+    load, draw_train, prepare, draw_mix = loader.load_micro_batches, micro_batch.draw_train, loop.prepare, loop.draw_mix
     mixes = []
 
     def noted_load(dataset: Any, config: Any, tasks: Any) -> Any:
@@ -135,7 +135,8 @@ def recorded(seen: Seen) -> Iterator[None]:
         return prepared
 
     with (
-        mock.patch.multiple(loader, load_micro_batches=noted_load, draw_train=noted_draw),
+        mock.patch.object(loader, "load_micro_batches", noted_load),
+        mock.patch.object(micro_batch, "draw_train", noted_draw),
         mock.patch.multiple(loop, prepare=noted_prepare, draw_mix=noted_mix),
     ):
         yield

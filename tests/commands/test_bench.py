@@ -16,7 +16,8 @@ from recipe import compose
 from recipe.bench import loader, pipelines
 from recipe.bench.loader import Row
 from recipe.config import Config
-from recipe.data.loader import Task, TrainLoader
+from recipe.data.loader import TrainLoader
+from recipe.data.micro_batch import Task
 from recipe.data.order import make_order
 
 ROOT = Path(__file__).resolve().parents[2]

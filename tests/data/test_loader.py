@@ -18,7 +18,8 @@ from recipe.config import (
 from recipe.data.dataset import Dataset, load
 from recipe.data.decode import Picture
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.loader import MicroBatch, Task, TrainLoader, eval_batches, load_micro_batches, tasks_ahead
+from recipe.data.loader import TrainLoader, eval_batches, tasks_ahead
+from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import make_order
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks
