@@ -94,5 +94,7 @@ def _decodes_as_pillow(codec: ModuleType, decoder: Any) -> bool:
 def _decode(codec: ModuleType, decoder: Any, encoded: bytes, box: Box) -> Tensor | None:
     region = codec.Region(box.top, box.left, box.top + box.height, box.left + box.width)
     stream = codec.CodeStream(encoded).get_sub_code_stream(region=region)
-    picture = decoder.decode(stream, params=codec.DecodeParams(apply_exif_orientation=False))
-    return None if picture is None else torch.from_numpy(np.asarray(picture.cpu())).permute(2, 0, 1)
+    pixels = np.empty((box.height, box.width, 3), dtype=np.uint8)
+    as_stored = codec.DecodeParams(apply_exif_orientation=False)
+    done = decoder.decode(stream, image=codec.as_image(pixels), params=as_stored)
+    return None if done is None else torch.from_numpy(pixels).permute(2, 0, 1)
