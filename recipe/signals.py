@@ -50,7 +50,7 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
-def outlive_the_last_step() -> None:
+def outlive_the_last_step(_worker: int = 0) -> None:
     """In a data worker: what stops all processes of a machine at once must not take the run's last step from it."""
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE) and None)
     for number in (signal.SIGINT, signal.SIGUSR1):

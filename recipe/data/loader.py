@@ -4,7 +4,6 @@ Workers hold no random state, so their number, and how far they run ahead, chang
 """
 
 import atexit
-import ctypes
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +26,6 @@ from recipe.errors import DataError, rank_local
 from recipe.signals import outlive_the_last_step
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
-M_MMAP_THRESHOLD, RETURNED_FROM = -3, 1 << 20  # of mallopt(3), bytes
 MOST_WORKERS = 16  # per rank, where data.workers is null
 
 
@@ -150,19 +148,10 @@ def _in_workers(
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=_start_worker if workers else None,
+        worker_init_fn=outlive_the_last_step if workers else None,
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )
-
-
-def _start_worker(_number: int) -> None:
-    outlive_the_last_step()
-    # Blocks of a batch's size go back to the system when they are free. glibc would learn to keep them on its heap,
-    # which then grows several-fold with the gaps between them.
-    c_library = ctypes.CDLL(None)
-    if hasattr(c_library, "mallopt"):
-        c_library.mallopt(M_MMAP_THRESHOLD, RETURNED_FROM)
 
 
 @atexit.register

@@ -87,8 +87,9 @@ def _micro_batch(task: Task, images: Tensor, rows: list[_Row], on_device: bool) 
 
 
 def empty_images(count: int, size: int) -> Tensor:
-    """Room for a batch, in a worker in the memory that it shares with its rank, so that nothing is copied to go there.
+    """Room for a batch, in a worker in the memory that it shares with its rank.
 
+    So nothing is copied to go there, and a worker's heap does not grow with the gaps that batches leave in it.
     In channels_last: as decoding and resizing leave their pixels, and as networks on a GPU take them.
     """
     bytes_ = count * size * size * 3

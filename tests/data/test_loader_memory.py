@@ -18,7 +18,7 @@ EPOCHS = 13
 WARM = 3
 CROP = 160
 IMAGES = 96  # of 77 kB: an epoch's are 7 MB
-MOST_GROWTH = 20.0  # MB of a process in the epochs after the warm ones; each worker loads 33 MB in them
+MOST_GROWTH = 12.0  # MB of a process in the epochs after the warm ones; each worker loads 33 MB in them
 
 
 @pytest.mark.parametrize(
