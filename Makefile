@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 5 minutes on 2 cores
+demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 3 minutes on 2 cores
 	$(BIN)/torchrun --nproc_per_node=2 train.py +recipe=v2 scale=demo
 
 RUNGS ?= r00_baseline,r01_lr_optimizations,r02_trivial_augment,r12_repeated_augmentation
@@ -17,7 +17,7 @@ ladder: $(VENV)/.ladder  ## Train 4 rungs with 3 seeds on these photos (RUNGS=al
 	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) scale=demo
 	$(BIN)/python -m recipe report multirun_outputs
 
-test: $(VENV)/.dev  ## Tests, about 6 minutes on 2 cores
+test: $(VENV)/.dev  ## Tests, about 8 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too
