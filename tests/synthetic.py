@@ -87,6 +87,7 @@ def write_run(
     environment = {
         "hashes": {"training": "5b4c04ea8d905660", "result": "00021dd65f37b027"},
         "data": dict(data),
+        "store": None,
         "rung": {**_rung(recipe), **(rung or {})},
         "name": name,
         "differences": {key: text(value) for key, value in changed.items()},

@@ -5,8 +5,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -20,6 +20,7 @@ from recipe.data.order import make_order
 from recipe.data.transforms import apply_train, draw_train
 from recipe.errors import ConfigError
 
+T = TypeVar("T")
 LEAST_ROUNDS = 3
 STAGED = 512  # images whose loading is taken apart
 
@@ -140,33 +141,27 @@ def _cpu_seconds() -> float:
 
 def stages_of(config: Config, images: ImageFolder) -> dict[str, float]:
     """Seconds of CPU time for an image, by what is done to it: the parts of `load_micro_batches`, one by one."""
-    size, spent = (
-        config.resolution.train_crop,
-        dict.fromkeys(("read", "decode", "draw", "resize", "policy", "assembly"), 0.0),
-    )
+    size = config.resolution.train_crop
+    spent = dict.fromkeys(("read", "decode", "draw", "resize", "policy", "assembly"), 0.0)
     batch = torch.empty((STAGED, 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
-    clock = time.thread_time
     chosen = make_order(config, len(images)).images(0)[:STAGED].tolist()
+
+    def timed(stage: str, work: Callable[..., T], *arguments: Any) -> T:
+        begin = time.thread_time()
+        result = work(*arguments)
+        spent[stage] += (time.thread_time() - begin) / len(chosen)
+        return result
+
     for position, index in enumerate(chosen):
-        marks = [clock()]
-        Path(images.root, images.name(index)).read_bytes()
-        marks.append(clock())
-        picture = images.open(index)  # reads it again
-        opened = clock()
-        draw = draw_train(config.augment, size, config.seed, 0, position, picture.height, picture.width)
-        drawn = clock()
-        pixels = picture.pixels(draw.crop)
-        marks.append(clock())
-        whole = draw._replace(crop=draw.crop.within(draw.crop))
-        image = apply_train(pixels, whole._replace(operations=[]), config.resolution)
-        marks.append(clock())
-        image = apply_train(pixels, whole, config.resolution)
-        marks.append(clock())
-        batch[position] = image
-        marks.append(clock())
-        read, decode, resize, resize_and_policy, assembly = (b - a for a, b in pairwise(marks))
-        draw_seconds = drawn - opened
-        parts = (read, decode - draw_seconds - read, draw_seconds, resize, resize_and_policy - resize, assembly)
-        for name, part in zip(spent, parts, strict=True):
-            spent[name] += part / len(chosen)
-    return spent
+        timed("read", Path(images.root, images.name(index)).read_bytes)
+        picture = timed("decode", images.open, index)  # reads it again
+        where = config.augment, size, config.seed, 0, position, picture.height, picture.width
+        draw = timed("draw", draw_train, *where)
+        pixels = timed("decode", picture.pixels, draw.crop)
+        draw = draw._replace(crop=draw.crop.within(draw.crop))
+        timed("resize", apply_train, pixels, draw._replace(operations=[]), config.resolution)
+        image = timed("policy", apply_train, pixels, draw, config.resolution)  # resizes it again
+        timed("assembly", batch[position].copy_, image)
+    spent["decode"] -= spent["read"]
+    spent["policy"] -= spent["resize"]
+    return {stage: max(0.0, seconds) for stage, seconds in spent.items()}

@@ -132,7 +132,8 @@ def test_stages_of_a_configuration_without_a_policy(root: Path) -> None:
     without = replace(config, augment=replace(config.augment, policy="none"))
     stages = loader.stages_of(without, images)
     assert stages["policy"] < stages["decode"]
-    assert all(seconds >= -1e-4 for seconds in stages.values())
+    assert min(stages.values()) >= 0
+    assert min(stages[name] for name in ("read", "decode", "draw", "resize", "assembly")) > 0
 
 
 @pytest.mark.parametrize(
