@@ -179,6 +179,7 @@ def test_library_says_nothing_and_leaves_the_environment(tmp_path: Path) -> None
         assert region.state().startswith("nvImageCodec "), region.state()
         assert region.available()
         assert dict(os.environ) == before
+        assert "NVIMGCODEC_EXTENSIONS_PATH" not in before  # nor had the test's own process left it
         content = open(sys.argv[1], "rb").read()
         assert region.decode_region(content, Box(1, 2, 30, 20)).shape == (3, 30, 20)
         child = os.fork()
