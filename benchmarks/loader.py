@@ -1,8 +1,8 @@
 """The table of docs/PERFORMANCE.md: `python benchmarks/loader.py PHOTOS.tar [SECONDS]`, 600 without.
 
 Unpacks the photos, links each into class folders as often as makes an epoch of a few thousand, makes a store of them,
-and runs what `recipe bench loader +recipe=v2` runs, with two more pipelines in the same rounds: ours without
-nvImageCodec, and ours on the store.
+and runs what `recipe bench loader +recipe=v2` runs, with more in the same rounds: ours without nvImageCodec,
+and ours on the store.
 """
 
 import contextlib

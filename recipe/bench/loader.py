@@ -144,7 +144,7 @@ def stages_of(config: Config, images: ImageFolder) -> dict[str, float]:
     size = config.resolution.train_crop
     spent = dict.fromkeys(("read", "decode", "draw", "resize", "policy", "assembly"), 0.0)
     batch = torch.empty((STAGED, 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
-    chosen = make_order(config, len(images)).images(0)[:STAGED].tolist()
+    chosen = list(dict.fromkeys(make_order(config, len(images)).images(0).tolist()))[:STAGED]  # no repeats
 
     def timed(stage: str, work: Callable[..., T], *arguments: Any) -> T:
         begin = time.thread_time()
