@@ -22,8 +22,8 @@ from recipe.data import region, store
 from recipe.data.folder import scan_folder
 from recipe.distributed import cores
 
-IMAGES = 2400  # in an epoch, about
-ROUND = 2048
+IMAGES = 7200  # in an epoch, about
+ROUND = 6144
 MAX_SIDE, QUALITY = 400, 90
 
 

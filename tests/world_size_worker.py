@@ -116,9 +116,9 @@ def recorded(seen: Seen) -> Iterator[None]:
     load, draw_train, prepare, draw_mix = loader.load_micro_batches, micro_batch.draw_train, loop.prepare, loop.draw_mix
     mixes = []
 
-    def noted_load(dataset: Any, config: Any, tasks: Any) -> Any:
+    def noted_load(dataset: Any, config: Any, tasks: Any, memory: Any) -> Any:
         seen["tasks"].update({task[:3]: task for task in tasks})
-        return load(dataset, config, tasks)
+        return load(dataset, config, tasks, memory)
 
     def noted_draw(config: Any, crop: int, seed: int, epoch: int, position: int, *sides: int) -> Any:
         seen["draws"][epoch, position] = draw_train(config, crop, seed, epoch, position, *sides)

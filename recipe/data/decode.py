@@ -45,6 +45,7 @@ class Frame(NamedTuple):
 
 
 NO_FRAME = Frame(0, 0, 0, 0)
+LARGE = 0.85  # share of an image from which on decoding all of it takes less time than decoding a region
 
 
 def open_image(path: str | os.PathLike[str], exif_orientation: bool = False) -> Picture:
@@ -58,7 +59,7 @@ def open_image(path: str | os.PathLike[str], exif_orientation: bool = False) -> 
         frame = jpeg_frame(encoded) if encoded.startswith(JPEG_START) else NO_FRAME
         _check_size(frame)
         if can_decode_region(encoded, frame.channels) and not (exif_orientation and _is_turned(encoded, frame)):
-            return Picture(frame.height, frame.width, partial(_decode_box, path, encoded))
+            return Picture(frame.height, frame.width, partial(_decode_box, path, encoded, frame))
         image = decode(encoded, exif_orientation)
     return picture_of(image)
 
@@ -117,8 +118,9 @@ def _is_turned(encoded: bytes, frame: Frame) -> bool:
         return picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
-def _decode_box(path: str | os.PathLike[str], encoded: bytes, box: Box) -> Tensor:
-    region = decode_region(encoded, box)
+def _decode_box(path: str | os.PathLike[str], encoded: bytes, frame: Frame, box: Box) -> Tensor:
+    large = box.height * box.width >= LARGE * frame.height * frame.width
+    region = None if large else decode_region(encoded, box)
     if region is not None:
         return region
     with _naming(path):

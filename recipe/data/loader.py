@@ -18,14 +18,16 @@ from torch.utils.data import Dataset as TorchDataset
 
 from recipe.config import Config
 from recipe.data.dataset import Dataset
-from recipe.data.micro_batch import MicroBatch, Task, empty_images, load_micro_batches
+from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
+from recipe.data.slots import Sent, Slots, rooms
 from recipe.data.transforms import apply_eval
 from recipe.distributed import Ranks, cores
 from recipe.errors import DataError, rank_local
 from recipe.signals import outlive_the_last_step
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
+AHEAD_IN_EVALUATION = 2  # batches, which are larger
 MOST_WORKERS = 16  # per rank, where data.workers is null
 
 
@@ -39,7 +41,10 @@ class EvalBatch(NamedTuple):
 
 
 class TrainLoader:
-    """One rank's micro-batches of a whole training, loaded ahead across epochs and evaluations."""
+    """One rank's micro-batches of a whole training, loaded ahead across epochs and evaluations.
+
+    On a CPU their images lie in memory that is used again: valid until the next but one is asked for.
+    """
 
     def __init__(self, dataset: Dataset, order: Order, config: Config, ranks: Ranks, start: tuple[int, int]) -> None:
         """`start`: epoch and step to begin at; both 0 for a new run."""
@@ -49,12 +54,13 @@ class TrainLoader:
         self._per_step = order.micro_batches // ranks.world_size
         self._loaded: list[MicroBatch] = []  # by the last task, and not yet handed out
 
-        def load(tasks: list[Task]) -> list[MicroBatch]:
-            return load_micro_batches(dataset, config, tasks)
+        def load(tasks: list[Task], memory: Tensor) -> list[MicroBatch]:
+            return load_micro_batches(dataset, config, tasks, memory)
 
-        tasks = self._tasks(*start)
-        ahead = tasks_ahead(order.repetitions, self._per_step)
-        self._batches: Iterator[list[MicroBatch]] = iter(_in_workers(load, tasks, config, ranks, ahead))
+        tasks, size = self._tasks(*start), config.resolution.train_crop
+        together = min(order.repetitions, self._per_step)  # micro-batches of a task: those that share images
+        ahead, most = tasks_ahead(together), together * config.micro_batch_size
+        self._batches: Iterator[list[MicroBatch]] = _in_workers(load, tasks, config, ranks, ahead, most, size)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[int, Iterator[MicroBatch]]]:
         """The steps of an epoch, each with this rank's micro-batches."""
@@ -73,7 +79,7 @@ class TrainLoader:
     def _next(self) -> MicroBatch:
         begin = time.perf_counter()
         if not self._loaded:
-            self._loaded = _result(next(self._batches))
+            self._loaded = next(self._batches)
         batch = self._loaded.pop(0)
         self.wait_seconds += time.perf_counter() - begin
         self.unreadable.update(batch.unreadable)
@@ -99,10 +105,10 @@ class TrainLoader:
 
 
 def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int, val_crop: int) -> Iterator[EvalBatch]:
-    """One rank's share of a data set, each image of which is on exactly one rank."""
+    """One rank's share of a data set, each image of which is on exactly one rank. Images are valid as in training."""
 
-    def load(indices: range) -> EvalBatch:
-        images = empty_images(len(indices), val_crop)
+    def load(indices: range, memory: Tensor) -> list[EvalBatch]:
+        (images,) = rooms([len(indices)], val_crop, memory)
         loaded: list[int] = []
         unreadable: list[str] = []
         for index in indices:
@@ -116,19 +122,18 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
             images[len(loaded)] = apply_eval(image, val_resize, val_crop, config.resolution.interpolation)
             loaded.append(index)
         labels = torch.from_numpy(dataset.labels[loaded])
-        return EvalBatch(images[: len(loaded)], labels, torch.tensor(loaded, dtype=torch.int64), tuple(unreadable))
+        return [EvalBatch(images[: len(loaded)], labels, torch.tensor(loaded, dtype=torch.int64), tuple(unreadable))]
 
-    tasks = shard(len(dataset), config.evaluate.batch_size, ranks.rank, ranks.world_size)
-    return (_result(batch) for batch in _in_workers(load, tasks, config, ranks, AHEAD))
+    size = config.evaluate.batch_size
+    tasks = shard(len(dataset), size, ranks.rank, ranks.world_size)
+    ahead = AHEAD_IN_EVALUATION
+    most = min(size, -(-len(dataset) // ranks.world_size))
+    return (batch for (batch,) in _in_workers(load, tasks, config, ranks, ahead, most, val_crop))
 
 
-def tasks_ahead(repetitions: int, micro_batches: int) -> int:
-    """Tasks that each worker prepares in advance: AHEAD micro-batches; a task holds those that share images.
-
-    Args:
-        micro_batches: of a rank in a step.
-    """
-    return max(1, AHEAD // min(repetitions, micro_batches))
+def tasks_ahead(together: int) -> int:
+    """Tasks that each worker prepares in advance: AHEAD micro-batches, of which so many are in a task."""
+    return max(1, AHEAD // together)
 
 
 def default_workers(local_world_size: int) -> int:
@@ -137,14 +142,28 @@ def default_workers(local_world_size: int) -> int:
 
 
 def _in_workers(
-    load: Callable[[Any], Any], tasks: Iterable[Any], config: Config, ranks: Ranks, ahead: int
-) -> Iterable[Any]:
+    load: Callable[[Any, Tensor], list[Any]],
+    tasks: Iterable[Any],
+    config: Config,
+    ranks: Ranks,
+    ahead: int,
+    images: int,
+    size: int,
+) -> Iterator[list[Any]]:
+    """What `load` makes of each task, in order.
+
+    Args:
+        load: given a task and the memory where its images belong.
+        ahead: tasks that each worker prepares in advance.
+        images: of a task, at most; size: their sides in pixels.
+    """
     workers = config.data.workers
     workers = default_workers(ranks.local_world_size) if workers is None else workers
-    return DataLoader(
-        _Loading(load),
+    slots = Slots(ahead * workers, images, size)
+    loader = DataLoader(
+        _Loading(load, slots),
         batch_size=None,
-        sampler=tasks,
+        sampler=((number % slots.count, task) for number, task in enumerate(tasks)),
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         multiprocessing_context="fork" if workers else None,
@@ -152,6 +171,7 @@ def _in_workers(
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )
+    return (_result(loaded, ranks.device) for loaded in iter(loader))
 
 
 @atexit.register
@@ -164,17 +184,18 @@ def _end_workers() -> None:
 class _Loading(TorchDataset[Any]):
     """Calls `load` in a worker; an error in a file comes back as a value, to be raised with its own message."""
 
-    def __init__(self, load: Callable[[Any], Any]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[Any, Tensor], list[Any]], slots: Slots) -> None:
+        self._load, self._slots = load, slots
 
-    def __getitem__(self, task: Any) -> Any:
+    def __getitem__(self, numbered: tuple[int, Any]) -> Sent[Any] | str:
+        slot, task = numbered
         try:
-            return self._load(task)
+            return self._slots.send(slot, self._load(task, self._slots.memory(slot)))
         except DataError as error:
             return str(error)
 
 
-def _result(loaded: Any) -> Any:
+def _result(loaded: Sent[Any] | str, device: torch.device) -> list[Any]:
     if isinstance(loaded, str):
         raise rank_local(DataError(loaded))
-    return loaded
+    return Slots.received(loaded, copied=device.type != "cpu")

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from recipe.box import around
 from recipe.config import Config
 from recipe.data.dataset import Dataset
+from recipe.data.slots import rooms
 from recipe.data.transforms import TrainDraw, apply_train, draw_train
 from recipe.errors import DataError
 from recipe.ingredients.policies_batched import pack
@@ -50,9 +50,15 @@ class _Row(NamedTuple):
     unreadable: list[str]  # files that it stands in for
 
 
-def load_micro_batches(dataset: Dataset, config: Config, tasks: Sequence[Task]) -> list[MicroBatch]:
-    """Decode, draw and transform the images of some tasks. An image that stands in several places is decoded once."""
-    images = [empty_images(len(task.indices), config.resolution.train_crop) for task in tasks]
+def load_micro_batches(
+    dataset: Dataset, config: Config, tasks: Sequence[Task], memory: Tensor | None = None
+) -> list[MicroBatch]:
+    """Decode, draw and transform the images of some tasks. An image that stands in several places is decoded once.
+
+    Args:
+        memory: bytes where the images belong; None: in fresh memory.
+    """
+    images = rooms([len(task.indices) for task in tasks], config.resolution.train_crop, memory)
     rows: list[dict[int, _Row]] = [{} for _ in tasks]
     places: dict[int, list[tuple[int, int]]] = {}  # of each image: number of the task, row
     for number, task in enumerate(tasks):
@@ -84,18 +90,6 @@ def _micro_batch(task: Task, images: Tensor, rows: list[_Row], on_device: bool) 
         share=task.share,
         unreadable=tuple(dict.fromkeys(name for row in rows for name in row.unreadable)),
     )
-
-
-def empty_images(count: int, size: int) -> Tensor:
-    """Room for a batch, in a worker in the memory that it shares with its rank.
-
-    So nothing is copied to go there, and a worker's heap does not grow with the gaps that batches leave in it.
-    In channels_last: as decoding and resizing leave their pixels, and as networks on a GPU take them.
-    """
-    bytes_ = count * size * size * 3
-    in_worker = get_worker_info() is not None
-    storage = torch.UntypedStorage._new_shared(bytes_) if in_worker else torch.UntypedStorage(bytes_)
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(count, size, size, 3).permute(0, 3, 1, 2)
 
 
 def _draw_and_decode(

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
-import torchvision.transforms.v2.functional as F
+from PIL import Image
 from torch import Tensor
 
 from recipe.box import Box
 from recipe.config import AugmentConfig, ResolutionConfig
-from recipe.ingredients.augment import crop_and_resize, draw_crop, draw_erase, resize_mode
+from recipe.ingredients.augment import crop_and_resize, draw_crop, draw_erase, resize
 from recipe.ingredients.policies import POLICIES, Operation, apply_operations
 from recipe.randomness import Draws
 
@@ -46,15 +47,20 @@ def apply_train(image: Tensor, draw: TrainDraw, resolution: ResolutionConfig) ->
     if draw.flip:
         image = image.flip(-1)
     if any(name != "Identity" for name, _ in draw.operations):
-        picture = F.to_pil_image(image)
-        image = F.pil_to_tensor(apply_operations(picture, draw.operations, resolution.interpolation))
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        picture = apply_operations(picture, draw.operations, resolution.interpolation)
+        image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
     return image
 
 
 def apply_eval(image: Tensor, val_resize: int, val_crop: int, interpolation: str) -> Tensor:
     """Shorter side to val_resize, central crop: (3, H, W) uint8 to (3, val_crop, val_crop) uint8."""
-    image = F.resize(image, [val_resize], resize_mode(interpolation), antialias=True)
-    return F.center_crop(image, [val_crop, val_crop])
+    height, width = image.shape[1:]
+    shorter = min(height, width)
+    height, width = val_resize * height // shorter, val_resize * width // shorter  # of the longer: cut, as torchvision
+    image = resize(image, height, width, interpolation)
+    centre = Box(round((height - val_crop) / 2), round((width - val_crop) / 2), val_crop, val_crop)
+    return centre.of(image)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:

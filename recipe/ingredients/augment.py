@@ -6,9 +6,8 @@ Every ingredient is a pair: a draw, which is random and knows no pixels, and doi
 import math
 
 import torch
-import torchvision.transforms.v2.functional as F
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from recipe.box import Box
 from recipe.config import AugmentConfig
@@ -42,12 +41,19 @@ def draw_crop(config: AugmentConfig, draws: Draws, height: int, width: int) -> B
 
 def crop_and_resize(image: Tensor, box: Box, size: int, interpolation: str) -> Tensor:
     """The box of a (3, H, W) uint8 image, resized to (3, size, size) with antialiasing."""
-    return F.resize(box.of(image), [size, size], resize_mode(interpolation), antialias=True)
+    return resize(box.of(image), size, size, interpolation)
 
 
-def resize_mode(interpolation: str) -> InterpolationMode:
-    """The mode in which tensors are resized as Pillow resizes images: its nearest is torch's nearest-exact."""
-    return InterpolationMode("nearest-exact" if interpolation == "nearest" else interpolation)
+def resize(image: Tensor, height: int, width: int, interpolation: str) -> Tensor:
+    """A (3, H, W) uint8 image to (3, height, width) with antialiasing, as Pillow resizes.
+
+    In channels_last, which takes a third of the time of colour planes, and leaves them so. Pillow's nearest is
+    PyTorch's nearest-exact.
+    """
+    pixels = image[None].contiguous(memory_format=torch.channels_last)
+    if interpolation == "nearest":
+        return F.interpolate(pixels, (height, width), mode="nearest-exact")[0]
+    return F.interpolate(pixels, (height, width), mode=interpolation, antialias=True)[0]
 
 
 def draw_erase(probability: float, draws: Draws, height: int, width: int) -> Box:

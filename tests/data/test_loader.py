@@ -1,4 +1,5 @@
 import multiprocessing
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from recipe.config import (
 from recipe.data.dataset import Dataset, load
 from recipe.data.decode import Picture
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.loader import TrainLoader, eval_batches, tasks_ahead
+from recipe.data.loader import EvalBatch, TrainLoader, eval_batches, tasks_ahead
 from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import make_order
+from recipe.data.slots import Slots, rooms
 from recipe.data.transforms import apply_eval, apply_train, draw_train
 from recipe.distributed import Ranks
 from recipe.errors import DataError
@@ -59,7 +61,7 @@ def micro_batches(
         for step, batches in loader.epoch(epoch, start[1] if epoch == start[0] else 0):
             for batch in batches:
                 assert batch.step == step
-                found[epoch, step, batch.number] = batch
+                found[epoch, step, batch.number] = batch._replace(images=batch.images.clone())
     loader.close()
     return found
 
@@ -281,12 +283,67 @@ def test_policy_on_the_device_makes_the_same_pixels(policy: str, workers: int) -
         assert torch.equal(batch.erase, other.erase)
 
 
-@pytest.mark.parametrize(
-    ("repetitions", "of_a_rank", "tasks"),
-    [(1, 8, 4), (1, 1, 4), (4, 8, 1), (4, 4, 1), (4, 2, 2), (4, 1, 4), (8, 8, 1)],
-)
-def test_workers_run_ahead_by_as_many_micro_batches_on_any_number_of_ranks(
-    repetitions: int, of_a_rank: int, tasks: int
-) -> None:
+@pytest.mark.parametrize(("together", "tasks"), [(1, 4), (2, 2), (4, 1), (8, 1)])
+def test_workers_run_ahead_by_as_many_micro_batches_however_many_share_images(together: int, tasks: int) -> None:
     """More would fill the memory of a machine with many ranks."""
-    assert tasks_ahead(repetitions, of_a_rank) == tasks
+    assert tasks_ahead(together) == tasks
+
+
+@pytest.mark.parametrize("repetitions", [1, 4])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_keep_their_pixels_until_the_next_but_one_is_asked_for(
+    all_batches: Batches, workers: int, repetitions: int
+) -> None:
+    """However far the workers are ahead; later their memory is used again."""
+    config = make_config(workers, epochs=16, sampler=SamplerConfig(repetitions=repetitions))
+    dataset, _ = load(config.data)
+    order = make_order(config, IMAGES)
+    loader = TrainLoader(dataset, order, config, ranks_of(), (0, 0))
+    before = copy_before = torch.empty(0)
+    addresses = set()
+    for epoch in range(config.epochs):
+        for _, batches in loader.epoch(epoch):
+            for batch in batches:
+                copy = batch.images.clone()
+                time.sleep(0.002)  # for the workers to go on
+                assert torch.equal(before, copy_before)
+                before, copy_before = batch.images, copy
+                addresses.add(batch.images.data_ptr())
+    loader.close()
+    assert len(addresses) < order.steps * config.epochs  # of four times as many batches
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_batches_keep_their_pixels_until_the_next_but_one_is_asked_for(workers: int) -> None:
+    config = make_config(workers)
+    _, dataset = load(config.data)
+    batches = eval_batches(dataset, config, ranks_of(), 30, 24)
+    first = next(batches)
+    copy = first.images.clone()
+    second = next(batches)
+    assert first.images.data_ptr() != second.images.data_ptr()
+    time.sleep(0.1)  # for the worker to go on
+    assert torch.equal(first.images, copy)
+
+
+def test_batches_for_other_devices_are_in_memory_of_their_own() -> None:
+    """Which may copy them when the host is further on."""
+    slots = Slots(tasks=1, images=2, size=8)
+    (images,) = rooms([2], 8, slots.memory(1))
+    images.fill_(7)
+    sent = slots.send(1, [EvalBatch(images, torch.zeros(2, dtype=torch.int64), torch.arange(2))])
+    (shared,), (own,) = (Slots.received(sent, copied) for copied in (False, True))
+    images.fill_(9)
+    assert (shared.images == 9).all()
+    assert (own.images == 7).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_for_a_gpu_are_pinned_and_whole(all_batches: Batches) -> None:
+    on_gpu = Ranks(0, 1, 0, 1, torch.device("cuda", 0))
+    found = micro_batches(make_config(1), on_gpu)
+    assert_same(found, all_batches)
+    loader = TrainLoader(load(make_config().data)[0], make_order(make_config(), IMAGES), make_config(1), on_gpu, (0, 0))
+    _, batches = next(loader.epoch(0))
+    assert next(batches).images.is_pinned()
+    loader.close()
