@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from recipe.stages import head_names
 CLASSES = 6
 
 
-def network(head: str, name: str = "resnet18", source: str = "torchvision", loss: str = "cross_entropy") -> nn.Module:
+def network(head: str, name: str = "resnet18", source: str = "torchvision", loss: str = "cross_entropy") -> Any:
     model = ModelConfig(name=name, source=source, head=head, head_width=32, head_dropout=0.4)
     return make_model(Config(model=model, loss=LossConfig(name=loss)), CLASSES)
 

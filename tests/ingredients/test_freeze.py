@@ -1,4 +1,5 @@
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from recipe.ingredients.freeze import freeze, training_mode
 from recipe.ingredients.optimizer import clip_gradients, make_optimizer
 
 
-def resnet(name: str = "resnet18", **about: str) -> nn.Module:
+def resnet(name: str = "resnet18", **about: str) -> Any:
     model = torchvision.models.get_model(name, num_classes=6)
     freeze(model, ModelConfig(name=name, **about))  # type: ignore[arg-type]
     return model
