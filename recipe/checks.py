@@ -119,6 +119,49 @@ def _check_optimizer(config: Config) -> None:
         raise ConfigError("optimizer.nesterov=true needs optimizer.name=sgd and a momentum above 0")
 
 
+def _check_start(config: Config) -> None:
+    """What is frozen, or trained more slowly, must have been trained before; what is loaded is not initialised."""
+    model, optimizer = config.model, config.optimizer
+    if model.freeze != "none" and model.weights is None:
+        raise ConfigError(
+            f"model.freeze={model.freeze} without model.weights would keep random weights: "
+            "say what to start from, as in model.weights=IMAGENET1K_V2"
+        )
+    if model.frozen_batch_norm == "eval" and model.freeze == "none":
+        raise ConfigError(
+            "model.frozen_batch_norm=eval is about frozen layers, and model.freeze=none freezes none: "
+            "add model.freeze=backbone or a stage's name"
+        )
+    for dotted, value in (
+        ("optimizer.backbone_lr_factor", optimizer.backbone_lr_factor),
+        ("optimizer.layer_decay", optimizer.layer_decay),
+    ):
+        if value != 1 and model.freeze == "backbone":
+            raise ConfigError(
+                f"{dotted}={value:g} sets the learning rate of layers that model.freeze=backbone does not train: "
+                "leave one of the two out"
+            )
+    if model.zero_init_residual and model.weights is not None:
+        raise ConfigError(
+            f"model.zero_init_residual=true and model.weights={model.weights}: the norms that it would start at 0 "
+            "come from the weights; leave one of the two out"
+        )
+
+
+def _check_head(config: Config) -> None:
+    model = config.model
+    if model.head == "linear" and model.head_dropout > 0:
+        raise ConfigError(
+            f"model.head_dropout={model.head_dropout:g}: model.head=linear has no dropout; "
+            "use model.head=mlp or concat_pool"
+        )
+    if config.loss.name == "nll" and model.head != "mlp":
+        raise ConfigError(
+            f"loss=nll is for networks that end in log-probabilities, which model.head={model.head} does not: "
+            "use model.head=mlp, or loss=cross_entropy"
+        )
+
+
 def _check_batches(config: Config) -> None:
     batch, micro = config.batch_size, config.micro_batch_size
     if batch % micro:
@@ -200,6 +243,8 @@ CONTRADICTIONS = (
     _check_pairs,
     _check_schedule,
     _check_optimizer,
+    _check_start,
+    _check_head,
     _check_batches,
     _check_grid,
     _check_data,

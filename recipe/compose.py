@@ -30,6 +30,7 @@ from recipe.errors import ConfigError, unreadable
 from recipe.naming import hash_of, run_name, text
 from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, recipe_file, rung
 from recipe.scaling import scale
+from recipe.weights import identity, resolved
 
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
@@ -94,6 +95,9 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
 
     sources = [source.path for source in hydra.runtime.config_sources]
     differences = _differences(config, overrides, about_hydra)
+    config.model = resolved(config.model)
+    if "model.weights" in differences:
+        differences["model.weights"] = text(identity(config.model.weights))
     name = run_name(recipe, differences)
     output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
     return Plan(
@@ -153,8 +157,13 @@ def training_hash(config: Config) -> str:
 
 def digest(config: Config, affects: set[str]) -> str:
     """16 hexadecimal digits of the keys that affect one of these: "weights", "result"."""
+    return hash_of(values_of(config, affects))
+
+
+def values_of(config: Config, affects: set[str]) -> dict[str, Any]:
+    """The keys that affect one of these, by dotted name; weights by their content, so without paths."""
     values = {key: value for key, value, about in leaves(config) if about["affects"] in affects}
-    return hash_of(values)
+    return {key: identity(value) if key == "model.weights" else value for key, value in values.items()}
 
 
 def to_yaml(config: Config) -> str:

@@ -44,6 +44,13 @@ class ModelConfig:
     zero_init_residual: bool = key(False)  # last batch norm of each residual block starts at 0 instead of 1
     stem: str = key("imagenet", choices=("imagenet", "small"))  # small, for ResNets: 3x3 stride 1, no max-pooling
     sync_batch_norm: bool = key(False)  # batch norm over the whole step; needs one process per micro-batch and GPUs
+    # To start from: torchvision's name (IMAGENET1K_V2), a timm tag, DEFAULT, package:NAME, a file, a run's folder.
+    weights: str | None = key(None)  # null: random; what stands in the hash is a file's content, not its path
+    freeze: str = key("none")  # backbone: all but the head; a stage's name: it and all before it
+    frozen_batch_norm: str = key("train", choices=("train", "eval"))  # train: frozen ones still follow the batches
+    head: str = key("linear", choices=("linear", "mlp", "concat_pool"))  # recipe/heads.py
+    head_width: int = key(256, at_least=1)  # hidden features of mlp and concat_pool
+    head_dropout: float = key(0.0, at_least=0, below=1)  # mlp; concat_pool: half of it first, then all of it
 
 
 @dataclass
@@ -114,6 +121,8 @@ class OptimizerConfig:
     norm_weight_decay: float | None = key(None, at_least=0)  # of normalisation layers; null: weight_decay
     bias_weight_decay: float | None = key(None, at_least=0)  # of other layers' biases; null: weight_decay
     grad_clip: float | None = key(None, above=0)  # largest gradient norm; null: off
+    backbone_lr_factor: float = key(1.0, above=0)  # learning rate of all but the head, as a share of lr
+    layer_decay: float = key(1.0, above=0, at_most=1)  # factor on lr for each stage, counted down from the head
 
 
 @dataclass

@@ -19,7 +19,9 @@ from recipe.data.folder import ImageFolder
 from recipe.data.store import store_of
 from recipe.logs import duration
 from recipe.loop import Evaluation
-from recipe.model import own_preprocessing
+from recipe.naming import text
+from recipe.preprocessing import Preprocessing, own_preprocessing
+from recipe.pretrained import Start
 from recipe.run_folder import earlier_threads
 from recipe.scaling import even
 
@@ -32,10 +34,16 @@ if TYPE_CHECKING:
     from recipe.run import Run
 
 
-def opening(run: "Run") -> Iterator[str]:
-    """What will be trained, in the units of the experiment."""
+def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
+    """What will be trained, in the units of the experiment.
+
+    Args:
+        start: what the network took over from model.weights.
+    """
     c, order, ranks, ema = run.config, run.order, run.ranks, run.training.ema
-    parameters = sum(parameter.numel() for parameter in run.training.network.parameters())
+    network = run.training.network
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     images = f"{len(run.train_set):,} training, {len(run.val_set):,} validation images"
     threads, before = torch.get_num_threads(), earlier_threads(run.folder)
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
@@ -49,6 +57,9 @@ def opening(run: "Run") -> Iterator[str]:
     yield from _classes(run.train_set)
     yield from _strays(run.train_set, run.val_set)
     yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")
+    if trainable < parameters:
+        yield _row("", f"{trainable:,} of {parameters:,} parameters train (model.freeze={c.model.freeze})")
+    yield from _start(start)
     yield from _other_preprocessing(c)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
     yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")
@@ -100,10 +111,23 @@ def _strays(*sets: Dataset) -> Iterator[str]:
         yield _row("", f"({_count(len(names), 'file')} in {root})")
 
 
+def _start(start: Start | None) -> Iterator[str]:
+    """What the network starts from, and every tensor that it does not take from there."""
+    if start is None:
+        return
+    yield _row("weights", f"{start.weights}: {start.taken} tensors")
+    for title, names in (("from the seed instead", start.fresh), ("of the weights, not used", start.unused)):
+        if names:
+            yield _row("", f"{title} ({start.why}): {', '.join(names)}")
+
+
 def _other_preprocessing(c: Config) -> Iterator[str]:
     """A line where the model's source evaluates its weights on other pixels than this run."""
     own = own_preprocessing(c.model)
     if own is None:
+        return
+    if c.model.weights is not None:
+        yield from _as_the_weights_were_evaluated(c, own)
         return
     differ = []
     for name, theirs, ours in (("mean", own.mean, c.data.mean), ("std", own.std, c.data.std)):
@@ -114,6 +138,21 @@ def _other_preprocessing(c: Config) -> Iterator[str]:
         differ.append(f"{crop} px")
     if differ:
         yield _row("", f"{c.model.source} itself uses {', '.join(differ)} for it (data.mean, data.std, resolution)")
+
+
+def _as_the_weights_were_evaluated(c: Config, own: Preprocessing) -> Iterator[str]:
+    """The keys to set where this run's pixels are not those that its weights know."""
+    here = {
+        "data.mean": (c.data.mean, own.mean),
+        "data.std": (c.data.std, own.std),
+        "resolution.val_resize": (c.resolution.val_resize, even(own.resize * c.scale.resolution)),
+        "resolution.val_crop": (c.resolution.val_crop, even(own.crop * c.scale.resolution)),
+        "resolution.interpolation": (c.resolution.interpolation, own.interpolation),
+    }
+    differ = [f"{key}={text(theirs)}" for key, (ours, theirs) in here.items() if text(ours) != text(theirs)]
+    if differ:
+        yield _row("", "the weights were evaluated with other pixels than this run's; to do as they did:")
+        yield _row("", " ".join(differ))
 
 
 def epoch_line(run: "Run", epoch: int) -> str:

@@ -20,6 +20,7 @@ from recipe.errors import DataError
 from recipe.ingredients.augment import erase
 from recipe.ingredients.batch_norm import statistics_of_first
 from recipe.ingredients.ema import Ema
+from recipe.ingredients.freeze import training_mode
 from recipe.ingredients.loss import Criterion
 from recipe.ingredients.mix import draw_mix, mix
 from recipe.ingredients.optimizer import clip_gradients
@@ -55,7 +56,7 @@ class Training:
 def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None:
     """All optimizer steps of an epoch, from `first_step` on."""
     t, config = training, training.config
-    t.network.train()
+    training_mode(t.network, config.model)
     for step, micro_batches in t.loader.epoch(epoch, first_step):
         lr = set_rates(t.optimizer, config, t.plateau.factor, epoch, step, t.order.steps)
         for done, batch in enumerate(micro_batches, start=1):

@@ -1,7 +1,6 @@
 """The network, from torchvision or timm, initialised from the seed."""
 
 from copy import deepcopy
-from dataclasses import dataclass
 
 import torch
 import torchvision
@@ -10,6 +9,8 @@ from torch import Tensor, nn
 from recipe.checks import did_you_mean
 from recipe.config import Config, ModelConfig
 from recipe.errors import ConfigError
+from recipe.heads import set_head
+from recipe.preprocessing import own_preprocessing
 from recipe.randomness import seed_at
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
@@ -36,6 +37,7 @@ def make_model(config: Config, num_classes: int) -> nn.Module:
             model = torchvision.models.get_model(config.model.name, weights=None, num_classes=num_classes)
         if config.model.stem == "small":
             _set_small_stem(model, config.model)
+        set_head(model, config, num_classes)
     _set_last_norms(model, config.model)
     if config.runtime.precision == "fp64":
         model = model.double()
@@ -94,29 +96,6 @@ def layer_table(config: Config, pixels: int) -> list[str]:
     model.eval()(torch.empty(1, 3, pixels, pixels, device="meta", dtype=next(model.parameters()).dtype))
     total = sum(parameter.numel() for parameter in model.parameters())
     return [*lines, f"{'all':66}{total:14,}"]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a model's published weights were evaluated with."""
-
-    mean: list[float]
-    std: list[float]
-    crop: int  # pixels
-
-
-def own_preprocessing(config: ModelConfig) -> Preprocessing | None:
-    """The input that the model's source names for it; None where it names none."""
-    if config.source == "timm":
-        import timm
-
-        about = timm.get_pretrained_cfg(config.name)
-        return None if about is None else Preprocessing(list(about.mean), list(about.std), about.input_size[-1])
-    weights = next(iter(torchvision.models.get_model_weights(config.name)), None)
-    if weights is None:
-        return None
-    transforms = weights.transforms()
-    return Preprocessing(list(transforms.mean), list(transforms.std), transforms.crop_size[0])
 
 
 def _set_small_stem(model: nn.Module, config: ModelConfig) -> None:

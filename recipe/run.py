@@ -4,13 +4,13 @@ import math
 import sys
 import time
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from recipe import board, console, distributed, faults, run_folder, shared_training
+from recipe import board, console, distributed, faults, pretrained, run_folder, shared_training
 from recipe.checkpoint import Writer, load_checkpoint, save_checkpoint, save_tensors
 from recipe.compose import Plan
 from recipe.data import dataset as datasets
@@ -20,6 +20,7 @@ from recipe.distributed import Agreement, Ranks
 from recipe.errors import RunError, rank_local
 from recipe.files import write_atomically
 from recipe.ingredients.ema import REFERENCE_IMAGES
+from recipe.ingredients.freeze import freeze
 from recipe.logs import Journal, NotFiniteError
 from recipe.loop import Evaluation, evaluate, evaluate_grid, train_one_epoch
 from recipe.model import check_resolution, make_model
@@ -72,18 +73,21 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal) -> None:
     plan = fit_to_data(plan, train_set)
     order = make_order(plan.config, len(train_set))
     network = make_model(plan.config, len(train_set.classes))
+    freeze(network, plan.config.model)
     check_resolution(network, plan.config, len(train_set.classes))
+    start = pretrained.load(network, plan.config, ranks, train_set.classes)
     if plan.config.resume == "never":
         ranks.on_first(lambda: run_folder.set_aside(plan.folder))
     fingerprints = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     source = ranks.on_first(lambda: shared_training.find(plan, fingerprints))
-    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints, train_set.classes))
+    about_start = asdict(start) if start is not None else None
+    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints, train_set.classes, about_start))
     if source is not None and plan.config.resume == "auto":
         shared_training.evaluate_for(plan, ranks, val_set, source)
         return
     run = Run(plan, ranks, (train_set, val_set), order, network, stop)
     try:
-        for line in console.opening(run):
+        for line in console.opening(run, start):
             run.journal.say(line)
         board.show_beginning(run)
         for epoch in range(run.progress.epoch, run.epochs):

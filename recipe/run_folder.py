@@ -73,12 +73,15 @@ def set_aside(folder: Path) -> None:
             (folder / name).rename(aside / name)
 
 
-def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str], classes: Sequence[str]) -> None:
+def open_folder(
+    plan: Plan, ranks: Ranks, data: dict[str, str], classes: Sequence[str], start: Mapping[str, Any] | None = None
+) -> None:
     """Write what makes the run. Raises RunError where the folder holds another run or other data.
 
     Args:
         data: fingerprints of the training and validation set.
         classes: their names.
+        start: what was taken over from model.weights; None without.
     """
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,8 +101,9 @@ def open_folder(plan: Plan, ranks: Ranks, data: dict[str, str], classes: Sequenc
         "name": plan.name,
         "differences": plan.differences,
         "overrides": plan.overrides,
-        "config": {key: value for key, value, about in leaves(plan.config) if about["affects"] != "nothing"},
+        "config": compose.values_of(plan.config, {"weights", "result"}),
         "classes": list(classes),
+        "weights": start,
         "starts": [*starts, _environment(plan, ranks)],
     }
     write_atomically(path, json.dumps(environment, indent=2) + "\n")

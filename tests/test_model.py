@@ -8,7 +8,8 @@ from torch import nn
 
 from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import ConfigError
-from recipe.model import Preprocessing, check_name, check_resolution, make_model, own_preprocessing
+from recipe.model import check_name, check_resolution, make_model
+from recipe.preprocessing import Preprocessing, own_preprocessing
 from recipe.randomness import seed_at
 
 
@@ -199,9 +200,9 @@ def test_models_that_can_take_the_images_pass(source: str, name: str) -> None:
 
 def test_own_preprocessing_is_that_of_the_published_weights() -> None:
     resnet = own_preprocessing(config("resnet50", "torchvision").model)
-    assert resnet == Preprocessing([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 224)
+    assert resnet == Preprocessing([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 224, 256, "bilinear")
     vit = own_preprocessing(config("vit_tiny_patch16_224", "timm").model)
-    assert vit == Preprocessing([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], 224)
+    assert vit == Preprocessing([0.5, 0.5, 0.5], [0.5, 0.5, 0.5], 224, 248, "bicubic")
     inception = own_preprocessing(config("inception_v3", "timm").model)
     assert inception is not None
     assert inception.crop == 299

