@@ -175,6 +175,15 @@ def test_turning_rotation_or_sharpness_on_leaves_the_other_draws_unchanged(confi
     assert rotations == [draw.turn_and_sharpness[0] for draw in with_both]
 
 
+def test_angle_sharpness_crop_and_flip_know_nothing_of_each_other() -> None:
+    draws = draws_of(ALL, 2000)
+    angles = [dict(draw.turn_and_sharpness)["Rotate"] for draw in draws]
+    sharpened = [len(draw.turn_and_sharpness) for draw in draws]
+    areas = [draw.crop.height * draw.crop.width for draw in draws]
+    together = np.corrcoef([angles, sharpened, areas, [draw.flip for draw in draws]])
+    assert np.abs(together - np.eye(4)).max() < 0.1
+
+
 def test_draws_without_them_are_what_they_were_before_they_came() -> None:
     """Numbers of the version before: runs that were begun with it go on."""
     config = AugmentConfig(policy="ta_wide", random_erase=0.5)
