@@ -48,6 +48,7 @@ def draw_several(runs: list[Run], path: Path) -> None:
     labels = _labels(runs)
     lines: dict[str, list[Line]] = {name: [] for name in FIGURES}
     for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        label += " (dashed)" if number >= len(LINES) else ""
         series, kind = curves.by_epoch(run.folder), curves.accuracy_tag(run).partition("/")[0]
         style = LINES[number % len(LINES)], DASHES[number // len(LINES)]
         for name in FIGURES:
@@ -120,7 +121,14 @@ def _name_ends(axes: Any, ends: list[tuple[float, str, str, int]], last: int) ->
             color=colour,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "alpha": 0.6},
+            arrowprops={
+                "arrowstyle": "-",
+                "relpos": (0, 0.5),
+                "shrinkA": 0,
+                "color": colour,
+                "linewidth": 0.8,
+                "alpha": 0.6,
+            },
         )
 
 
