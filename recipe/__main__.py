@@ -4,11 +4,11 @@ import argparse
 import os
 import sys
 
-from recipe.commands import bench, data, evaluate, explain, report
+from recipe.commands import bench, curves, data, evaluate, explain, report
 from recipe.errors import fail
 from recipe.hydra_errors import explain as explain_error
 
-COMMANDS = (evaluate, explain, report, data, bench)
+COMMANDS = (evaluate, explain, report, curves, data, bench)
 
 
 def main() -> None:

@@ -70,6 +70,28 @@ def _check_resolution(config: Config) -> None:
             f"resolution.val_crop={resolution.val_crop} is larger than the resized image "
             f"(resolution.val_resize={resolution.val_resize}): crop at most {resolution.val_resize} pixels"
         )
+    if resolution.train_resize is not None and resolution.train_crop > resolution.train_resize:
+        raise ConfigError(
+            f"resolution.train_crop={resolution.train_crop} is larger than the resized image (resolution.train_resize="
+            f"{resolution.train_resize}): crop at most {resolution.train_resize} pixels, or leave train_resize at null"
+        )
+
+
+def _check_loss(config: Config) -> None:
+    if config.loss.name == "nll" and config.model.head != "mlp":
+        raise ConfigError(
+            f"loss.name=nll takes the log-probabilities that model.head=mlp gives, and model.head={config.model.head} "
+            "gives logits: use loss=cross_entropy, which is the same on those, or model.head=mlp"
+        )
+
+
+def _check_early_stopping(config: Config) -> None:
+    stopping = config.early_stopping
+    if stopping.loss_below is not None and stopping.patience is None:
+        raise ConfigError(
+            f"early_stopping.loss_below={stopping.loss_below:g} says from which loss on patience may run out: it needs "
+            "early_stopping.patience=…, evaluations without a better top-1"
+        )
 
 
 def _check_pairs(config: Config) -> None:
@@ -155,11 +177,6 @@ def _check_head(config: Config) -> None:
             f"model.head_dropout={model.head_dropout:g}: model.head=linear has no dropout; "
             "use model.head=mlp or concat_pool"
         )
-    if config.loss.name == "nll" and model.head != "mlp":
-        raise ConfigError(
-            f"loss=nll is for networks that end in log-probabilities, which model.head={model.head} does not: "
-            "use model.head=mlp, or loss=cross_entropy"
-        )
 
 
 def _check_batches(config: Config) -> None:
@@ -240,6 +257,8 @@ def _check_precision(config: Config) -> None:
 
 CONTRADICTIONS = (
     _check_resolution,
+    _check_loss,
+    _check_early_stopping,
     _check_pairs,
     _check_schedule,
     _check_optimizer,

@@ -151,8 +151,9 @@ def configs(recipes: list[str], overrides: list[str]) -> list[Config]:
 
 
 def training_hash(config: Config) -> str:
-    """Of every key that can change the weights; with a plateau, evaluations can."""
-    return digest(config, {"weights", "result"} if config.schedule.name == "plateau" else {"weights"})
+    """Of every key that can change the weights; with a plateau or early stopping, evaluations can."""
+    evaluations_count = config.schedule.name == "plateau" or config.early_stopping.patience is not None
+    return digest(config, {"weights", "result"} if evaluations_count else {"weights"})
 
 
 def digest(config: Config, affects: set[str]) -> str:

@@ -75,6 +75,7 @@ class DataConfig:
 
 @dataclass
 class ResolutionConfig:
+    train_resize: int | None = key(None, at_least=8)  # pixels, before the crop to train_crop; null: train_crop
     train_crop: int = key(224, at_least=8)  # pixels, square
     val_resize: int = key(256, at_least=8, affects="result")  # pixels, shorter side
     val_crop: int = key(224, at_least=8, affects="result")  # pixels, square
@@ -83,11 +84,16 @@ class ResolutionConfig:
 
 @dataclass
 class AugmentConfig:
+    # random_resized: a box of random area and shape, resized to a square of train_resize; its centre is trained on.
+    # resize_random: the shorter side to train_resize, then a random square.
+    crop: str = key("random_resized", choices=("random_resized", "resize_random"))
     policy: str = key(choices=("none", "ta_wide", "ra", "imagenet"))  # imagenet: AutoAugment's ImageNet policy
     policy_on: str = key("host", choices=("host", "device"), affects="nothing")  # who makes its pixels: the same ones
-    scale: list[float] = key([0.08, 1.0], above=0, at_most=1)  # area of the crop, share of the image
-    ratio: list[float] = key([0.75, 4 / 3], above=0)  # width / height of the crop
+    scale: list[float] = key([0.08, 1.0], above=0, at_most=1)  # random_resized: area of the box, share of the image
+    ratio: list[float] = key([0.75, 4 / 3], above=0)  # random_resized: width / height of the box
     hflip: float = key(0.5, at_least=0, at_most=1)  # probability
+    rotation: float = key(0.0, at_least=0, at_most=180)  # degrees, at most, to either side; 0: off
+    sharpness: float | None = key(None, at_least=0)  # of half the images: 0 blurs, 1 does nothing; null: off
     random_erase: float = key(0.0, at_least=0, at_most=1)  # probability
 
 
@@ -104,7 +110,7 @@ class SamplerConfig:
 
 @dataclass
 class LossConfig:
-    name: str = key(choices=("cross_entropy", "bce", "poly"))
+    name: str = key(choices=("cross_entropy", "bce", "poly", "nll"))  # nll: of a network that ends in log-softmax
     label_smoothing: float = key(0.0, at_least=0, below=1)
     poly_epsilon: float = key(1.0)  # poly: cross entropy + poly_epsilon·(1 − p_target)
 
@@ -165,10 +171,17 @@ class EvaluateConfig:
 
 
 @dataclass
+class EarlyStoppingConfig:
+    patience: int | None = key(None, at_least=1)  # stop after so many evaluations without a better top-1; null: never
+    loss_below: float | None = key(None, above=0)  # not before a validation loss was below this; null: at any
+
+
+@dataclass
 class CheckpointConfig:
     # Between two saves within an epoch. Epochs end with one, unless saving would take over 1% of the time.
     every_minutes: float = key(10.0, above=0, affects="nothing")
     keep: int = key(2, at_least=1, affects="nothing")  # newest checkpoints kept
+    best_by: str = key("accuracy", choices=("accuracy", "loss"), affects="result")  # which epoch is kept as best.pt
 
 
 @dataclass
@@ -216,6 +229,7 @@ class Config:
     schedule: ScheduleConfig = section(ScheduleConfig)
     ema: EmaConfig = section(EmaConfig)
     evaluate: EvaluateConfig = section(EvaluateConfig)
+    early_stopping: EarlyStoppingConfig = section(EarlyStoppingConfig)
     checkpoint: CheckpointConfig = section(CheckpointConfig)
     log: LogConfig = section(LogConfig)
     runtime: RuntimeConfig = section(RuntimeConfig)

@@ -71,7 +71,13 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     if order.dropped:
         yield _row("", f"the last {order.dropped} positions of each epoch are too few for a step and left out")
     sizes = c.resolution
-    yield _row("pixels", f"train {sizes.train_crop}, validate {sizes.val_crop} of {sizes.val_resize}")
+    of = f" of {sizes.train_resize}" if sizes.train_resize is not None else ""
+    yield _row("pixels", f"train {sizes.train_crop}{of}, validate {sizes.val_crop} of {sizes.val_resize}")
+    if c.early_stopping.patience is not None:
+        evaluations = _count(c.early_stopping.patience, "evaluation")
+        below = c.early_stopping.loss_below
+        once = f", once the loss was below {below:g}" if below is not None else ""
+        yield _row("early stop", f"after {evaluations} without a better top-1{once}")
     if ema.model is not None:
         copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
         yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
@@ -171,7 +177,8 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     """What came out, where it is, and after max_steps what the whole run would take."""
     yield ""
     yield from accuracies(found)
-    yield _row("best epoch", f"top-1 {run.progress.best['acc1']:6.2f}   (epoch {run.progress.best['epoch'] + 1})")
+    best = run.progress.best
+    yield _row("best epoch", f"top-1 {best['acc1']:6.2f}   (epoch {best['epoch'] + 1}, by {best['by']})")
     yield _row("time", f"{duration(run.progress.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
     if run.config.max_steps is not None and math.isfinite(run.speed):
         yield _row("speed", f"{run.speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
@@ -188,6 +195,7 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     yield _row("folder", _path(run.folder))
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {_path(all_runs)}")
+    yield _row("", f"recipe curves {_path(run.folder)}   (as pictures)")
     larger = even(run.config.resolution.val_resize * 1.1)
     yield _row("other sizes", f"recipe evaluate {_path(run.folder)} resolution.val_resize={larger}")
 

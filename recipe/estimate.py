@@ -52,8 +52,9 @@ def lines(plan: Plan, ranks: Ranks, num_images: int, measured: Measured) -> Iter
     yield "peak memory", peak_memory(ranks.device)
     hours = run_hours(plan.config, num_images, measured)
     end = time.strftime("%a %d %b %H:%M", time.localtime(time.time() + 3600 * hours))
-    yield "whole run", f"about {_hours(hours)}, {_device_hours(hours, ranks)}"
-    yield "", f"begun now, it ends on {end}"
+    stops = plan.config.early_stopping.patience is not None
+    yield "whole run", f"{'at most' if stops else 'about'} {_hours(hours)}, {_device_hours(hours, ranks)}"
+    yield "", f"begun now, it ends on {end}{' or before' if stops else ''}"
     rungs, trainings, all_hours = ladder_hours(plan, num_images, measured)
     if rungs > 1:
         yield "whole ladder", f"about {_hours(all_hours)}, {_device_hours(all_hours, ranks)} for each seed"

@@ -19,6 +19,7 @@ from recipe.distributed import Ranks, gradients_averaged
 from recipe.errors import DataError
 from recipe.ingredients.augment import erase
 from recipe.ingredients.batch_norm import statistics_of_first
+from recipe.ingredients.early_stopping import EarlyStopping
 from recipe.ingredients.ema import Ema
 from recipe.ingredients.freeze import training_mode
 from recipe.ingredients.loss import Criterion
@@ -46,6 +47,7 @@ class Training:
     criterion: Criterion
     ema: Ema
     plateau: Plateau
+    early_stopping: EarlyStopping
     meter: TrainMeter
     after_step: Callable[[int, int], None]  # given the epoch and the steps done of it
     num_classes: int

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from recipe.data.loader import TrainLoader
+from recipe.ingredients.early_stopping import EarlyStopping
 from recipe.ingredients.ema import Ema
 from recipe.ingredients.loss import make_loss
 from recipe.ingredients.optimizer import make_optimizer
@@ -43,6 +44,7 @@ def build(run: "Run", network: nn.Module) -> Training:
         criterion=make_loss(config.loss),
         ema=ema,
         plateau=Plateau(config.schedule),
+        early_stopping=EarlyStopping(config.early_stopping),
         meter=TrainMeter(
             run.journal, ranks, order.steps, config.log.every_steps, run.steps, overflows=scaler.is_enabled()
         ),

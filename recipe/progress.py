@@ -1,5 +1,7 @@
 """What a run has come to, and how that goes into a checkpoint and back."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +18,14 @@ class Progress:
     seconds: float = 0.0  # in training and evaluation, over all starts
     device_seconds: float = 0.0
     best: dict[str, Any] = field(default_factory=lambda: {"acc1": -1.0, "epoch": -1})
+
+    def is_better(self, figures: Mapping[str, float], by: str) -> bool:
+        """Whether an evaluation is better than the best so far, by "accuracy" or by "loss". The first one is."""
+        if self.best["epoch"] < 0:
+            return True
+        if by == "loss":
+            return figures["loss"] < self.best["loss"] or math.isnan(self.best["loss"])
+        return figures["acc1"] > self.best["acc1"]
 
     def steps_done(self, steps_per_epoch: int) -> int:
         """Optimizer steps of the whole run so far."""
@@ -36,6 +46,7 @@ def state_of(training: Training, progress: Progress, identity: dict[str, Any], m
         "optimizer": t.optimizer.state_dict(),
         "scaler": t.scaler.state_dict(),
         "plateau": t.plateau.state_dict(),
+        "early_stopping": t.early_stopping.state_dict(),
         "meter": t.meter.state_dict(),
         "progress": asdict(progress),
         "metrics_bytes": metrics_bytes,
@@ -59,4 +70,5 @@ def restore(state: dict[str, Any], training: Training) -> None:
     t.optimizer.load_state_dict(state["optimizer"])
     t.scaler.load_state_dict(state["scaler"])
     t.plateau.load_state_dict(state["plateau"])
+    t.early_stopping.load_state_dict(state["early_stopping"])
     t.meter.load_state_dict(state["meter"])

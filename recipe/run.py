@@ -90,11 +90,14 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal) -> None:
         for line in console.opening(run, start):
             run.journal.say(line)
         board.show_beginning(run)
+        found: dict[str, Evaluation] = {}
         for epoch in range(run.progress.epoch, run.epochs):
             run.train_epoch(epoch)
-            if (epoch + 1) % plan.config.evaluate.every == 0 and epoch + 1 < run.epochs:
-                run.validate(epoch)
-        run.finish()
+            if (epoch + 1) % plan.config.evaluate.every == 0 or epoch + 1 == run.epochs:
+                found = run.validate(epoch)
+            if run.stopped_early:
+                break
+        run.finish(found)
         run.agreement.wait()
     finally:
         run.close()
@@ -131,6 +134,7 @@ class Run:
         self.speed, self.data_wait = math.nan, math.nan  # images/s over all ranks, and share of time, in the last epoch
         self.unreadable: set[str] = set()  # images left out (data.on_corrupt=skip)
         self.evaluation_seconds = math.nan  # of the last evaluation
+        self.stopped_early: dict[str, Any] | None = None  # the last epoch, and why; None: the whole length
 
         self.identity = {
             **run_folder.hashes(plan),
@@ -173,7 +177,8 @@ class Run:
             self.journal.say(console.epoch_line(self, epoch))
         self.progress.epoch, self.progress.step = epoch, steps
         cheap = time.monotonic() - self.saved > self.writer.seconds / SAVING_SHARE
-        if epoch + 1 == self.epochs or self.ranks.on_first(lambda: cheap):
+        last = epoch + 1 == self.epochs or self.training.early_stopping.may_end_next()
+        if last or self.ranks.on_first(lambda: cheap):
             self.save(epoch, steps)
 
     def after_step(self, epoch: int, step: int) -> None:
@@ -216,8 +221,9 @@ class Run:
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, console.figures(found))
         self.journal.flush()
         primary = list(found)[-1]
-        if found[primary].acc1 > self.progress.best["acc1"]:
-            self.progress.best = {**found[primary].figures(), "epoch": epoch, "weights": primary}
+        by = self.config.checkpoint.best_by
+        if self.progress.is_better(found[primary].figures(), by):
+            self.progress.best = {**found[primary].figures(), "epoch": epoch, "weights": primary, "by": by}
             if self.ranks.first:
                 best = {**self.progress.best, "model": models[primary].state_dict()}
                 self.writer.write(lambda copy: save_tensors(self.checkpoints / "best.pt", copy), best)
@@ -225,11 +231,16 @@ class Run:
             accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
             self.journal.say(f"{console.epoch_line(self, epoch)}  top-1 {accuracies}")
         self.progress.epoch, self.progress.step = epoch + 1, 0
+        self.training.early_stopping.update(found[primary].acc1, found[primary].loss)
+        reason = self.training.early_stopping.reason()
+        if reason is not None and epoch + 1 < self.epochs:  # the figures, and so the end, are the same on every rank
+            self.stopped_early = {"epoch": epoch, "reason": reason}
+            self.epochs, self.steps = epoch + 1, (epoch + 1) * self.order.steps
+            self.journal.say(f"stopped early, after epoch {epoch + 1} of {self.config.epochs}: {reason}")
         return found
 
-    def finish(self) -> None:
-        """The final evaluation, predictions, weights, and last of all result.json."""
-        found = self.validate(self.epochs - 1)
+    def finish(self, found: dict[str, Evaluation]) -> None:
+        """Predictions, weights, and last of all result.json. `found`: the evaluation of the last epoch."""
         # After max_steps the statistics of batch norm may not be fit to evaluate with yet.
         if self.config.max_steps is None and not math.isfinite(found["raw"].loss):
             raise RunError(
@@ -246,6 +257,7 @@ class Run:
             write_atomically(self.folder / "unreadable.txt", "\n".join(sorted(self.unreadable)) + "\n")
         about = {
             "best": self.progress.best,
+            "stopped_early": self.stopped_early,
             "epochs": self.epochs,
             "steps": self.steps,
             "images_seen": self.order.images_seen(self.steps),

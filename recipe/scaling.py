@@ -36,8 +36,9 @@ def scale(config: Config, literal: Set[str]) -> Config:
             change("schedule.gamma", config.schedule.gamma ** (1 / factor.epochs))
         change("schedule.interval", "step")  # warm-up and steps are now fractions of an epoch
     if factor.resolution != 1:
-        for name in ("train_crop", "val_resize", "val_crop"):
-            change(f"resolution.{name}", even(getattr(config.resolution, name) * factor.resolution))
+        for name in ("train_resize", "train_crop", "val_resize", "val_crop"):
+            if (pixels := getattr(config.resolution, name)) is not None:
+                change(f"resolution.{name}", even(pixels * factor.resolution))
     if factor.batch_size != 1:
         change("batch_size", max(1, round(config.batch_size * factor.batch_size)))
         change("optimizer.lr", config.optimizer.lr * factor.batch_size)

@@ -53,6 +53,7 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
         kept = ("epochs", "steps", "images_seen", "unique_images", "seconds", "device_seconds")
         about = {
             **{name: source.result[name] for name in kept},
+            "stopped_early": source.result.get("stopped_early"),
             "trained_in": os.path.relpath(folder, plan.folder),
             "best": None,
         }

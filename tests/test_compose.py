@@ -10,7 +10,9 @@ import pytest
 
 from recipe import compose
 from recipe.compose import PROJECT, Plan
+from recipe.config import Config, ScaleConfig
 from recipe.naming import NAME_LENGTH
+from recipe.scaling import scale
 
 Composer = Callable[..., Plan]
 
@@ -32,6 +34,15 @@ def test_scale_keeps_proportions(plan: Composer) -> None:
     assert demo.batch_size // demo.micro_batch_size >= demo.sampler.repetitions
     crops = demo.resolution.train_crop, demo.resolution.val_crop, demo.resolution.val_resize
     assert crops == (50, 64, 66)  # 176, 224 and 232 times 64/224, to even numbers
+
+
+def test_training_crops_keep_their_share_of_the_resized_image(plan: Composer) -> None:
+    sizes = plan("+recipe=v1", "scale=imagenet", "resolution.train_resize=256").config.resolution
+    assert (sizes.train_resize, sizes.train_crop) == (256, 224)
+    config = Config(resolution=sizes, scale=ScaleConfig(name="half", resolution=0.5))
+    half = scale(config, frozenset()).resolution
+    assert (half.train_resize, half.train_crop) == (128, 112)
+    assert plan("+recipe=v1", "scale=demo").config.resolution.train_resize is None
 
 
 def test_scaled_step_decay_keeps_its_share_of_the_run(plan: Composer) -> None:
@@ -97,6 +108,16 @@ def test_training_hash_holds_all_that_changes_the_weights(plan: Composer) -> Non
         assert plan("+recipe=v2", change).training_hash != base, change
     for change in ("ema.decay=0.9", "resolution.val_resize=240", "evaluate.every=3", "data.workers=1", "resume=never"):
         assert plan("+recipe=v2", change).training_hash == base, change
+
+
+@pytest.mark.parametrize("stopper", ["schedule=plateau", "early_stopping.patience=3"])
+def test_training_hash_holds_evaluations_where_they_change_the_weights(plan: Composer, stopper: str) -> None:
+    command = ("+recipe=v2", stopper)
+    base = plan(*command).training_hash
+    assert base != plan("+recipe=v2").training_hash
+    for change in ("evaluate.every=3", "ema.decay=0.9", "resolution.val_resize=240"):
+        assert plan(*command, change).training_hash != base, change
+    assert plan(*command, "data.workers=1").training_hash == base
 
 
 def test_resolved_config_reads_back_as_it_was_written(plan: Composer, tmp_path: Path) -> None:

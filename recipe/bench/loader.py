@@ -141,7 +141,7 @@ def _cpu_seconds() -> float:
 
 def stages_of(config: Config, images: ImageFolder) -> dict[str, float]:
     """Seconds of CPU time for an image, by what is done to it: the parts of `load_micro_batches`, one by one."""
-    size = config.resolution.train_crop
+    size, resize = config.resolution.train_crop, config.resolution.train_resize
     spent = dict.fromkeys(("read", "decode", "draw", "resize", "policy", "assembly"), 0.0)
     batch = torch.empty((STAGED, 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
     chosen = list(dict.fromkeys(make_order(config, len(images)).images(0).tolist()))[:STAGED]  # no repeats
@@ -155,7 +155,7 @@ def stages_of(config: Config, images: ImageFolder) -> dict[str, float]:
     for position, index in enumerate(chosen):
         timed("read", Path(images.root, images.name(index)).read_bytes)
         picture = timed("decode", images.open, index)  # reads it again
-        where = config.augment, size, config.seed, 0, position, picture.height, picture.width
+        where = config.augment, size, config.seed, 0, position, picture.height, picture.width, resize
         draw = timed("draw", draw_train, *where)
         pixels = timed("decode", picture.pixels, draw.crop)
         draw = draw._replace(crop=draw.crop.within(draw.crop))

@@ -66,14 +66,19 @@ def ours_eval(images: ImageFolder, config: Config, count: int) -> Round:
 
 def reference(images: ImageFolder, config: Config, count: int) -> Round:
     """As torchvision's classification reference trains: Pillow's images, batches of float32."""
-    size, augment, how = (
-        config.resolution.train_crop,
-        config.augment,
-        T.InterpolationMode(config.resolution.interpolation),
-    )
-    steps = [T.RandomResizedCrop(size, augment.scale, augment.ratio, how, antialias=True)]
+    sizes, augment, how = config.resolution, config.augment, T.InterpolationMode(config.resolution.interpolation)
+    size = sizes.train_resize or sizes.train_crop
+    steps: list[Any] = [T.RandomResizedCrop(size, augment.scale, augment.ratio, how, antialias=True)]
+    if augment.crop == "resize_random":
+        steps = [T.Resize(size, how, antialias=True), T.RandomCrop(sizes.train_crop)]
     if augment.hflip:
         steps.append(T.RandomHorizontalFlip(augment.hflip))
+    if augment.rotation:
+        steps.append(T.RandomRotation(augment.rotation, how))
+    if augment.sharpness is not None:
+        steps.append(T.RandomAdjustSharpness(augment.sharpness))
+    if size > sizes.train_crop:
+        steps.append(T.CenterCrop(sizes.train_crop))
     if augment.policy != "none":
         steps.append(POLICIES[augment.policy](interpolation=how))
     steps += _to_float(config)
@@ -90,7 +95,10 @@ def reference_eval(images: ImageFolder, config: Config, count: int) -> Round:
 
 
 def timm_train(images: ImageFolder, config: Config, count: int) -> Round:
-    """As timm trains with its prefetcher: uint8 batches, a rand-augment of one operation for any policy."""
+    """As timm trains with its prefetcher: uint8 batches, a rand-augment of one operation for any policy.
+
+    It crops as `random_resized` does, to train_crop, and has neither rotation nor sharpness.
+    """
     from timm.data import create_transform
     from timm.data.loader import fast_collate
 

@@ -102,13 +102,13 @@ def _draw_and_decode(
         addresses: epoch and position of each draw.
         unreadable: gets the names of the images that could not be read.
     """
-    augment, size = config.augment, config.resolution.train_crop
+    augment, size, resize = config.augment, config.resolution.train_crop, config.resolution.train_resize
     for number in range(index, index + MOST_UNREADABLE):
         candidate = number % len(dataset)
         try:
             picture = dataset.open(candidate)
             sides = picture.height, picture.width
-            draws = [draw_train(augment, size, config.seed, *address, *sides) for address in addresses]
+            draws = [draw_train(augment, size, config.seed, *address, *sides, resize) for address in addresses]
             box = around(draw.crop for draw in draws)
             draws = [draw._replace(crop=draw.crop.within(box)) for draw in draws]
             return picture.pixels(box), draws, int(dataset.labels[candidate])

@@ -1,5 +1,6 @@
 """Pixels to pixels: what training draws and does to one image, and what evaluation does. All uint8."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,14 @@ from torch import Tensor
 
 from recipe.box import Box
 from recipe.config import AugmentConfig, ResolutionConfig
-from recipe.ingredients.augment import crop_and_resize, draw_crop, draw_erase, resize
+from recipe.ingredients.augment import (
+    crop_and_resize,
+    draw_crop,
+    draw_erase,
+    draw_turn_and_sharpness,
+    draw_window,
+    resize_shorter_side,
+)
 from recipe.ingredients.policies import POLICIES, Operation, apply_operations
 from recipe.randomness import Draws
 
@@ -17,23 +25,35 @@ from recipe.randomness import Draws
 class TrainDraw(NamedTuple):
     """Everything that is random about one training image."""
 
-    crop: Box
+    crop: Box  # of the file's pixels
     flip: bool
-    operations: list[Operation]
+    operations: list[Operation]  # the policy's
     erase: Box  # done after normalisation, on the device
+    window: Box = Box()  # resize_random: of the resized image; empty: the crop is resized to a square
+    turn_and_sharpness: tuple[Operation, ...] = ()  # done before the policy's
 
 
 def draw_train(
-    config: AugmentConfig, train_crop: int, seed: int, epoch: int, position: int, height: int, width: int
+    config: AugmentConfig,
+    train_crop: int,
+    seed: int,
+    epoch: int,
+    position: int,
+    height: int,
+    width: int,
+    train_resize: int | None = None,
 ) -> TrainDraw:
     """The draws for the image at `position` of the epoch's order, whose file has height x width pixels."""
 
     def stream(name: str) -> Draws:
         return Draws(seed, name, epoch, position)
 
+    whole = config.crop == "resize_random"
     return TrainDraw(
-        crop=draw_crop(config, stream("crop"), height, width),
+        crop=Box(0, 0, height, width) if whole else draw_crop(config, stream("crop"), height, width),
+        window=draw_window(stream("crop"), height, width, train_resize or train_crop, train_crop) if whole else Box(),
         flip=config.hflip > 0 and stream("flip").chance(config.hflip),
+        turn_and_sharpness=draw_turn_and_sharpness(config, stream("rotation"), stream("sharpness")),
         operations=POLICIES[config.policy](stream("policy"), train_crop),
         erase=draw_erase(config.random_erase, stream("erase"), train_crop, train_crop)
         if config.random_erase
@@ -42,25 +62,41 @@ def draw_train(
 
 
 def apply_train(image: Tensor, draw: TrainDraw, resolution: ResolutionConfig) -> Tensor:
-    """Crop, resize, flip, policy: (3, H, W) uint8 to (3, train_crop, train_crop) uint8."""
-    image = crop_and_resize(image, draw.crop, resolution.train_crop, resolution.interpolation)
+    """Crop, resize, flip, rotation, sharpness, policy: (3, H, W) uint8 to (3, train_crop, train_crop) uint8.
+
+    With a train_resize above train_crop, a crop that was resized to a square is rotated whole and loses its border
+    afterwards, and with it most of the black corners. The policy's pixels and erasing's box are those of train_crop.
+    """
+    size, how = resolution.train_resize or resolution.train_crop, resolution.interpolation
+    if draw.window.height:
+        image = draw.window.of(resize_shorter_side(draw.crop.of(image), size, how))
+    else:
+        image = crop_and_resize(image, draw.crop, size, how)
     if draw.flip:
         image = image.flip(-1)
-    if any(name != "Identity" for name, _ in draw.operations):
-        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-        picture = apply_operations(picture, draw.operations, resolution.interpolation)
-        image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    return image
+    image = _operate(image, draw.turn_and_sharpness, how)
+    if image.shape[-1] > resolution.train_crop:
+        image = _centre(image, resolution.train_crop)
+    return _operate(image, draw.operations, how)
+
+
+def _operate(image: Tensor, operations: Sequence[Operation], interpolation: str) -> Tensor:
+    """The operations on a (3, H, W) uint8 image, by Pillow."""
+    if all(name == "Identity" for name, _ in operations):
+        return image
+    picture = apply_operations(Image.fromarray(image.permute(1, 2, 0).numpy()), operations, interpolation)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def apply_eval(image: Tensor, val_resize: int, val_crop: int, interpolation: str) -> Tensor:
     """Shorter side to val_resize, central crop: (3, H, W) uint8 to (3, val_crop, val_crop) uint8."""
+    return _centre(resize_shorter_side(image, val_resize, interpolation), val_crop)
+
+
+def _centre(image: Tensor, size: int) -> Tensor:
+    """The central square of a (3, H, W) image, as torchvision's CenterCrop takes it."""
     height, width = image.shape[1:]
-    shorter = min(height, width)
-    height, width = val_resize * height // shorter, val_resize * width // shorter  # of the longer: cut, as torchvision
-    image = resize(image, height, width, interpolation)
-    centre = Box(round((height - val_crop) / 2), round((width - val_crop) / 2), val_crop, val_crop)
-    return centre.of(image)
+    return Box(round((height - size) / 2), round((width - size) / 2), size, size).of(image)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:

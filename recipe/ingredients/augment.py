@@ -1,4 +1,4 @@
-"""What happens to one training image: random crop, flip, a policy of image operations, random erasing.
+"""What happens to one training image: random crop, flip, rotation, sharpness, random erasing.
 
 Every ingredient is a pair: a draw, which is random and knows no pixels, and doing what was drawn, which is not random.
 """
@@ -15,6 +15,7 @@ from recipe.randomness import Draws
 
 ERASE_SCALE = (0.02, 0.33)  # area of the erased box, share of the image (Zhong et al., 2017)
 ERASE_RATIO = (0.3, 3.3)  # height / width of the erased box
+SHARPENED = 0.5  # share of the images, where augment.sharpness is set
 ATTEMPTS = 10  # until a box fits into the image
 
 
@@ -37,6 +38,31 @@ def draw_crop(config: AugmentConfig, draws: Draws, height: int, width: int) -> B
     else:
         w, h = width, height
     return Box((height - h) // 2, (width - w) // 2, h, w)
+
+
+def draw_window(draws: Draws, height: int, width: int, resize: int, size: int) -> Box:
+    """A random square of `size` in an image of height x width pixels whose shorter side becomes `resize`."""
+    h, w = resized(height, width, resize)
+    return Box(draws.below(h - size + 1), draws.below(w - size + 1), size, size)
+
+
+def resized(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Height and width after the shorter side has become `shorter` pixels; the other's fraction is dropped."""
+    longer = int(shorter * max(height, width) / min(height, width))
+    return (shorter, longer) if height <= width else (longer, shorter)
+
+
+def draw_turn_and_sharpness(config: AugmentConfig, rotation: Draws, sharpness: Draws) -> tuple[tuple[str, float], ...]:
+    """A rotation by a uniform angle, and of half the images the sharpness, as operations on Pillow's images."""
+    turn = [("Rotate", rotation.uniform(-config.rotation, config.rotation))] if config.rotation else []
+    sharpen = config.sharpness is not None and sharpness.chance(SHARPENED)
+    return (*turn, *([("Sharpness", config.sharpness - 1)] if sharpen and config.sharpness is not None else []))
+
+
+def resize_shorter_side(image: Tensor, size: int, interpolation: str) -> Tensor:
+    """A (3, H, W) uint8 image with its shorter side resized to `size`, with antialiasing."""
+    height, width = resized(image.shape[1], image.shape[2], size)
+    return resize(image, height, width, interpolation)
 
 
 def crop_and_resize(image: Tensor, box: Box, size: int, interpolation: str) -> Tensor:

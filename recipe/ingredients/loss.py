@@ -33,6 +33,14 @@ def poly(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
     return cross_entropy(logits, targets, config) + config.poly_epsilon * (1 - p_target).mean()
 
 
+def nll(log_p: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
+    """−Σ t·log p, of log-probabilities in place of logits and the smoothed target. Cross entropy of them is the same.
+
+    (log-softmax leaves log-probabilities as they are, so evaluations take their cross entropy as any network's.)
+    """
+    return -(smoothed(targets, config).to(log_p.dtype) * log_p).sum(1).mean()
+
+
 def smoothed(targets: Tensor, config: LossConfig) -> Tensor:
     """(1 − ε)·t + ε/C"""
     return (1 - config.label_smoothing) * targets + config.label_smoothing / targets.shape[1]
@@ -42,6 +50,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, LossConfig], Tensor]] = {
     "cross_entropy": cross_entropy,
     "bce": bce,
     "poly": poly,
+    "nll": nll,
 }
 
 

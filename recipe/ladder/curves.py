@@ -47,6 +47,35 @@ def read(folder: Path, tag: str | None = None) -> dict[str, Series]:
     return found
 
 
+def by_epoch(folder: Path) -> dict[str, Series]:
+    """The evaluations of one run and its training loss, by the number of epochs done.
+
+    The training loss is the mean over an epoch's steps: an entry is the mean over the steps since the one before, and
+    each epoch ends with one.
+    """
+    found, sums, before = dict[str, Series](), dict[int, tuple[float, int]](), 0
+    try:
+        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            step, done = int(entry["step"]), int(entry["epoch"]) + 1
+        except (ValueError, KeyError, TypeError):
+            continue
+        for name, figure in entry.items():
+            if name.startswith(("val/", "ema/")) and type(figure) in (int, float):
+                found.setdefault(name, {})[done] = float(figure)
+        if type(entry.get("train/loss")) in (int, float) and step > before:
+            total, steps = sums.get(done, (0.0, 0))
+            sums[done] = total + entry["train/loss"] * (step - before), steps + step - before
+            before = step
+    if found and sums:
+        found["train/loss"] = {done: total / steps for done, (total, steps) in sums.items()}
+    return found
+
+
 def band(series: Sequence[Series]) -> Band:
     """Of several runs, where all of them have a figure: a mean over other seeds at every step would jump."""
     shared = sorted(set.intersection(*map(set, series))) if series else []

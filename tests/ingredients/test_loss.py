@@ -76,6 +76,26 @@ def test_bce_equals_timm_s(smoothing: float) -> None:
     torch.testing.assert_close(loss, BinaryCrossEntropy(smoothing)(logits, labels), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_nll_of_log_probabilities_is_by_hand_and_torch_s_on_indices(smoothing: float) -> None:
+    loss = make_loss(LossConfig(name="nll", label_smoothing=smoothing))
+    logits, targets = tensors()
+    assert loss(logits.log_softmax(1), targets).shape == ()
+    assert loss(logits.log_softmax(1), targets).item() == pytest.approx(by_hand(LOGITS, MIXED, smoothing), rel=1e-12)
+    logits, labels = random_batch()
+    one_hot = F.one_hot(labels, 10).double()
+    expected = (1 - smoothing) * F.nll_loss(logits.log_softmax(1), labels) - smoothing * logits.log_softmax(1).mean()
+    torch.testing.assert_close(loss(logits.log_softmax(1), one_hot), expected, rtol=1e-12, atol=0)
+
+
+def test_nll_takes_its_input_as_log_probabilities_and_an_evaluation_s_cross_entropy_of_them_is_the_same() -> None:
+    logits, targets = tensors()
+    loss = make_loss(LossConfig(name="nll"))
+    assert loss(logits, targets).item() != pytest.approx(by_hand(LOGITS, MIXED, 0.0), rel=0.01)
+    log_p = logits.log_softmax(1)
+    assert loss(log_p, targets).item() == pytest.approx(F.cross_entropy(log_p, targets).item(), rel=1e-12)
+
+
 def test_poly_smooths_both_terms_as_the_paper_s_code_does() -> None:
     logits, targets = torch.tensor([[0.14, 1.456, 2.356, -0.124, -2.47]]), torch.tensor([[0.1, 0.15, 0.2, 0.25, 0.3]])
     loss = make_loss(LossConfig(name="poly", poly_epsilon=2.0, label_smoothing=0.3))(logits.double(), targets.double())

@@ -188,6 +188,21 @@ def test_plateau_equals_torch_s(patience: int, gamma: float, threshold: float, m
     assert len(rates) > 3
 
 
+def test_plateau_gives_the_rates_that_the_transfer_experiment_logged() -> None:
+    """From 1e-4 to 6.25e-6 in the tenth epoch: four halvings, with torch's ReduceLROnPlateau on the same losses."""
+    schedule = ScheduleConfig(name="plateau", patience=1, gamma=0.5)
+    config = Config(epochs=10, optimizer=OptimizerConfig(name="adam", lr=1e-4), schedule=schedule)
+    ours, theirs = (optimizer_of("adam") for _ in range(2))
+    theirs.param_groups[0]["lr"] = 1e-4
+    reduce, plateau, logged = ReduceLROnPlateau(theirs, factor=0.5, patience=1), Plateau(schedule), []
+    for epoch, loss in enumerate([0.25, 0.26, 0.27, 0.26, 0.28, 0.27, 0.29, 0.27, 0.28, 0.26]):
+        logged.append(set_rates(ours, config, plateau.factor, epoch, 0, 1))
+        assert logged[-1] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12)
+        plateau.update(loss)
+        reduce.step(loss)
+    assert logged == [1e-4, 1e-4, 1e-4, 5e-5, 5e-5, 2.5e-5, 2.5e-5, 1.25e-5, 1.25e-5, 6.25e-6]
+
+
 def test_other_schedules_ignore_the_validation_loss() -> None:
     plateau = Plateau(ScheduleConfig(name="cosine", patience=0))
     for _ in range(5):

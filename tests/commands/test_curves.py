@@ -1,0 +1,85 @@
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+from synthetic import write_run
+
+from recipe.ladder import curves
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def command(*arguments: object, cwd: Path, hidden: str = "pass") -> subprocess.CompletedProcess[str]:
+    script = f"import sys; {hidden}; from recipe.__main__ import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", script, "curves", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def texts(path: Path) -> str:
+    """What an SVG file says: matplotlib leaves each text in a comment beside its outlines."""
+    xml.etree.ElementTree.parse(path)
+    return path.read_text()
+
+
+def test_one_run_s_pictures_go_into_its_folder(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "v2", ema=True)
+    done = command(folder, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "curves.png").stat().st_size > 10_000
+    said = texts(folder / "curves.svg")
+    for text in ("training", "validation, EMA", "top-1, %", "loss", "epochs", "published 80.858"):
+        assert f"<!-- {text} -->" in said
+
+
+def test_several_runs_are_compared_in_one_picture(tmp_path: Path) -> None:
+    for seed, epochs in enumerate((3, 5, 2)):
+        write_run(tmp_path / "runs", "v2", seed, epochs=epochs)
+    done = command(tmp_path / "runs", "--out", tmp_path / "all.svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for seed in range(3):
+        assert f"<!-- seed {seed} -->" in texts(tmp_path / "all.svg")
+
+
+def test_published_figure_is_not_drawn_of_a_changed_recipe(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, "v2", differences={"optimizer.lr": 0.2})
+    assert command(folder, cwd=tmp_path).returncode == 0
+    assert "published" not in texts(folder / "curves.svg")
+
+
+def test_training_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) -> None:
+    rows: list[dict[str, float]] = [
+        {"step": 3, "epoch": 0, "train/loss": 4.0},
+        {"step": 4, "epoch": 0, "train/loss": 8.0},
+        {"step": 4, "epoch": 0, "val/loss": 2.0},
+        {"step": 6, "epoch": 1, "train/loss": 1.0},
+        {"step": 8, "epoch": 1, "train/loss": 3.0},
+    ]
+    lines = [*map(json.dumps, rows), '{"step": 9, "ep']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert curves.by_epoch(tmp_path) == {"val/loss": {1: 2.0}, "train/loss": {1: 5.0, 2: 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hidden", "message"),
+    [
+        (["nowhere"], "pass", "nowhere is no folder"),
+        (["runs", "--out", "all.jpeg"], "pass", "one of .png, .svg, .pdf"),
+        (["runs"], "sys.modules['matplotlib'] = None", "pip install 'recipe-ladder[report]'"),
+    ],
+)
+def test_wrong_use_is_one_message(tmp_path: Path, arguments: list[str], hidden: str, message: str) -> None:
+    write_run(tmp_path / "runs", "v2")
+    done = command(*arguments, cwd=tmp_path, hidden=hidden)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
