@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from recipe.config import Config
@@ -41,7 +41,7 @@ class FromPixels(nn.Module):
 def write_safetensors(path: Path, network: nn.Module, about: dict[str, Any]) -> None:
     """The weights under the names that torchvision and timm give them. `about`: see `metadata`. Raises OSError."""
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(path, lambda file: save_file(state, file, {"format": "pt", **metadata(about)}))
+    write_atomically(path, safetensors_bytes(state, {"format": "pt", **metadata(about)}))
 
 
 def write_onnx(path: Path, network: nn.Module, config: Config, about: dict[str, Any], with_preprocessing: bool) -> None:
