@@ -4,11 +4,11 @@ import argparse
 import os
 import sys
 
-from recipe.commands import bench, curves, data, evaluate, explain, report
+from recipe.commands import bench, curves, data, evaluate, explain, export, predict, report
 from recipe.errors import fail
 from recipe.hydra_errors import explain as explain_error
 
-COMMANDS = (evaluate, explain, report, curves, data, bench)
+COMMANDS = (evaluate, predict, export, explain, report, curves, data, bench)
 
 
 def main() -> None:
@@ -17,7 +17,11 @@ def main() -> None:
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(parsers)
-    arguments = parser.parse_args()
+    arguments, more = parser.parse_known_args()
+    if more:  # argparse loses words behind an option, as in `recipe predict RUN --top 3 photo.jpg`
+        if not hasattr(arguments, "arguments") or any(word.startswith("-") for word in more):
+            parser.error(f"unrecognized arguments: {' '.join(more)}")
+        arguments.arguments.extend(more)
     try:
         arguments.run(arguments)
     except BrokenPipeError:  # recipe … | head

@@ -59,6 +59,7 @@ class DataConfig:
     root: str | None = key(None, affects="nothing")  # folder with train_dir and val_dir; grocery: cache folder
     train_dir: str = key("train", affects="nothing")
     val_dir: str | None = key(None, affects="nothing")  # null: val, valid or validation, whichever is there
+    test_dir: str | None = key(None, affects="nothing")  # for `recipe evaluate RUN split=test`; null: test
     val_fraction: float | None = key(None, above=0, below=1)  # held out of one folder of class folders; null: val_dir
     folds: int | None = key(None, at_least=2)  # cross-validation: equal parts of the training set; null: off
     fold: int | None = key(None, at_least=0)  # the part to validate on, from 0; the others are trained on

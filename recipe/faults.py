@@ -1,11 +1,16 @@
 """What can go wrong while a run trains, in words, and the evidence that is kept of it."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.order import Order
+from recipe.errors import RunError, rank_local
 from recipe.files import write_atomically
 
 LOST_A_PROCESS = (
@@ -22,6 +27,25 @@ def out_of_memory(config: Config) -> str:
         f"{config.resolution.train_crop} px: {mend}a smaller micro_batch_size fits too, but it is another experiment, "
         "since batch norm and mixup see other batches"
     )
+
+
+@contextmanager
+def memory_for_images(key: str, batch_size: int) -> Iterator[None]:
+    """While a finished network is used: raise RunError where the memory is too small for so many images at once.
+
+    Args:
+        key: how the user makes them fewer.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
+            what = f"the memory is too small for {batch_size} images at once: a smaller {key} changes no result"
+            raise rank_local(RunError(what)) from error
+        if "DataLoader worker" in str(error):
+            reason = " ".join(str(error).split())
+            raise rank_local(RunError(f"a process that loads images has died ({reason}): try fewer workers")) from error
+        raise
 
 
 def dead_worker(error: RuntimeError) -> str:

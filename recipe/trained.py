@@ -3,18 +3,27 @@
 Imports PyTorch only for the latter, so that commands refuse a wrong folder at once.
 """
 
+import math
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from recipe import compose
+from recipe.checks import did_you_mean
 from recipe.config import Config
-from recipe.errors import RunError
+from recipe.errors import ConfigError, RunError
 from recipe.files import read_json
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
+
+    from recipe.loop import Evaluation
+
+WEIGHTS = ("raw", "ema", "best")
 
 
 @dataclass(frozen=True)
@@ -48,29 +57,105 @@ def read(folder: Path) -> Trained:
     )
 
 
-def networks(run: Trained, device: "torch.device") -> "dict[str, nn.Module]":
-    """The trained network as "raw" and, where there is one, the averaged as "ema"; the last is the one that counts.
+def evaluation_config(run: Trained) -> Config:
+    """The run's config as its networks are used: in fp32, or fp64 where they were trained so, as in its evaluations."""
+    config = deepcopy(run.config)
+    if config.runtime.precision != "fp64":
+        config.runtime.precision = "fp32"
+    return config
 
-    Without the last checkpoint, of this run or of the one that trained for it, there is only the latter.
+
+def weights_of(run: Trained) -> list[str]:
+    """The kinds of weights that the run's config promises, of WEIGHTS; the one that counts comes first."""
+    kinds = ["raw"] if run.config.ema.decay is None else ["ema", "raw"]
+    return [*kinds, "best"] if run.result.get("best") else kinds  # a run that another trained for has no best
+
+
+def check_weights(run: Trained, kind: str) -> None:
+    """Raises ConfigError where the run has no such weights."""
+    kinds = weights_of(run)
+    if kind not in kinds:
+        raise ConfigError(f"weights={kind}: {run.folder} has {', '.join(kinds)}.{did_you_mean(kind, kinds)}")
+
+
+def networks(run: Trained, device: "torch.device", kinds: Sequence[str] = ("raw", "ema")) -> "dict[str, nn.Module]":
+    """The run's networks of these kinds, ready to be evaluated; "best" is the epoch with the best validation figure.
+
+    Without the last checkpoint, of this run or of the one that trained for it, there is only the one that counts.
+    Kinds that there are not are left out. Raises RunError where there are none at all, or best.pt is broken.
     """
-    from safetensors.torch import load_file
-
-    from recipe.checkpoint import load_checkpoint
     from recipe.model import make_model
 
-    state = load_checkpoint(run.folder / run.result.get("trained_in", ".") / "checkpoints").state
-    weights = run.folder / "checkpoints" / "model.safetensors"
-    if state is not None:
-        states = {"raw": state["model"], "ema": state["ema"] if run.config.ema.decay is not None else None}
-    elif weights.exists():
-        states = {run.result["weights"]: load_file(weights)}
-    else:
-        raise RunError(f"{weights.parent} holds no weights: neither last.pt nor {weights.name}")
     assert run.config.data.num_classes is not None
     found = {}
-    for name, values in states.items():
-        if values is not None:
-            found[name] = make_model(run.config, run.config.data.num_classes)
-            found[name].load_state_dict(values)
-            found[name].to(device).eval()
+    for kind, values in _states(run, kinds).items():
+        found[kind] = make_model(run.config, run.config.data.num_classes)
+        found[kind].load_state_dict(values)
+        found[kind].to(device).eval()
     return found
+
+
+def network(run: Trained, device: "torch.device", kind: str) -> "nn.Module":
+    """The run's network of one kind. Raises RunError where its file is gone."""
+    found = networks(run, device, [kind])
+    if kind not in found:
+        raise gone(run, kind)
+    return found[kind]
+
+
+def gone(run: Trained, kind: str) -> RunError:
+    """Weights that the run had once."""
+    return RunError(
+        f"{run.folder} has no {kind} weights any more: its {'best' if kind == 'best' else 'last'}.pt is gone"
+    )
+
+
+def final_evaluation(run: Trained) -> "Evaluation":
+    """The run's own final evaluation, from its predictions.npz and result.json. Raises RunError."""
+    import numpy as np
+    import torch
+
+    from recipe.loop import Evaluation
+
+    path = run.folder / "predictions.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            index, label, correct, logits = (
+                torch.from_numpy(file[name]) for name in ("index", "label", "correct", "logits")
+            )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:100]
+        raise RunError(f"cannot read {path} ({reason}): without --report the images are evaluated anew") from error
+    names = ("acc1", "acc5", "balanced_acc1", "loss")
+    figures = {name: math.nan if run.result[name] is None else run.result[name] for name in names}
+    return Evaluation(**figures, indices=index, labels=label, correct=correct, logits=logits, unreadable=[])
+
+
+def _states(run: Trained, kinds: Sequence[str]) -> "dict[str, dict[str, Tensor]]":
+    """The weights themselves, raw before ema before best."""
+    from safetensors.torch import load_file
+
+    from recipe.checkpoint import load_checkpoint, load_tensors
+
+    folder = run.folder / "checkpoints"
+    counts = str(run.result["weights"])
+    final = folder / "model.safetensors"
+    states = {}
+    if list(kinds) == [counts] and final.exists():  # a quarter of the size of last.pt
+        states[counts] = load_file(final)
+    elif {"raw", "ema"} & set(kinds):
+        state = load_checkpoint(run.folder / run.result.get("trained_in", ".") / "checkpoints").state
+        if state is not None:
+            states = {"raw": state["model"], **({} if run.config.ema.decay is None else {"ema": state["ema"]})}
+        elif final.exists():
+            states = {counts: load_file(final)}
+        else:
+            raise RunError(f"{folder} holds no weights: neither last.pt nor {final.name}")
+    best = folder / "best.pt"
+    if "best" in kinds and best.exists():
+        try:
+            states["best"] = load_tensors(best)["model"]
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0][:100]
+            raise RunError(f"{best} is not whole ({type(error).__name__}: {reason}): use weights={counts}") from error
+    return {kind: states[kind] for kind in WEIGHTS if kind in states and kind in kinds}

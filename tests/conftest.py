@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import hydra
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from photos import CLASSES, save_photos
 
 from recipe import compose
 from recipe.checks import check
@@ -19,6 +21,11 @@ from recipe.config import Config
 from recipe.rungs import Rung
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads beyond the cores make small tensors crawl
+PHOTO_RUN = (  # noqa: SIM905 +recipe=v2, on a few photos of 3 classes
+    "scale=demo scale.resolution=0.15 data=imagefolder data.workers=0 model.name=shufflenet_v2_x0_5 batch_size=16 "
+    "micro_batch_size=8 epochs=2 schedule.warmup_epochs=0 ema.decay=0.999999 ema.steps=1 optimizer.lr=0.02 "
+    "sampler.repetitions=1 log.images=false evaluate.batch_size=8"
+).split()
 TIMEOUT = 240  # seconds, for a script on several ranks
 
 
@@ -78,3 +85,34 @@ def torchrun(processes: int, script: Path, *arguments: object) -> None:
 def watch_over() -> None:
     """End this process, a rank, when the time is over, and say where it stands."""
     faulthandler.dump_traceback_later(TIMEOUT, exit=True)
+
+
+@pytest.fixture(scope="session")
+def photo_run(tmp_path_factory: pytest.TempPathFactory, plan: Callable[..., Plan]) -> Path:
+    """The folder of the run; its photos are in `train`, `val` and `test` of ../data."""
+    from recipe.run import train  # PyTorch
+
+    root = tmp_path_factory.mktemp("photo_run")
+    for split, count in (("train", 12), ("val", 7), ("test", 4)):
+        for label, name in enumerate(CLASSES):
+            save_photos(root / "data" / split / name, label, count)
+    composed = plan("+recipe=v2", *PHOTO_RUN, f"data.root={root / 'data'}")
+    train(replace(composed, folder=root / "run"))
+    return root / "run"
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs `recipe …`; returns its exit code."""
+
+    from recipe import __main__
+
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["recipe", *map(str, arguments)])
+        try:
+            __main__.main()
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        return 0
+
+    return run

@@ -1,11 +1,10 @@
-"""`recipe evaluate RUN …`: the weights of finished runs at other resolutions, without training anything."""
+"""`recipe evaluate RUN …`: the weights of finished runs at other resolutions or on other images, without training."""
 
 import argparse
 import json
 import math
 import os
 from collections.abc import Iterator
-from copy import deepcopy
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,38 +13,43 @@ from recipe import trained
 from recipe.checks import check, did_you_mean
 from recipe.config import Config
 from recipe.errors import ConfigError, RunError
+from recipe.evaluation.choice import Setting, choose_on_half, halves
+from recipe.evaluation.choice import lines as choice_lines
 from recipe.scaling import even
 from recipe.trained import Trained
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from recipe.distributed import Ranks
     from recipe.ladder.figures import Curve
+    from recipe.loop import Evaluation
 
+SPLITS = ("val", "test", "train")
 VARIED = ("weights", "resolution.val_resize", "resolution.val_crop")  # keys that take several values
-SINGLE = ("data.root", "data.val_dir", "data.workers", "evaluate.batch_size", "runtime.device")
+SINGLE = ("data.root", "data.val_dir", "data.test_dir", "data.workers", "evaluate.batch_size", "runtime.device")
 EXAMPLE = "recipe evaluate outputs/v2/seed=0 resolution.val_resize=224,232,240,248,256 weights=raw,ema --choose"
-
-
-class Setting(NamedTuple):
-    """One evaluation of a run."""
-
-    weights: str  # raw or ema
-    val_resize: int  # pixels
-    val_crop: int  # pixels
 
 
 def add_to(parsers: Any) -> None:
     """The command's arguments."""
     parser = parsers.add_parser(
         "evaluate",
-        help="evaluate finished runs at other resolutions, or raw against averaged weights",
+        help="evaluate finished runs: other resolutions, weights, images; classes, confusions, calibration",
         description="Evaluate finished runs on all combinations of the values given; nothing is trained. With "
-        "resolution.val_crop alone, val_resize keeps the run's proportion to it.",
-        epilog=f"Example: {EXAMPLE}",
+        "resolution.val_crop alone, val_resize keeps the run's proportion to it. weights=raw,ema,best: those of the "
+        "last epoch, their average, and those of the best epoch. split=val, test or train, with the images as in "
+        "validation.",
+        epilog=f"Examples: {EXAMPLE}; recipe evaluate outputs/v2/seed=0 split=test --report",
     )
-    parser.add_argument("arguments", nargs="+", metavar="RUN|KEY=VALUES", help=f"run folders; {', '.join(VARIED)}")
+    parser.add_argument(
+        "arguments", nargs="+", metavar="RUN|KEY=VALUES", help=f"run folders; {', '.join(VARIED)}, split"
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="of each setting: intervals, classes, confusions, calibration, in RUN/evaluation. The run's own setting "
+        "needs no pass over the images: its predictions were kept",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes, in place of RUN/evaluation")
     parser.add_argument("--choose", action="store_true", help="choose on one half of the images, confirm on the other")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw accuracy against resolution (png, svg, pdf)")
     parser.set_defaults(run=run)
@@ -55,21 +59,29 @@ def run(arguments: argparse.Namespace) -> None:
     """Evaluate, print a table for each run, and add the figures to its evaluations.json."""
     folders = [Path(given) for given in arguments.arguments if "=" not in given or Path(given).is_dir()]
     values = parse([given for given in arguments.arguments if Path(given) not in folders])
+    (split,) = values.pop("split", ["val"])
     if not folders:
         raise ConfigError(f"which run? Name one or more run folders, as in: {EXAMPLE}")
+    if arguments.out is not None and not (arguments.report and len(folders) == 1):
+        raise ConfigError("--out takes the --report of one run")
     runs = [trained.read(folder) for folder in folders]
     plans = [(each, *settings_of(each, values)) for each in runs]
     if arguments.figure is not None:
         from recipe.ladder import figures  # before hours of evaluation, not after
 
-    from recipe import distributed  # PyTorch, once the arguments are known to be right
+    from recipe import distributed, faults  # PyTorch, once the arguments are known to be right
 
     ranks = distributed.start(plans[0][1].runtime)
     curves: list[Any] = []
     for each, config, settings in plans:
-        entries = evaluate_run(each, config, settings, ranks, arguments.choose)
-        if arguments.figure is not None and ranks.first:
-            curves.extend(_curves(each, entries, _axis(values)))
+        with faults.memory_for_images("evaluate.batch_size", config.evaluate.batch_size):
+            found = evaluate_run(each, config, settings, split, ranks, arguments.choose, arguments.report)
+        if not ranks.first:
+            continue
+        if arguments.report:
+            report(each, split, found.evaluations, arguments.out or each.folder / "evaluation")
+        if arguments.figure is not None:
+            curves.extend(_curves(each, found.entries, _axis(values)))
     if arguments.figure is not None and ranks.first:
         figures.accuracy_by_resolution(arguments.figure, curves, _axis(values))
         print(f"Figure: {arguments.figure}")
@@ -79,20 +91,22 @@ def run(arguments: argparse.Namespace) -> None:
 def parse(given: list[str]) -> dict[str, list[str]]:
     """KEY=V1,V2 … to values by key. Raises ConfigError."""
     values: dict[str, list[str]] = {}
+    known = [*VARIED, "split", *SINGLE]
     for argument in given:
         name, _, text = argument.partition("=")
-        if name not in VARIED + SINGLE:
-            known = list(VARIED + SINGLE)
+        if name not in known:
             raise ConfigError(f"evaluate knows no key {name}.{did_you_mean(name, known)} It takes {', '.join(known)}")
         values[name] = text.split(",")
-        if name in SINGLE and len(values[name]) > 1:
+        if name not in VARIED and len(values[name]) > 1:
             raise ConfigError(f"{argument}: one value at a time; several are for {', '.join(VARIED)}")
+        if name == "split" and text not in SPLITS:
+            raise ConfigError(f"{argument}: must be one of {', '.join(SPLITS)}.{did_you_mean(text, list(SPLITS))}")
     return values
 
 
 def settings_of(run: Trained, values: dict[str, list[str]]) -> tuple[Config, list[Setting]]:
     """The run's config as it is evaluated now, and the combinations asked for. Raises ConfigError."""
-    config = deepcopy(run.config)
+    config = trained.evaluation_config(run)
     for name, texts in values.items():
         if name in SINGLE:
             section, _, item = name.partition(".")
@@ -100,11 +114,9 @@ def settings_of(run: Trained, values: dict[str, list[str]]) -> tuple[Config, lis
             number = name in ("data.workers", "evaluate.batch_size")
             setattr(getattr(config, section), item, _pixels_or_count(name, texts[0]) if number else texts[0] or current)
     own = config.resolution
-    available = ["raw"] + (["ema"] if config.ema.decay is not None else [])
-    weights = values.get("weights", available[-1:])
+    weights = values.get("weights", trained.weights_of(run)[:1])
     for name in weights:
-        if name not in available:
-            raise ConfigError(f"weights={name}: {run.folder} has {' and '.join(available)}")
+        trained.check_weights(run, name)
     crops = [_pixels_or_count("resolution.val_crop", text) for text in values.get("resolution.val_crop", [])]
     resizes = [_pixels_or_count("resolution.val_resize", text) for text in values.get("resolution.val_resize", [])]
     if crops and not resizes:
@@ -120,92 +132,114 @@ def settings_of(run: Trained, values: dict[str, list[str]]) -> tuple[Config, lis
     left_out = len(weights) * len(sizes) - len(settings)
     if left_out and os.environ.get("RANK", "0") == "0":
         print(f"{left_out} combination(s) left out: a crop does not fit into a smaller resized image")
-    check(config)
+    if values:  # a run's own config was checked, and its report may outlive its images
+        check(config)
     return config, settings
 
 
+class Found(NamedTuple):
+    """What a run's settings came to: as dicts for evaluations.json, and with their predictions."""
+
+    entries: list[dict[str, Any]]
+    evaluations: "dict[Setting, Evaluation]"
+
+
 def evaluate_run(
-    run: Trained, config: Config, settings: list[Setting], ranks: "Ranks", choose: bool
-) -> list[dict[str, Any]]:
-    """Evaluate one run's settings, print them as a table, keep them in its folder. Returns them as dicts."""
+    run: Trained, config: Config, settings: list[Setting], split: str, ranks: "Ranks", choose: bool, report: bool
+) -> Found:
+    """Evaluate one run's settings, print them as a table, keep them in its folder.
+
+    With `report`, the run's own setting on its own images is taken from its predictions.npz.
+    """
+    own = Setting(run.result["weights"], run.config.resolution.val_resize, run.config.resolution.val_crop)
+    if choose and own not in settings:
+        settings = [own, *settings]
+    say = print if ranks.first else lambda *_: None
+    if report and settings == [own] and split == "val" and _same_images(run, config):
+        evaluations = {own: trained.final_evaluation(run)}
+        images, fingerprint = len(evaluations[own].labels), run.environment["data"]["val"]
+        _say_head(say, run, images, split, [])
+        _say_row(say, own, evaluations[own], own)
+    else:
+        evaluations, images, fingerprint = _evaluate(run, config, settings, split, ranks, say, own)
+    entries = []
+    for setting, e in evaluations.items():
+        error = math.sqrt(e.acc1 * (100 - e.acc1) / images)  # of a share of so many images
+        entries.append({**setting._asdict(), **e.figures(), "error": error, "split": split, "images": fingerprint})
+    if ranks.first:
+        correct = {setting: e.correct for setting, e in evaluations.items()}
+        choice = choose_on_half(correct, own) if choose else None
+        for line in choice_lines(choice) if choice else ():
+            say(line)
+        _keep(run.folder, entries, choice)
+    return Found(entries, evaluations)
+
+
+def _evaluate(
+    run: Trained, config: Config, settings: list[Setting], split: str, ranks: "Ranks", say: Any, own: Setting
+) -> "tuple[dict[Setting, Evaluation], int, str]":
+    """The settings' evaluations, a pass over the images for each resolution; the set's size and fingerprint."""
     from recipe.data import dataset as datasets
     from recipe.loop import evaluate
 
     ranks.on_first(lambda: datasets.prepare(config.data))
-    _, val_set = datasets.load(config.data)
-    say = print if ranks.first else lambda *_: None
-    say(f"\n{run.name}: {len(val_set):,} validation images")
-    if val_set.fingerprint != run.environment["data"]["val"]:
-        say("(not the images that the run was validated on)")
-    say(f"{'weights':8}{'val_resize':>11}{'val_crop':>10}{'top-1':>9}{'top-5':>8}{'loss':>9}")
-    models = trained.networks(run, ranks.device)
-    missing = {s.weights for s in settings} - models.keys()
+    images = datasets.load_split(config.data, split, run.environment["classes"])
+    other = split == "val" and images.fingerprint != run.environment["data"]["val"]
+    _say_head(say, run, len(images), split, ["(not the images that the run was validated on)"] if other else [])
+    models = trained.networks(run, ranks.device, list({setting.weights for setting in settings}))
+    missing = {setting.weights for setting in settings} - models.keys()
     if missing:
-        raise RunError(f"{run.folder} has no {missing.pop()} weights any more: its last.pt is gone")
-    own = Setting(run.result["weights"], run.config.resolution.val_resize, run.config.resolution.val_crop)
-    if choose and own not in settings:
-        settings = [own, *settings]
-    entries, correct = [], {}
+        raise trained.gone(run, missing.pop())
+    evaluations = {}
     for size in dict.fromkeys((s.val_resize, s.val_crop) for s in settings):
         wanted = [s for s in settings if (s.val_resize, s.val_crop) == size]
-        chosen = {s.weights: models[s.weights] for s in wanted}
-        found = evaluate(chosen, val_set, config, ranks, *size)
+        found = evaluate({s.weights: models[s.weights] for s in wanted}, images, config, ranks, *size)
         for setting in wanted:
-            e = found[setting.weights]
-            note = "  (the run's own)" if setting == own else ""
-            cells = f"{setting.weights:8}{setting.val_resize:11}{setting.val_crop:10}"
-            say(f"{cells}{e.acc1:9.2f}{e.acc5:8.2f}{e.loss:9.3f}{note}")
-            error = math.sqrt(e.acc1 * (100 - e.acc1) / len(val_set))  # of a share of so many images
-            entries.append({**setting._asdict(), **e.figures(), "error": error, "images": val_set.fingerprint})
-            correct[setting] = e.correct
-    if ranks.first:
-        choice = choose_on_half(correct, own) if choose else None
-        for line in _choice_lines(choice) if choice else ():
-            say(line)
-        _keep(run.folder, entries, choice)
-    return entries
+            evaluations[setting] = found[setting.weights]
+            _say_row(say, setting, evaluations[setting], own if split == "val" else None)
+    return evaluations, len(images), images.fingerprint
 
 
-def choose_on_half(correct: "dict[Setting, Tensor]", own: Setting) -> dict[str, Any]:
-    """The best setting on one half of the images, and what it is worth on the other, against the run's own.
-
-    Choosing and confirming on the same images would flatter the choice.
-
-    Args:
-        correct: for each setting, (images,) bool.
-
-    Returns:
-        The chosen setting; on the other half its top-1, the own setting's, their difference and the standard error of
-        that difference (of paired images), in points.
-    """
-    import torch
-
-    from recipe.randomness import generator_at
-
-    images = len(correct[own])
-    order = torch.randperm(images, generator=generator_at(0, "halves"))
-    first, second = order[: images // 2], order[images // 2 :]
-    best = max(correct, key=lambda setting: correct[setting][first].sum().item())
-    difference = correct[best][second].double() - correct[own][second].double()
-    return {
-        **best._asdict(),
-        "images_to_choose": len(first),
-        "images_to_confirm": len(second),
-        "acc1_where_chosen": 100 * correct[best][first].double().mean().item(),
-        "acc1": 100 * correct[best][second].double().mean().item(),
-        "acc1_of_own": 100 * correct[own][second].double().mean().item(),
-        "difference": 100 * difference.mean().item(),
-        "standard_error": 100 * difference.std().item() / math.sqrt(len(second)),
-    }
+def _same_images(run: Trained, config: Config) -> bool:
+    """Whether the command names no other folders than the run's."""
+    return (run.config.data.root, run.config.data.val_dir) == (config.data.root, config.data.val_dir)
 
 
-def _choice_lines(choice: dict[str, Any]) -> Iterator[str]:
-    what = f"{choice['weights']} weights, val_resize {choice['val_resize']}, val_crop {choice['val_crop']}"
-    yield f"Best on one half of the images ({choice['images_to_choose']:,}): {what}"
-    yield (
-        f"On the other half: top-1 {choice['acc1']:.2f}, the run's own setting {choice['acc1_of_own']:.2f}: "
-        f"{choice['difference']:+.2f} (standard error {choice['standard_error']:.2f})"
-    )
+def _say_head(say: Any, run: Trained, images: int, split: str, remarks: list[str]) -> None:
+    name = {"val": "validation", "test": "test", "train": "training"}[split]
+    say(f"\n{run.name}: {images:,} {name} images")
+    for remark in remarks:
+        say(remark)
+    say(f"{'weights':8}{'val_resize':>11}{'val_crop':>10}{'top-1':>9}{'top-5':>8}{'loss':>9}")
+
+
+def _say_row(say: Any, setting: Setting, e: "Evaluation", own: Setting | None) -> None:
+    cells = f"{setting.weights:8}{setting.val_resize:11}{setting.val_crop:10}"
+    note = "  (the run's own)" if setting == own else ""
+    say(f"{cells}{e.acc1:9.2f}{e.acc5:8.2f}{e.loss:9.3f}{note}")
+
+
+def report(run: Trained, split: str, evaluations: "dict[Setting, Evaluation]", folder: Path) -> None:
+    """Print and write the report on each setting, in a folder of its own. Raises RunError."""
+    from recipe.evaluation import report as reports
+
+    for setting, e in evaluations.items():
+        first, second = halves(len(e.labels))
+        described = reports.describe(
+            run.name,
+            {"split": split, **setting._asdict()},
+            run.environment["classes"],
+            e.figures(),
+            (e.logits.numpy(), e.labels.numpy(), e.correct.numpy()),
+            (first.numpy(), second.numpy()),
+        )
+        print("\n" + "\n".join(reports.lines(described)))
+        target = folder / "-".join([split, *map(str, setting)])
+        try:
+            remarks = reports.write(described, target)
+        except OSError as error:
+            raise RunError(f"cannot write to {target} ({error.strerror}): name another folder with --out") from error
+        print("\n".join([*remarks, f"Report: {target}"]))
 
 
 def _keep(folder: Path, entries: list[dict[str, Any]], choice: dict[str, Any] | None) -> None:

@@ -1,5 +1,6 @@
 """A data set: images by number, their labels, the names of the classes, and a fingerprint."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from recipe.errors import DataError
 from recipe.randomness import generator_at
 
 VAL_DIRS = ("val", "valid", "validation")
+TEST_DIR = "test"
 SYNTHETIC_SIDE = 256  # pixels
 
 
@@ -83,6 +85,27 @@ def load(config: DataConfig) -> tuple[Dataset, Dataset]:
     return _split(_training_set(config), config)
 
 
+def load_split(config: DataConfig, split: str, classes: Sequence[str]) -> Dataset:
+    """The val, test or train set, for networks trained to tell these classes apart; no other split needs to be there.
+
+    Raises DataError where it is not there, or has other classes.
+    """
+    images: Dataset
+    if split == "test":
+        images = _test_set(config)
+    elif config.val_fraction is not None or config.folds is not None:
+        train, val = load(config)
+        images = val if split == "val" else train
+    else:
+        images = _validation_set(config) if split == "val" else _training_set(config)
+    if images.classes != list(classes):
+        where = images.root if isinstance(images, ImageFolder) else f"the {split} set"
+        missing, more = (sorted(set(a) - set(b)) for a, b in ((classes, images.classes), (images.classes, classes)))
+        told = [f"it {verb} {_few(names)}" for verb, names in (("lacks", missing), ("also has", more)) if names]
+        raise DataError(f"the class folders of {where} are not those of the run: {'; '.join(told)}")
+    return images
+
+
 def _training_set(config: DataConfig) -> ImageFolder | RandomImages:
     if config.name == "synthetic":
         return _synthetic("train", config.size, config.num_classes)
@@ -103,6 +126,15 @@ def _validation_set(config: DataConfig) -> ImageFolder | RandomImages:
         return _synthetic("val", size, config.num_classes)
     root = _root(config)
     return scan_folder(root / _val_dir(root, config), config.exif_orientation)
+
+
+def _test_set(config: DataConfig) -> ImageFolder | RandomImages:
+    if config.name == "synthetic":
+        return _synthetic("test", max(1, config.size // 4), config.num_classes)
+    root = _root(config)
+    if config.test_dir is None and not (root / TEST_DIR).is_dir():
+        raise DataError(f"there is no folder {root / TEST_DIR}: name the one with the test images with data.test_dir=…")
+    return scan_folder(root / (config.test_dir or TEST_DIR), config.exif_orientation)
 
 
 def _root(config: DataConfig) -> Path:
@@ -127,9 +159,13 @@ def _check_classes(train: ImageFolder, val: ImageFolder) -> None:
     for one, other in ((train, val), (val, train)):
         alone = sorted(set(one.classes) - set(other.classes))
         if alone:
-            lines.append(f"only {one.root} has {', '.join(alone[:5])}{' …' if len(alone) > 5 else ''}")
+            lines.append(f"only {one.root} has {_few(alone)}")
     if lines:
         raise DataError(f"the class folders of {train.root} and {val.root} differ: {'; '.join(lines)}")
+
+
+def _few(names: list[str]) -> str:
+    return f"{', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
 
 
 def _val_dir(root: Path, config: DataConfig) -> str:

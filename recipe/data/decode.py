@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.functional import pil_to_tensor
@@ -138,5 +139,7 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        unknown = isinstance(error, UnidentifiedImageError)  # whose own message names an object in memory
+        reason = "not an image" if unknown else (str(error).splitlines() or [type(error).__name__])[0]
+        reason = re.sub(r"^decode_jpeg, \S+:\d+, ", "", reason)  # where torchvision was compiled
         raise DataError(f"cannot read the image {os.fspath(path)}: {reason}") from error

@@ -1,0 +1,130 @@
+"""`recipe predict RUN FILE …`: the classes of photos, with their probabilities."""
+
+import argparse
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipe import trained
+from recipe.commands.data import whole_number
+from recipe.config import Config
+from recipe.errors import ConfigError, DataError, RunError
+
+if TYPE_CHECKING:
+    from recipe.prediction import Prediction
+
+EXAMPLE = "recipe predict outputs/v2/seed=0 photos/ 'more/*.jpg' --csv classes.csv --annotate annotated"
+CSV_HEADER = ("file", "rank", "class", "probability")
+
+
+def add_to(parsers: Any) -> None:
+    """The command's arguments."""
+    parser = parsers.add_parser(
+        "predict",
+        help="classes and probabilities of photos",
+        description="Say what a run's network takes photos for. They are prepared as in its evaluations; "
+        "probabilities are the softmax of its logits. Files that cannot be read are named, the others predicted, and "
+        "the exit code is then 2.",
+        epilog=f"Example: {EXAMPLE}",
+    )
+    parser.add_argument("arguments", nargs="+", metavar="RUN|FILE", help="a run; files, folders, patterns")
+    parser.add_argument("--top", type=whole_number(1, 100_000), default=5, metavar="K", help="classes a photo (5)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=f"the same as a table: {', '.join(CSV_HEADER)}")
+    parser.add_argument(
+        "--annotate", type=Path, metavar="DIR", help="copies of the photos with class and probability on them"
+    )
+    parser.add_argument("--weights", metavar="KIND", help="raw, ema or best (those whose figures count)")
+    parser.add_argument("--batch-size", type=whole_number(1, 100_000), metavar="N", help="photos in a forward pass")
+    parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="(auto)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the classes of each photo, and write what is asked for. Raises DataError where a photo cannot be read."""
+    folder, *given = arguments.arguments
+    the_run = trained.read(Path(folder))
+    if not given:
+        raise ConfigError(f"which photos? Name files or folders, as in: {EXAMPLE}")
+    kind = arguments.weights or trained.weights_of(the_run)[0]
+    trained.check_weights(the_run, kind)
+    config = config_of(the_run, arguments)
+
+    from recipe import distributed, faults, prediction  # PyTorch, once the arguments are known to be right
+
+    files, wrong = prediction.find_photos(given)
+    for line in wrong:
+        _say_wrong(line)
+    if not files:
+        raise DataError("there is nothing to predict")
+    if len(files) <= config.evaluate.batch_size:
+        config.data.workers = 0  # a batch is one worker's task
+    photos = prediction.Photos(files, the_run.environment["classes"], config.data.exif_orientation)
+    ranks = distributed.start(config.runtime)
+    model = trained.network(the_run, ranks.device, kind)
+    predictions = []
+    with faults.memory_for_images("--batch-size", config.evaluate.batch_size):
+        for file, logits in prediction.predict(model, photos, config, ranks):
+            predictions.append(prediction.likeliest(file, logits, arguments.top))
+            print("\n".join(_lines(predictions[-1], photos.classes)), flush=True)
+    read = {each.file for each in predictions}
+    for file in files:
+        if file not in read:
+            wrong.append(prediction.what_is_wrong(photos, file))
+            _say_wrong(wrong[-1])
+    if arguments.csv is not None:
+        _write_csv(arguments.csv, predictions, photos.classes)
+    if arguments.annotate is not None:
+        _annotate(arguments.annotate, predictions, photos.classes)
+    if wrong:
+        raise DataError(f"{len(wrong)} of {len(predictions) + len(wrong)} could not be predicted: they are named above")
+
+
+def config_of(the_run: trained.Trained, arguments: argparse.Namespace) -> Config:
+    """The run's config as its network is used here."""
+    config = trained.evaluation_config(the_run)
+    config.data.on_corrupt = "skip"
+    config.runtime.device = arguments.device
+    config.evaluate.batch_size = arguments.batch_size or config.evaluate.batch_size
+    return config
+
+
+def _lines(found: "Prediction", classes: list[str]) -> list[str]:
+    rows = zip(found.classes, found.probabilities, strict=True)
+    return [found.file, *(f"{100 * probability:8.2f}%  {classes[number]}" for number, probability in rows)]
+
+
+def _say_wrong(line: str) -> None:
+    print(f"Left out: {line}", file=sys.stderr, flush=True)
+
+
+def _write_csv(path: Path, predictions: "list[Prediction]", classes: list[str]) -> None:
+    from recipe.files import write_atomically
+
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(CSV_HEADER)
+    for found in predictions:
+        for rank, (number, probability) in enumerate(zip(found.classes, found.probabilities, strict=True), start=1):
+            table.writerow([found.file, rank, classes[number], f"{probability:.6f}"])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}") from error
+    print(f"Table: {path}")
+
+
+def _annotate(folder: Path, predictions: "list[Prediction]", classes: list[str]) -> None:
+    from recipe.annotation import annotate, targets
+
+    where = targets((found.file for found in predictions), folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for found in predictions:
+            text = f"{classes[found.classes[0]]}  {100 * found.probabilities[0]:.1f}%"
+            annotate(found.file, text, where[found.file])
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror}") from error
+    print(f"Annotated: {folder}")

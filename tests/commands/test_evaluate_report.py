@@ -1,0 +1,106 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from recipe import trained
+
+Recipe = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def run(photo_run: Path, tmp_path: Path) -> Path:
+    """A copy to write to, and its photos."""
+    shutil.copytree(photo_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def entries(run: Path) -> list[Any]:
+    evaluations: list[Any] = json.loads((run / "evaluations.json").read_text())["evaluations"]
+    return evaluations
+
+
+def report(run: Path, name: str) -> Any:
+    (found,) = (run / "evaluation").glob(f"{name}-*/report.json")
+    return json.loads(found.read_text())
+
+
+def test_report_on_the_runs_own_setting_needs_no_images(run: Path, recipe: Recipe, capsys: Capture) -> None:
+    for file in (run / "checkpoints").iterdir():
+        file.unlink()
+    config = (run / "config.yaml").read_text()
+    data = trained.read(run).config.data.root
+    (run / "config.yaml").write_text(config.replace(str(data), "/nowhere"))
+    assert recipe("evaluate", run, "--report") == 0
+    result = json.loads((run / "result.json").read_text())
+    found = report(run, "val-ema")
+    assert [found[name] for name in ("acc1", "loss", "images")] == [result["acc1"], result["loss"], 21]
+    confusion = np.loadtxt(next(run.glob("evaluation/*/confusion.csv")), str, delimiter=",")[1:, 1:].astype(int)
+    kept = np.load(run / "predictions.npz")
+    assert confusion.diagonal().sum() == kept["correct"].sum()
+    assert confusion.sum(1).tolist() == np.bincount(kept["label"]).tolist()
+    assert "größe" in capsys.readouterr().out
+
+
+def test_report_from_kept_predictions_equals_one_from_the_images(run: Path, recipe: Recipe) -> None:
+    assert recipe("evaluate", run, "--report") == 0
+    kept = report(run, "val-ema")
+    shutil.rmtree(run / "evaluation")
+    assert recipe("evaluate", run, "--report", "weights=ema,raw") == 0  # two settings: evaluated
+    assert report(run, "val-ema") == kept
+    assert report(run, "val-raw") != {**kept, "weights": "raw"}
+
+
+def test_best_weights_are_those_of_the_best_epoch(run: Path, recipe: Recipe) -> None:
+    from recipe.checkpoint import load_tensors
+
+    best = load_tensors(run / "checkpoints" / "best.pt")
+    found = trained.network(trained.read(run), torch.device("cpu"), "best").state_dict()
+    assert all(torch.equal(found[name], value) for name, value in best["model"].items())
+    assert recipe("evaluate", run, "weights=best") == 0
+    (entry,) = entries(run)
+    assert entry["loss"] == json.loads((run / "result.json").read_text())["best"]["loss"]
+
+
+def test_test_and_training_images_are_evaluated_as_in_validation(
+    run: Path, photo_run: Path, recipe: Recipe, capsys: Capture
+) -> None:
+    for split, images in (("test", 12), ("train", 36)):
+        assert recipe("evaluate", run, f"split={split}", "data.workers=0") == 0
+        out = capsys.readouterr().out
+        assert f"{images} {'training' if split == 'train' else 'test'} images" in out
+        assert "the run's own" not in out
+        as_val = ("data.val_dir=" + split, f"data.root={photo_run.parent / 'data'}", "data.workers=0")
+        assert recipe("evaluate", run, *as_val) == 0
+        assert "not the images that the run was validated on" in capsys.readouterr().out
+        one, other = (e["loss"] for e in entries(run)[-1:] * 2)
+        assert one == other
+    assert {entry["split"] for entry in entries(run)} <= {"val", "test", "train"}
+
+
+def test_test_folder_is_the_one_that_is_named(run: Path, photo_run: Path, recipe: Recipe, capsys: Capture) -> None:
+    assert recipe("evaluate", run, "split=test", "data.test_dir=val", "data.workers=0") == 0
+    (entry,) = entries(run)
+    assert entry["loss"] == json.loads((run / "result.json").read_text())["loss"]
+    assert recipe("evaluate", run, "split=test", "data.test_dir=prüfung") == 2
+    assert "there is no folder" in capsys.readouterr().err
+    data = run.parent / "data"
+    shutil.copytree(photo_run.parent / "data" / "val", data / "val")
+    assert recipe("evaluate", run, "split=test", f"data.root={data}") == 2
+    assert "data.test_dir=…" in capsys.readouterr().err
+    shutil.copytree(data / "val", data / "test")
+    (data / "test" / "dark").rename(data / "test" / "night")
+    assert recipe("evaluate", run, "split=test", f"data.root={data}") == 2
+    assert "are not those of the run: it lacks dark; it also has night" in capsys.readouterr().err
+
+
+def test_report_goes_where_it_is_told(run: Path, recipe: Recipe, tmp_path: Path) -> None:
+    assert recipe("evaluate", run, "--report", "--out", tmp_path / "here") == 0
+    assert len(list((tmp_path / "here").glob("*/report.txt"))) == 1
+    assert not (run / "evaluation").exists()

@@ -1,0 +1,164 @@
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from recipe import distributed, prediction, trained
+
+Recipe = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+
+
+def val_files(run: Path) -> list[str]:
+    return sorted(map(str, (run.parent / "data" / "val").rglob("*.jpg")))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_logits_are_those_of_the_evaluation_bit_for_bit(photo_run: Path) -> None:
+    """The same batches: then the photos are decoded, turned, resized and normalised as in the run's evaluation."""
+    run = trained.read(photo_run)
+    config = trained.evaluation_config(run)
+    config.data.on_corrupt = "skip"
+    ranks = distributed.start(config.runtime)
+    model = trained.network(run, ranks.device, run.result["weights"])
+    photos = prediction.Photos(val_files(photo_run), run.environment["classes"], config.data.exif_orientation)
+    logits = torch.stack([row for _, row in prediction.predict(model, photos, config, ranks)])
+    kept = np.load(photo_run / "predictions.npz")["logits"]
+    assert np.array_equal(logits.half().numpy(), kept)
+    assert len(np.unique(kept, axis=0)) == len(kept)
+
+
+def test_table_holds_the_classes_and_their_probabilities(photo_run: Path, recipe: Recipe, tmp_path: Path) -> None:
+    table = tmp_path / "deep" / "table.csv"
+    assert recipe("predict", photo_run, "--top", 2, photo_run.parent / "data" / "val", "--csv", table) == 0
+    rows = rows_of(table)
+    classes = json.loads((photo_run / "environment.json").read_text())["classes"]
+    probabilities = torch.from_numpy(np.load(photo_run / "predictions.npz")["logits"]).double().softmax(1)
+    for number, file in enumerate(val_files(photo_run)):
+        own = [row for row in rows if row["file"] == file]
+        assert [row["rank"] for row in own] == ["1", "2"]
+        for row in own:
+            expected = probabilities[number, classes.index(row["class"])].item()
+            assert float(row["probability"]) == pytest.approx(expected, abs=2e-3)
+        assert float(own[0]["probability"]) >= float(own[1]["probability"])
+        assert own[0]["class"] == classes[int(probabilities[number].argmax())]
+
+
+def test_other_weights_and_batches_are_those_asked_for(photo_run: Path, recipe: Recipe, tmp_path: Path) -> None:
+    def probabilities(*options: object) -> list[float]:
+        assert recipe("predict", photo_run, *val_files(photo_run), "--csv", tmp_path / "t.csv", *options) == 0
+        return [float(row["probability"]) for row in rows_of(tmp_path / "t.csv")]
+
+    ema = probabilities()
+    assert probabilities("--weights", "ema") == ema
+    assert probabilities("--batch-size", 1) == pytest.approx(ema, abs=1e-4)
+    assert probabilities("--weights", "raw") != pytest.approx(ema, abs=1e-4)
+
+
+def test_unreadable_files_are_named_and_the_rest_is_predicted(
+    photo_run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture
+) -> None:
+    first, second, *_ = val_files(photo_run)
+    (tmp_path / "text.jpg").write_text("no photo")
+    (tmp_path / "half.jpg").write_bytes(Path(first).read_bytes()[:700])
+    (tmp_path / "empty").mkdir()
+    given = [first, tmp_path / "text.jpg", tmp_path / "half.jpg", tmp_path / "gone.jpg", tmp_path / "empty", second]
+    assert recipe("predict", photo_run, *given, "--csv", tmp_path / "t.csv", "--top", 1) == 2
+    assert [row["file"] for row in rows_of(tmp_path / "t.csv")] == [first, second]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 5
+    for name in ("text.jpg", "half.jpg", "gone.jpg", "empty"):
+        assert sum(str(tmp_path / name) in line for line in errors) == 1
+    assert errors[-1] == "Error: 4 of 6 could not be predicted: they are named above"
+    assert not any("0x" in line or ".cpp" in line for line in errors)
+
+
+def test_folders_are_searched_in_name_order_and_patterns_expanded(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.PNG", "sub/c.jpeg", "sub/.hidden.jpg", "sub/notes.txt", ".dir/d.jpg", "z/y/x.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    os.symlink(tmp_path, tmp_path / "sub" / "loop")
+    found, nothing = prediction.find_photos([str(tmp_path)])
+    assert [os.path.relpath(file, tmp_path) for file in found] == ["a.PNG", "b.jpg", "sub/c.jpeg", "z/y/x.webp"]
+    again, _ = prediction.find_photos([str(tmp_path / "*.jpg"), str(tmp_path), str(tmp_path / "sub" / "notes.txt")])
+    assert [os.path.basename(file) for file in again] == ["b.jpg", "a.PNG", "c.jpeg", "x.webp", "notes.txt"]
+    assert nothing == []
+
+
+def test_annotated_photos_keep_their_size_and_never_take_anothers_place(
+    photo_run: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    shutil.copytree(photo_run.parent / "data" / "val", tmp_path / "photos")
+    before = {path: path.read_bytes() for path in (tmp_path / "photos").rglob("*.jpg")}
+    assert len({path.name for path in before}) < len(before)
+    for folder in (tmp_path / "annotated", tmp_path / "photos" / "dark"):
+        assert recipe("predict", photo_run, tmp_path / "photos", "--annotate", folder) == 0
+        assert len(list(folder.glob("*.predicted*.jpg"))) == len(before)
+    assert {path: path.read_bytes() for path in before} == before
+    with Image.open(tmp_path / "annotated" / "0.predicted.jpg") as turned:
+        assert turned.size == (40, 60)  # the file holds 60 x 40, and says that it is to be turned
+    with Image.open(tmp_path / "annotated" / "1.predicted.jpg") as same:
+        assert same.size == (60, 41)
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_label_stands_out_on_any_photo(grey: int, tmp_path: Path) -> None:
+    from recipe.annotation import annotate
+
+    Image.new("RGB", (400, 300), (grey, grey, grey)).save(tmp_path / "photo.png")
+    annotate(str(tmp_path / "photo.png"), "Granny-Smith  93.1%", tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as picture:
+        label = picture.crop((0, 300 - 18, 60, 300)).convert("L")
+        assert picture.crop((0, 0, 400, 200)).getcolors() == [(400 * 200, (grey, grey, grey))]
+    darkest, lightest = int(np.asarray(label).min()), int(np.asarray(label).max())
+    assert (lightest + 5) / (darkest + 5) > 2.5
+    assert lightest > 230
+    assert np.mean(np.asarray(label) < 110) > 0.5
+
+
+def test_long_label_is_cut_to_the_photo(tmp_path: Path) -> None:
+    from recipe.annotation import annotate
+
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "photo.png")
+    annotate(str(tmp_path / "photo.png"), "a very long name of a class  93.1%", tmp_path / "long.png")
+    annotate(str(tmp_path / "photo.png"), "a very long name of a class  11.1%", tmp_path / "other.png")
+    with Image.open(tmp_path / "long.png") as one, Image.open(tmp_path / "other.png") as other:
+        assert one.size == (60, 40)
+        assert ImageChops.difference(one, other).getbbox() is None  # both end before their figures
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/nowhere", "a.jpg"], "there is no folder /nowhere"),
+        (["/", "a.jpg"], "/ is not the folder of a run"),
+        (["RUN"], "which photos?"),
+        (["RUN", "a.jpg", "--weights", "emma"], "has ema, raw, best. Did you mean ema?"),
+        (["RUN", "/nowhere/*.jpg"], "there is nothing to predict"),
+        (["RUN", "a.jpg", "--top", "0"], "must be a whole number from 1"),
+        (["RUN", "--topp", "a.jpg"], "unrecognized arguments: --topp"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused(
+    photo_run: Path, recipe: Recipe, arguments: list[str], message: str, capsys: Capture
+) -> None:
+    assert recipe("predict", *(str(photo_run) if word == "RUN" else word for word in arguments)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unfinished_run_is_refused(recipe: Recipe, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "environment.json").write_text("{}")
+    assert recipe("predict", tmp_path, "a.jpg") == 2
+    assert "has not finished" in capsys.readouterr().err
