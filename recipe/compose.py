@@ -242,7 +242,8 @@ def _check_groups_survive(
     without_recipe = *about_hydra, *(override for override in overrides if _key(override) in groups)
     for group in groups:
         expected, actual = _section(_compose(without_recipe), group), _section(composed, group)
-        lost = [name for name in expected if actual[name] != expected[name] and f"{group}.{name}" not in literal]
+        stands_for = ("name", "source") if group == "model" else expected  # which model, not what of it is trained
+        lost = [name for name in stands_for if actual[name] != expected[name] and f"{group}.{name}" not in literal]
         if lost:
             choice = next(override for override in overrides if _key(override) == group)
             wanted = " ".join(f"{group}.{name}={text(expected[name])}" for name in lost)
