@@ -65,6 +65,8 @@ def opening(run: "Run") -> Iterator[str]:
         copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
         yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
     yield _row("device", f"{ranks.device.type}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
+    if c.runtime.compile:
+        yield _row("compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, take minutes")
     if before not in (None, threads):
         yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
     for line in run.refused:
@@ -114,6 +116,11 @@ def _other_preprocessing(c: Config) -> Iterator[str]:
         differ.append(f"{crop} px")
     if differ:
         yield _row("", f"{c.model.source} itself uses {', '.join(differ)} for it (data.mean, data.std, resolution)")
+
+
+def compiled(seconds: float) -> str:
+    """What compiling cost."""
+    return _row("compiled", f"the first step was done after {seconds:.0f} s")
 
 
 def epoch_line(run: "Run", epoch: int) -> str:
