@@ -11,6 +11,7 @@ import pytest
 import torch
 from processes import ended, started
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from recipe.checkpoint import load_tensors, on_host
 from recipe.compose import PROJECT, Plan
@@ -82,9 +83,12 @@ def compare(plan: Callable[..., Plan], folder: Path, device: torch.device, mode:
     eager = run_of(plan, folder / "eager", device)
     compiled = run_of(plan, folder / "compiled", device, COMPILED, f"runtime.compile_mode={mode}")
     first = train_epoch(eager, 0)
+    torch.compiler.reset()
+    counters.clear()
     weights = {name.removeprefix("raw "): tensor for name, tensor in first.items() if name.startswith("raw ")}
     assert difference(weights, tiny_network().state_dict()) > 1e-3
     assert difference(train_epoch(compiled, 0), first) < 1e-9
+    assert counters["stats"]["unique_graphs"] == 2  # micro-batches of 8 and of 4, each as a whole
     expected = eager.validate(0)
     for which, found in compiled.validate(0).items():
         assert found.figures() == pytest.approx(expected[which].figures(), rel=1e-9)

@@ -1,5 +1,6 @@
 """What a training step takes on this device: ours beside the limit and beside what others run, in turn."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -65,6 +66,11 @@ def peak_tflops(config: Config, device: torch.device) -> float | None:
         return None
     name = torch.cuda.get_device_name(device)
     return next((float(peak) for part, peak in PEAKS.items() if part in name), None)
+
+
+def device_name(device: torch.device) -> str:
+    """The card's name; of a processor only that it is one."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def flops_of(config: Config) -> float:
@@ -137,6 +143,11 @@ def measure(
             row.rates.append(rate)
             row.peak_bytes = None if beside is None else max(row.peak_bytes or 0, own + beside)
         tell(f"{setting.crop} px x {setting.micro_batch}, round {number + 1}")
+    ready.clear()
+    gc.collect()
+    torch.compiler.reset()  # it would keep the compiled networks, and compile no more than eight
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def timed(way: Way, steps: int, device: torch.device) -> tuple[float, int | None]:

@@ -70,7 +70,7 @@ def ours(plan: Plan, device: torch.device, folder: Path) -> Way:
     run = run_of(replace(plan, config=replace(plan.config, data=synthetic)), device, folder)
     run.training.loader.close()
     batches = [micro_batch(run.config, number, device) for number in range(DIFFERENT)]
-    steps = ((step, iter([batch._replace(step=step)])) for step, batch in enumerate(cycle(batches)))
+    steps = ((number % run.order.steps, iter([batch])) for number, batch in enumerate(cycle(batches)))
     return _with_loader(run, steps)
 
 
@@ -86,9 +86,10 @@ def timm_style(config: Config, device: torch.device) -> Way:
     import timm
     from timm.data import Mixup
     from timm.loss import SoftTargetCrossEntropy
+    from timm.optim import create_optimizer_v2
 
     network: nn.Module = timm.create_model(config.model.name, num_classes=CLASSES).to(device).train()
-    optimizer = timm.optim.create_optimizer_v2(
+    optimizer = create_optimizer_v2(
         network, opt="momentum", lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay
     )
     network = network.to(memory_format=torch.channels_last)
