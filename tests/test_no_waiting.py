@@ -120,9 +120,9 @@ def test_waits_would_be_seen(on_meta: Run, monkeypatch: pytest.MonkeyPatch, wait
     """One of each kind, put into the step."""
     is_error = wait in (item, mask, host)
     monkeypatch.setattr(loop, "mix", lambda images, labels, *rest: mix.mix(wait(images, labels), labels, *rest))
-    with Watched() as watched, Made() as made:
-        with pytest.raises((RuntimeError, NotImplementedError)) if is_error else nullcontext():
-            train_one_epoch(on_meta.training, 0)
+    refused = pytest.raises((RuntimeError, NotImplementedError)) if is_error else nullcontext()
+    with Watched() as watched, Made() as made, refused:
+        train_one_epoch(on_meta.training, 0)
     assert (watched.holding > 0, made.holding > 0) == (wait is copy, wait is number)
 
 

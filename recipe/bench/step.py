@@ -1,6 +1,7 @@
 """What a training step takes on this device: ours beside the limit and beside what others run, in turn."""
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -42,6 +43,7 @@ class Row:
     first_seconds: float  # of the first steps: compiling, and trying kernels
     rates: list[float] = field(default_factory=list)  # images a second, round by round
     peak_bytes: int | None = None  # of the device's memory, weights included; None on a CPU
+    failed: str = ""  # why it could not be taken, here
 
     def images_per_second(self) -> float:
         """The median of the rounds."""
@@ -130,13 +132,19 @@ def measure(
     ready: list[tuple[Row, Way, int]] = []
     for name, make in making.items():
         before, begin = _allocated(device), time.perf_counter()
-        way = make()
-        own = _allocated(device) - before
-        way(3)
-        _wait(device)
-        ready.append((Row(name, *setting, flops, time.perf_counter() - begin), way, own))
-        tell(f"{setting.crop} px x {setting.micro_batch}, {name}: ready after {ready[-1][0].first_seconds:.1f} s")
-    rows.extend(row for row, _, _ in ready)
+        rows.append(Row(name, *setting, flops, math.nan))
+        try:
+            way = make()
+            own = _allocated(device) - before
+            way(3)
+            _wait(device)
+        except (ImportError, RuntimeError) as error:  # no timm, no such model there, too little memory, no compiler
+            rows[-1].failed = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            tell(f"{setting.crop} px x {setting.micro_batch}, {name}: left out, {rows[-1].failed}")
+            continue
+        rows[-1].first_seconds = time.perf_counter() - begin
+        ready.append((rows[-1], way, own))
+        tell(f"{setting.crop} px x {setting.micro_batch}, {name}: ready after {rows[-1].first_seconds:.1f} s")
     for number in rounds:
         for row, way, own in ready:
             rate, beside = timed(way, steps, device)

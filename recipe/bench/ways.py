@@ -211,9 +211,7 @@ class _Given:
             yield batch
 
 
-def _with_loader(
-    run: Run, steps: Iterator[tuple[int, Iterator[MicroBatch]]], loader: TrainLoader | None = None
-) -> Way:
+def _with_loader(run: Run, steps: Iterator[tuple[int, Iterator[MicroBatch]]], loader: TrainLoader | None = None) -> Way:
     given: Any = _Given(steps, loader)
     run.training.loader = given
     rounds = count()

@@ -91,7 +91,11 @@ def run_loader(arguments: argparse.Namespace) -> None:
 def run_step(arguments: argparse.Namespace) -> None:
     """Measure and print. Raises ConfigError, DataError and RunError."""
     sizes = [*(arguments.crop or []), *(arguments.micro_batch or [])]
-    for name, values in (("crop and --micro-batch", sizes), ("steps", [arguments.steps]), ("rounds", [arguments.rounds])):
+    for name, values in (
+        ("crop and --micro-batch", sizes),
+        ("steps", [arguments.steps]),
+        ("rounds", [arguments.rounds]),
+    ):
         if any(value < 2 - (name == "rounds") for value in values):
             raise ConfigError(f"--{name}: {min(values)} is too few")
     plan = compose.plan_of(arguments.overrides)
@@ -130,6 +134,8 @@ def step_table(rows: "list[Row]", peak: float | None) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|"
     limits = {(row.crop, row.micro_batch): row for row in rows if row.name == "bare step"}
     for row in rows:
+        if row.failed:
+            yield f"| {row.crop} px x {row.micro_batch} | {row.name} | left out: {row.failed[:60]} | | | | | | |"
         if not row.rates:
             continue
         limit = limits.get((row.crop, row.micro_batch))
