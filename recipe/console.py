@@ -66,7 +66,9 @@ def opening(run: "Run") -> Iterator[str]:
         yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
     yield _row("device", f"{ranks.device.type}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
     if c.runtime.compile:
-        yield _row("compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, take minutes")
+        yield _row(
+            "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
+        )
     if before not in (None, threads):
         yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
     for line in run.refused:
