@@ -255,6 +255,20 @@ def _check_precision(config: Config) -> None:
         raise ConfigError("runtime.precision=fp16 needs a GPU: use bf16 or fp32 on a CPU")
 
 
+def _check_compile(config: Config) -> None:
+    runtime = config.runtime
+    if runtime.compile_mode != "default" and not runtime.compile:
+        raise ConfigError(
+            f"runtime.compile_mode={runtime.compile_mode} says how to compile, and nothing is compiled: "
+            "add runtime.compile=true"
+        )
+    if runtime.compile_mode == "max-autotune" and runtime.deterministic:
+        raise ConfigError(
+            "runtime.compile_mode=max-autotune picks kernels by the clock, so that two runs differ: with "
+            "runtime.deterministic=true use default or reduce-overhead"
+        )
+
+
 CONTRADICTIONS = (
     _check_resolution,
     _check_loss,
@@ -269,6 +283,7 @@ CONTRADICTIONS = (
     _check_data,
     _check_folds,
     _check_precision,
+    _check_compile,
 )
 
 

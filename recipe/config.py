@@ -195,7 +195,9 @@ class LogConfig:
 class RuntimeConfig:
     device: str = key("auto", choices=("auto", "cuda", "mps", "cpu"), affects="nothing")
     precision: str = key("fp32", choices=("fp32", "bf16", "fp16", "fp64"))  # fp64: to compare device counts
-    compile: bool = key(False)
+    compile: bool = key(False)  # network and loss as one compiled function
+    # What more compiling may do: reduce-overhead replays CUDA graphs, max-autotune also tries kernels by the clock.
+    compile_mode: str = key("default", choices=("default", "reduce-overhead", "max-autotune"))
     channels_last: bool = key(True)
     deterministic: bool = key(False)  # refuse operations that are not deterministic on a GPU
 

@@ -82,6 +82,10 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
         yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
     yield _row("device", f"{ranks.device.type}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
+    if c.runtime.compile:
+        yield _row(
+            "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
+        )
     if before not in (None, threads):
         yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
     for line in run.refused:
@@ -159,6 +163,11 @@ def _as_the_weights_were_evaluated(c: Config, own: Preprocessing) -> Iterator[st
     if differ:
         yield _row("", "the weights were evaluated with other pixels than this run's; to do as they did:")
         yield _row("", " ".join(differ))
+
+
+def compiled(seconds: float) -> str:
+    """What compiling cost."""
+    return _row("compiled", f"the first step was done after {seconds:.0f} s")
 
 
 def epoch_line(run: "Run", epoch: int) -> str:

@@ -166,6 +166,8 @@ def start(config: RuntimeConfig) -> Ranks:
     device = _device(config, local_rank, local_world_size, world_size)
     if config.precision == "fp16" and device.type == "cpu":
         raise RunError("runtime.precision=fp16 needs a GPU and there is none here: use bf16 or fp32")
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts on a device
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if world_size > 1:

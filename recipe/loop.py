@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recipe.ahead import Ahead
+from recipe.compiling import replays
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.loader import TrainLoader, eval_batches
@@ -22,7 +24,6 @@ from recipe.ingredients.batch_norm import statistics_of_first
 from recipe.ingredients.early_stopping import EarlyStopping
 from recipe.ingredients.ema import Ema
 from recipe.ingredients.freeze import training_mode
-from recipe.ingredients.loss import Criterion
 from recipe.ingredients.mix import draw_mix, mix
 from recipe.ingredients.optimizer import clip_gradients
 from recipe.ingredients.policies_batched import apply_batched
@@ -40,11 +41,11 @@ class Training:
     ranks: Ranks
     order: Order
     loader: TrainLoader
+    ahead: Ahead
     network: nn.Module  # the bare network
-    model: nn.Module  # the same, averaging gradients over the ranks where there are several
+    network_loss: nn.Module  # of images and targets; its backward pass averages gradients over the ranks
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    criterion: Criterion
     ema: Ema
     plateau: Plateau
     early_stopping: EarlyStopping
@@ -61,19 +62,20 @@ def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None
     training_mode(t.network, config.model)
     for step, micro_batches in t.loader.epoch(epoch, first_step):
         lr = set_rates(t.optimizer, config, t.plateau.factor, epoch, step, t.order.steps)
-        for done, batch in enumerate(micro_batches, start=1):
-            images, targets = prepare(t, batch, epoch)
+        prepared = t.ahead(micro_batches, lambda batch: prepare(t, batch, epoch))
+        for done, (batch, (images, targets)) in enumerate(prepared, start=1):
+            reseed_device(t.ranks.device, config.seed, epoch, step, batch.number)  # for dropout
             last = done == t.order.micro_batches // t.ranks.world_size
-            with statistics_of_first(t.network, batch.number), gradients_averaged(t.model, now=last):
+            with statistics_of_first(t.network, batch.number), gradients_averaged(t.network_loss, now=last):
                 with autocast(config, t.ranks.device):
-                    loss = t.criterion(t.model(images), targets)
+                    loss = t.network_loss(images, targets)
                 t.scaler.scale(loss * (batch.share * t.ranks.world_size)).backward()
             t.meter.add(loss, batch.share, len(images))
         t.scaler.unscale_(t.optimizer)
         norm = clip_gradients(t.network.parameters(), config.optimizer)
         t.scaler.step(t.optimizer)
         t.scaler.update()
-        t.optimizer.zero_grad()
+        t.optimizer.zero_grad(set_to_none=not replays(config.runtime))
         t.ema.update(t.network, epoch, step)
         t.meter.step_done(epoch, step, lr, norm)
         t.after_step(epoch, step + 1)
@@ -81,7 +83,6 @@ def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None
 
 def prepare(t: Training, batch: MicroBatch, epoch: int) -> tuple[Tensor, Tensor]:
     """Normalise, erase and mix a micro-batch on the device: images (n, 3, H, W) and targets (n, classes)."""
-    reseed_device(t.ranks.device, t.config.seed, epoch, batch.step, batch.number)
     images, labels, boxes = (
         part.to(t.ranks.device, non_blocking=True) for part in (batch.images, batch.labels, batch.erase)
     )

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from recipe import compiling
+from recipe.ahead import Ahead
 from recipe.data.loader import TrainLoader
 from recipe.ingredients.early_stopping import EarlyStopping
 from recipe.ingredients.ema import Ema
-from recipe.ingredients.loss import make_loss
+from recipe.ingredients.loss import NetworkLoss, make_loss
 from recipe.ingredients.optimizer import make_optimizer
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import TrainMeter
@@ -29,19 +31,22 @@ def build(run: "Run", network: nn.Module) -> Training:
     ema = Ema(network, config, len(run.train_set))
     optimizer = make_optimizer(network, config.optimizer)
     scaler = torch.amp.GradScaler(ranks.device.type, enabled=config.runtime.precision == "fp16")
+    network_loss: nn.Module = NetworkLoss(network, make_loss(config.loss))
     if config.runtime.compile:
-        network.compile()
+        network_loss = compiling.Compiled(network_loss, config.runtime)
+    if compiling.replays(config.runtime):
+        compiling.keep_gradients(network)
     mean, std = channel_statistics(config, ranks.device)
     return Training(
         config=config,
         ranks=ranks,
         order=order,
         loader=TrainLoader(run.train_set, order, config, ranks, (run.progress.epoch, run.progress.step)),
+        ahead=Ahead(ranks.device),
         network=network,
-        model=ranks.averaging_gradients(network),
+        network_loss=ranks.averaging_gradients(network_loss),
         optimizer=optimizer,
         scaler=scaler,
-        criterion=make_loss(config.loss),
         ema=ema,
         plateau=Plateau(config.schedule),
         early_stopping=EarlyStopping(config.early_stopping),

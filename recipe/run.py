@@ -158,6 +158,7 @@ class Run:
         self.writer, self.agreement = Writer(), Agreement(ranks)
         self.began = self.saved = self.counted = time.monotonic()
         self.first_epoch = self.progress.epoch
+        self.compiling = self.config.runtime.compile  # until this process's first step is done
 
     def train_epoch(self, epoch: int) -> None:
         """One epoch of training; mid-way through it where the run goes on from there. Saved before its evaluation."""
@@ -183,6 +184,9 @@ class Run:
 
     def after_step(self, epoch: int, step: int) -> None:
         """At each step boundary: save and end where any rank was asked to stop; save where it is time to."""
+        if self.compiling:
+            self.journal.say(console.compiled(time.monotonic() - self.began))
+            self.compiling = False
         due = self.ranks.first and time.monotonic() - self.saved > 60 * self.config.checkpoint.every_minutes
         stop, save = self.agreement.reach(self.stop.name is not None, due)
         if stop or (save and step < self._steps_of(epoch)):

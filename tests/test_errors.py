@@ -66,6 +66,11 @@ WRONG: list[tuple[list[str], list[str]]] = [
     ([V2, "batch_size=1000"], ["batch_size=1000", "micro_batch_size=128", "125"]),
     ([V2, "micro_batch_size=512"], ["sampler.repetitions=4", "micro_batch_size=256"]),
     ([V2, "optimizer.nesterov=true", "optimizer.momentum=0"], ["nesterov", "momentum"]),
+    ([V2, "runtime.compile_mode=reduce-overhead"], ["compile_mode=reduce-overhead", "add runtime.compile=true"]),
+    (
+        [V2, "runtime=fast", "runtime.compile_mode=max-autotune", "runtime.deterministic=true"],
+        ["compile_mode=max-autotune", "deterministic=true", "reduce-overhead"],
+    ),
     ([V2, "model.sync_batch_norm=true"], ["sync_batch_norm", "use 8 processes"]),
     ([V2, "model.sync_batch_norm=true", "micro_batch_size=1024", "runtime.device=cpu", "sampler=standard"], ["GPUs"]),
     ([V2, "runtime.device=cpu", "runtime.precision=fp16"], ["fp16", "bf16"]),

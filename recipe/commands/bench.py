@@ -1,4 +1,4 @@
-"""`recipe bench loader`: what this machine loads, beside other pipelines."""
+"""`recipe bench loader` and `recipe bench step`: what this machine loads and trains, beside other pipelines."""
 
 import argparse
 import json
@@ -6,14 +6,18 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipe import compose
 from recipe.errors import ConfigError
+from recipe.files import write_atomically
 
 if TYPE_CHECKING:
     from recipe.bench.loader import Measured
+    from recipe.bench.step import Row
     from recipe.config import Config
 
 
@@ -35,6 +39,23 @@ def add_to(parsers: Any) -> None:
     loader.add_argument("--rate", type=float, metavar="N", help="images per second that the training shall take")
     loader.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
     loader.set_defaults(run=run_loader)
+    step = of.add_parser(
+        "step",
+        help="training steps: ours, the bare step, timm's and torchvision's reference's way",
+        description="Train on images in memory with our loop, the bare step (the limit), timm's way and torchvision's "
+        "reference's way, in turn, and print images/s, memory and what share of the device's peak that is. With "
+        "data.root=FOLDER also our loop on photos. Nothing is saved.",
+        epilog="Example: recipe bench step +recipe=v2 runtime=fast --crop 176 224 --micro-batch 128 256",
+    )
+    step.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: +recipe=v2 …")
+    step.add_argument("--crop", type=int, nargs="+", metavar="N", help="training crops in pixels (the recipe's)")
+    step.add_argument("--micro-batch", type=int, nargs="+", metavar="N", help="images of a step (the recipe's)")
+    step.add_argument("--steps", type=int, default=20, metavar="N", help="in a round (20)")
+    step.add_argument("--rounds", type=int, default=5, metavar="N", help="of each way (5)")
+    step.add_argument("--peak-tflops", type=float, metavar="N", help="of the device in this precision; else if known")
+    step.add_argument("--out", type=Path, metavar="FILE", help="keep the figures here as JSON, after every round")
+    step.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
+    step.set_defaults(run=run_step)
 
 
 def run_loader(arguments: argparse.Namespace) -> None:
@@ -65,6 +86,71 @@ def run_loader(arguments: argparse.Namespace) -> None:
         print(json.dumps({**about, **loader.as_json(measured)}, indent=2))
     else:
         print("\n".join(table(config, measured, arguments.rate)))
+
+
+def run_step(arguments: argparse.Namespace) -> None:
+    """Measure and print. Raises ConfigError, DataError and RunError."""
+    sizes = [*(arguments.crop or []), *(arguments.micro_batch or [])]
+    for name, values in (
+        ("crop and --micro-batch", sizes),
+        ("steps", [arguments.steps]),
+        ("rounds", [arguments.rounds]),
+    ):
+        if any(value < 2 - (name == "rounds") for value in values):
+            raise ConfigError(f"--{name}: {min(values)} is too few")
+    plan = compose.plan_of(arguments.overrides)
+
+    from recipe import distributed  # PyTorch, once the overrides are known to be right
+    from recipe.bench import step
+
+    device = distributed.start(plan.config.runtime).device
+    peak = arguments.peak_tflops or step.peak_tflops(plan.config, device)
+    rows: list[step.Row] = []
+
+    def tell(text: str) -> None:
+        if not arguments.json:
+            print(text, file=sys.stderr, flush=True)
+        if arguments.out is not None:
+            found = {"device": step.device_name(device), "peak_tflops": peak, "rows": step.as_json(rows, peak)}
+            write_atomically(arguments.out, json.dumps(found, indent=2) + "\n")
+
+    crops = arguments.crop or [plan.config.resolution.train_crop]
+    settings = [(crop, size) for size in arguments.micro_batch or [plan.config.micro_batch_size] for crop in crops]
+    for crop, size in settings:
+        with tempfile.TemporaryDirectory() as folder:
+            chosen = step.with_setting(plan, step.Setting(crop, size))
+            making = step.ways_of(chosen, device, Path(folder))
+            step.measure(making, chosen.config, device, arguments.steps, range(arguments.rounds), rows, tell)
+    if arguments.json:
+        print(json.dumps({"device": step.device_name(device), "peak_tflops": peak, "rows": step.as_json(rows, peak)}))
+    else:
+        print(f"{step.device_name(device)}, {plan.config.model.name}, {plan.config.runtime.precision}")
+        print("\n".join(step_table(rows, peak)))
+
+
+def step_table(rows: "list[Row]", peak: float | None) -> Iterator[str]:
+    """The figures for people, in Markdown."""
+    yield "| crop, micro-batch | way | images/s | of the limit | step, ms | memory, GB | TFLOP/s | of peak | first, s |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    limits = {(row.crop, row.micro_batch): row for row in rows if row.name == "bare step"}
+    for row in rows:
+        if row.failed:
+            yield f"| {row.crop} px x {row.micro_batch} | {row.name} | left out: {row.failed[:60]} | | | | | | |"
+        if not row.rates:
+            continue
+        limit = limits.get((row.crop, row.micro_batch))
+        cells = [
+            f"{row.crop} px x {row.micro_batch}",
+            row.name,
+            f"{row.images_per_second():,.0f}",
+            f"{row.times(limit):.1%}" if limit is not None else "",
+            f"{1000 * row.step_seconds():.1f}",
+            f"{row.peak_bytes / 1e9:.1f}" if row.peak_bytes is not None else "",
+            f"{row.tflops():.3g}",
+            f"{row.tflops() / peak:.0%}" if peak is not None else "",
+            f"{row.first_seconds:.0f}",
+        ]
+        yield f"| {' | '.join(cells)} |"
 
 
 def table(config: "Config", measured: "Measured", rate: float | None) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
@@ -22,11 +22,13 @@ def statistics_of_first(model: nn.Module, micro_batch: int) -> Iterator[None]:
     if micro_batch == 0:
         yield
         return
-    buffers = list(model.buffers())
-    saved = [torch.empty_like(buffer) for buffer in buffers]
-    if buffers:
-        torch._foreach_copy_(saved, buffers)
+    by_dtype: dict[torch.dtype, list[Tensor]] = {}  # one kernel copies a whole list of one dtype
+    for buffer in model.buffers():
+        by_dtype.setdefault(buffer.dtype, []).append(buffer)
+    saved = {dtype: [torch.empty_like(buffer) for buffer in buffers] for dtype, buffers in by_dtype.items()}
+    for dtype, buffers in by_dtype.items():
+        torch._foreach_copy_(saved[dtype], buffers)
     yield
-    if buffers:
-        with torch.no_grad():
-            torch._foreach_copy_(buffers, saved)
+    with torch.no_grad():
+        for dtype, buffers in by_dtype.items():
+            torch._foreach_copy_(buffers, saved[dtype])

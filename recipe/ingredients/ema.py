@@ -45,8 +45,8 @@ class Ema:
         copy = epoch < self._copy_until or (epoch == self._copy_until and step == 0)
         newest, integers = _split(model)
         torch._foreach_lerp_(self._averaged, newest, 1.0 if copy else self.alpha)
-        for own, other in zip(self._integers, integers, strict=True):
-            own.copy_(other)
+        if integers:
+            torch._foreach_copy_(self._integers, integers)
 
 
 def _split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

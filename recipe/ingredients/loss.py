@@ -4,11 +4,23 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from recipe.config import LossConfig
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+class NetworkLoss(nn.Module):
+    """A network and its loss as one function: the whole of what a micro-batch differentiates."""
+
+    def __init__(self, network: nn.Module, criterion: Criterion) -> None:
+        super().__init__()
+        self.network, self.criterion = network, criterion
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """The criterion of the network's logits."""
+        return self.criterion(self.network(images), targets)
 
 
 def make_loss(config: LossConfig) -> Criterion:

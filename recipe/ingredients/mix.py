@@ -7,7 +7,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from recipe.config import MixConfig
@@ -48,7 +47,7 @@ def mix(images: Tensor, labels: Tensor, num_classes: int, draw: MixDraw) -> tupl
         Images as they came in shape and dtype, and targets (n, num_classes) in the images' dtype.
         Without mixing: the same images and one-hot targets.
     """
-    targets = F.one_hot(labels, num_classes).to(images.dtype)
+    targets = images.new_zeros(len(labels), num_classes).scatter_(1, labels[:, None], 1.0)  # one-hot
     if draw.lam == 1.0:
         return images, targets
     targets = targets * draw.lam + targets.roll(1, 0) * (1 - draw.lam)

@@ -1,0 +1,43 @@
+"""`runtime.compile`: the network and its loss as one compiled function of images and targets.
+
+Compiled code is cached on the disk by PyTorch itself, in a folder of the user's ($TORCHINDUCTOR_CACHE_DIR; without it
+/tmp/torchinductor_USER), so a second start takes less time.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from recipe.config import RuntimeConfig
+
+
+class Compiled(nn.Module):
+    """Calls a module compiled. Each shape is compiled by itself: an epoch's last, short step once more."""
+
+    def __init__(self, module: nn.Module, config: RuntimeConfig) -> None:
+        super().__init__()
+        self.module = module
+        self._replays = replays(config)
+        module.compile(dynamic=False, mode=config.compile_mode)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the module returns; with CUDA graphs in memory that the next call uses again."""
+        if self._replays:
+            torch.compiler.cudagraph_mark_step_begin()
+        output: Tensor = self.module(*inputs)
+        return output
+
+
+def replays(config: RuntimeConfig) -> bool:
+    """Whether a GPU shall record a pass over a micro-batch and replay it, as CUDA graphs."""
+    return config.compile and config.compile_mode != "default"
+
+
+def keep_gradients(network: nn.Module) -> None:
+    """Give each trainable parameter a gradient of its own, to be added to and set to zero in place.
+
+    A replayed backward pass writes its gradients where the one before did. A parameter without a gradient would take
+    that memory for its own, and the next micro-batch would overwrite the sum (pytorch/pytorch#169545).
+    """
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)

@@ -1,0 +1,143 @@
+"""`recipe bench step`, run on a CPU at tiny sizes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_bench import bench, root  # noqa: F401 a fixture
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from recipe.bench import step, ways
+from recipe.bench.step import BARE, OURS, OURS_DEVICE, PHOTOS, REFERENCE, TIMM, Row, Setting
+from recipe.commands.bench import step_table
+from recipe.compose import Plan
+from recipe.config import ModelConfig
+from recipe.loop import train_one_epoch
+from recipe.run import Run
+
+CPU = torch.device("cpu")
+TINY = ["+recipe=v2", "model.source=timm", "model.name=test_resnet", "runtime.device=cpu", "data.workers=0"]
+QUICK = ["--steps", "2", "--rounds", "2", "--crop", "32", "--micro-batch", "4"]
+
+
+def test_every_way_is_measured_and_kept(root: Path, tmp_path: Path) -> None:  # noqa: F811
+    kept = tmp_path / "kept.json"
+    done = bench(
+        "step", *TINY, "data=imagefolder", f"data.root={root}", *QUICK, "--json", "--out", str(kept),
+        "--peak-tflops", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found == json.loads(kept.read_text())
+    assert (found["device"], found["peak_tflops"]) == ("cpu", 2)
+    assert [row["name"] for row in found["rows"]] == [BARE, OURS, TIMM, REFERENCE, OURS_DEVICE, PHOTOS]
+    for row in found["rows"]:
+        assert (row["crop"], row["micro_batch"], len(row["rates"])) == (32, 4, 2)
+        assert min(row["rates"]) <= row["images_per_second"] <= max(row["rates"])
+        assert row["step_ms"] == pytest.approx(4000 / row["images_per_second"])
+        assert row["tflops"] == pytest.approx(row["flops"] / row["step_ms"] * 1000 / 1e12)
+        assert row["share_of_peak"] == pytest.approx(row["tflops"] / 2)
+        assert row["first_seconds"] > 0
+
+
+def test_way_that_cannot_be_taken_here_is_named_and_the_others_go_on(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    composed = step.with_setting(plan("+recipe=v1", *TINY[1:]), Setting(32, 4))
+    unknown = replace(composed.config, model=ModelConfig("alexnet"))  # torchvision has it, timm does not
+    making = {TIMM: lambda: ways.timm_style(unknown, CPU), BARE: step.ways_of(composed, CPU, tmp_path)[BARE]}
+    rows: list[Row] = []
+    step.measure(making, composed.config, CPU, 1, range(1), rows, lambda _: None)
+    assert [(row.name, bool(row.failed), len(row.rates)) for row in rows] == [(TIMM, True, 0), (BARE, False, 1)]
+    assert "alexnet" in rows[0].failed
+    assert "| 32 px x 4 | timm's way | left out: " in list(step_table(rows, None))[2]
+
+
+def test_table_compares_with_the_limit_round_by_round() -> None:
+    limit, ours = (
+        Row(name, 176, 128, 3e12, 60.0, rates, 10**10)
+        for name, rates in ((BARE, [1000.0, 100.0, 2000.0]), (OURS, [800.0, 90.0, 1900.0]))
+    )
+    unmeasured = Row(TIMM, 176, 128, 3e12, 60.0)
+    lines = list(step_table([limit, ours, unmeasured], peak=100.0))
+    assert len(lines) == 4
+    # 128 images at 800 a second take 0.16 s: 3e12 operations in that time are 18.75 TFLOP/s
+    assert lines[3] == "| 176 px x 128 | recipe-ladder | 800 | 90.0% | 160.0 | 10.0 | 18.8 | 19% | 60 |"
+
+
+def test_operations_are_those_of_the_papers(plan: Callable[..., Plan]) -> None:
+    """ResNet-50 at 224: 4.09 billion multiplications with an addition (torchvision's table); a training pass is three
+    times that, but for the first layer's gradient of its input, which nobody needs.
+    """
+    config = step.with_setting(plan("+recipe=v1"), Setting(224, 8)).config
+    assert step.flops_of(config) == pytest.approx(3 * 2 * 4.09e9 - 2 * 0.118e9, rel=0.01)
+
+
+@pytest.mark.parametrize("policy_on", ["host", "device"])
+def test_our_way_is_the_loop_that_trains(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy_on: str
+) -> None:
+    """Its weights are those of train_one_epoch on the same micro-batches; each step counts its images."""
+    composed = step.with_setting(plan(*TINY, f"augment.policy_on={policy_on}"), Setting(32, 4))
+    (tmp_path / "one").mkdir()
+    taken = ways.run_of(synthetic(composed), CPU, tmp_path / "one")
+    steps = [(number, [ways.micro_batch(taken.config, number % ways.DIFFERENT, CPU)]) for number in range(5)]
+    taken.training.loader.epoch = lambda *_: iter([(n, iter(b)) for n, b in steps])  # type: ignore[method-assign]
+    taken.training.meter.start_epoch(0, taken.training.loader)
+    train_one_epoch(taken.training, 0)
+    (tmp_path / "two").mkdir()
+    runs: list[Run] = []
+
+    def kept(*given: Any) -> Run:
+        runs.append(run_of(*given))
+        return runs[-1]
+
+    run_of = ways.run_of
+    monkeypatch.setattr(ways, "run_of", kept)
+    way = ways.ours(composed, CPU, tmp_path / "two")
+    assert way(5) == 5 * 4
+    for one, other in zip(taken.training.network.parameters(), runs[0].training.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert len({batch.codes.shape[1] for _, (batch,) in steps}) == 1
+    assert steps[0][1][0].codes.shape[1] == (policy_on == "device")
+
+
+def synthetic(composed: Plan) -> Plan:
+    data = replace(composed.config.data, name="synthetic", root=None, num_classes=ways.CLASSES, workers=0, size=2**16)
+    return replace(composed, config=replace(composed.config, data=data))
+
+
+def test_every_way_updates_every_parameter_at_every_step(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    composed = step.with_setting(plan(*TINY, "optimizer.lr=0.05"), Setting(32, 4))
+    optimizers: list[torch.optim.Optimizer] = []
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: optimizers.append(optimizer))
+    try:
+        for name, make in step.ways_of(composed, CPU, tmp_path).items():
+            optimizers.clear()
+            way = make()
+            assert way(3) == 12, name
+            assert len(optimizers) == 3, name
+            parameters = [p for group in optimizers[0].param_groups for p in group["params"]]
+            assert sum(p.numel() for p in parameters) > 300_000, name
+            assert all(optimizers[0].state[p] for p in parameters), name  # momentum: each had a gradient
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+recipe=v2", "--micro-batch", "1"], "--crop and --micro-batch: 1 is too few"),
+        (["+recipe=v2", "--rounds", "0"], "--rounds: 0 is too few"),
+        (["+recpie=v2"], "recpie"),
+        ([*TINY, "runtime.compile_mode=max-autotune"], "add runtime.compile=true"),
+    ],
+)
+def test_error_is_one_message(arguments: list[str], message: str) -> None:
+    done = bench("step", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
