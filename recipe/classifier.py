@@ -1,0 +1,76 @@
+"""A network to be used, with all that goes with it: a finished run's, or one of published weights without any run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipe import trained
+from recipe.config import Config, ModelConfig
+from recipe.errors import ConfigError
+from recipe.weights import PREFIX, package_of, resolved
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from recipe.distributed import Ranks
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What prediction needs."""
+
+    config: Config  # how photos are prepared
+    classes: list[str]  # by index
+    network: "Callable[[Ranks], nn.Module]"  # on the device, in evaluation mode; raises UserError
+
+
+def of_run(folder: Path, kind: str | None) -> Classifier:
+    """A finished run's; `kind`: raw, ema or best; None: those whose figures count. Raises RunError, ConfigError."""
+    run = trained.read(folder)
+    kind = kind or trained.weights_of(run)[0]
+    trained.check_weights(run, kind)
+    return Classifier(
+        trained.evaluation_config(run),
+        run.environment["classes"],
+        lambda ranks: trained.network(run, ranks.device, kind),
+    )
+
+
+def of_weights(name: str | None, source: str, weights: str) -> Classifier:
+    """Published weights', with the images and the class names that they come with. Raises ConfigError.
+
+    Args:
+        name: of the model; None: package:… weights know theirs.
+        weights: as model.weights takes them.
+    """
+    if weights.startswith(PREFIX):
+        package = package_of(weights)
+        name, source = name or package.model, package.source
+    if name is None:
+        raise ConfigError(f"weights={weights}: of which model? Add --model, as in --model resnet50")
+    from recipe.model import check_name, make_model  # PyTorch
+    from recipe.preprocessing import class_names, own_preprocessing
+    from recipe.pretrained import load
+
+    model = ModelConfig(name=name, source=source, weights=weights)
+    check_name(model)
+    model = resolved(model)
+    own, classes = own_preprocessing(model), class_names(model)
+    if own is None or classes is None:
+        raise ConfigError(
+            f"weights={weights}: nothing says what images they were trained on or what their classes are called: give "
+            "the folder of a run that began with them"
+        )
+    config = Config(model=model)
+    config.data.mean, config.data.std, config.data.num_classes = own.mean, own.std, len(classes)
+    config.data.exif_orientation = True  # photos are meant to be seen the right way up
+    size = config.resolution
+    size.val_crop, size.val_resize, size.interpolation = own.crop, own.resize, own.interpolation
+
+    def network(ranks: "Ranks") -> "nn.Module":
+        made = make_model(config, len(classes))
+        load(made, config, ranks, classes)
+        return made.to(ranks.device).eval()
+
+    return Classifier(config, classes, network)
