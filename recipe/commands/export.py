@@ -87,6 +87,8 @@ def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
         "architecture": config.model.name,
         "source": config.model.source,
         "stem": config.model.stem,
+        "head": config.model.head,
+        "output": "log-probabilities" if config.loss.name == "nll" else "logits",
         "classes": the_run.environment["classes"],
         "val_resize": sizes.val_resize,
         "val_crop": sizes.val_crop,
@@ -115,8 +117,9 @@ def _format(arguments: argparse.Namespace) -> str:
 
 def _loading(config: Config, path: Path) -> str:
     """How others load the weights."""
-    if config.model.stem != "imagenet":
-        return f"the stem is {config.model.stem}: recipe.model.make_model builds this network"
+    for name, own in (("stem", "imagenet"), ("head", "linear")):
+        if (value := getattr(config.model, name)) != own:
+            return f"the {name} is {value}: recipe.model.make_model builds this network"
     count = config.data.num_classes
     if config.model.source == "timm":
         return f"timm.create_model('{config.model.name}', num_classes={count}, checkpoint_path='{path.name}')"
