@@ -35,7 +35,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def started(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "recipe", "data", "prepare", *map(str, arguments)],
+        [sys.executable, "-m", "recipe", "data", "store", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,7 +92,7 @@ def test_interrupted_store_ends_as_an_undisturbed_one(
     facts = prepare(source, whole, None, 300, 90, 2, False)
     prepare(source, stopped, None, 300, 90, 2, False)
     command = json.loads((shot / "store.unfinished.json").read_text())["command"].split()
-    assert command[:3] == ["recipe", "data", "prepare"]
+    assert command[:3] == ["recipe", "data", "store"]
     capsys.readouterr()
     monkeypatch.setattr(sys, "argv", command)
     __main__.main()
@@ -120,7 +120,7 @@ def test_interrupted_store_ends_as_an_undisturbed_one(
 def test_wrong_arguments_are_one_message(
     arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["recipe", "data", "prepare", *arguments])
+    monkeypatch.setattr(sys, "argv", ["recipe", "data", "store", *arguments])
     with pytest.raises(SystemExit) as stopped:
         __main__.main()
     assert stopped.value.code == 2
@@ -129,7 +129,7 @@ def test_wrong_arguments_are_one_message(
 
 def test_wrong_arguments_do_not_wait_for_pytorch() -> None:
     lines = "import sys, recipe.__main__ as m\ntry: m.main()\nexcept SystemExit: print(*sys.modules)"
-    command = [sys.executable, "-c", lines, "data", "prepare", "a", "b", "--quality=high"]
+    command = [sys.executable, "-c", lines, "data", "store", "a", "b", "--quality=high"]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "--quality: high" in outcome.stderr
     assert "torch" not in outcome.stdout.split()
@@ -139,7 +139,7 @@ def test_store_that_another_process_prepares_is_left_to_it(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("recipe.files.LOCK_SECONDS", 0.1)
-    monkeypatch.setattr(sys, "argv", ["recipe", "data", "prepare", str(source), str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["recipe", "data", "store", str(source), str(tmp_path)])
     hold = f"import fcntl, time; f = open({str(tmp_path / '.lock')!r}, 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print()"
     command = [sys.executable, "-uc", f"{hold}; time.sleep(60)"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -157,7 +157,7 @@ def test_store_that_another_process_prepares_is_left_to_it(
 def test_disk_that_refuses_is_one_message(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["recipe", "data", "prepare", str(source), "/proc/store"])
+    monkeypatch.setattr(sys, "argv", ["recipe", "data", "store", str(source), "/proc/store"])
     with pytest.raises(SystemExit) as stopped:
         __main__.main()
     assert stopped.value.code == 2
@@ -169,7 +169,7 @@ def test_killed_worker_is_one_message(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("recipe.data.store._encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    monkeypatch.setattr(sys, "argv", ["recipe", "data", "prepare", str(source), str(tmp_path), "--workers", "2"])
+    monkeypatch.setattr(sys, "argv", ["recipe", "data", "store", str(source), str(tmp_path), "--workers", "2"])
     with pytest.raises(SystemExit) as stopped:
         __main__.main()
     assert stopped.value.code == 2
