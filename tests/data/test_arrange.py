@@ -3,53 +3,20 @@
 import io
 import json
 import pickle
-import tarfile
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from photos import encoded, photo
+from downloads import Files, as_folder, as_tar, as_zip, jpegs
 from PIL import Image
 
 from recipe.data import arrange as arranging
 from recipe.data import cifar10
 from recipe.data.arrange import arrange
 from recipe.data.folder import scan_folder
-from recipe.data.originals import ORIGINALS
 from recipe.data.whole_folder import put
 from recipe.errors import DataError
-
-Files = Mapping[str, bytes]
-
-
-def jpegs(*names: str) -> dict[str, bytes]:
-    """A photo for each name, no two alike."""
-    return {name: encoded(photo(12, 20 + number), "JPEG") for number, name in enumerate(names)}
-
-
-def as_tar(path: Path, files: Files, mode: Any = "w") -> Path:
-    with tarfile.open(path, mode) as archive:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def as_zip(path: Path, files: Files) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
-
-
-def as_folder(path: Path, files: Files) -> Path:
-    for name, content in files.items():
-        put(path / name, content)
-    return path
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -239,64 +206,6 @@ def test_pickle_that_would_run_something_is_refused(tmp_path: Path) -> None:
     files = {"cifar-10-batches-py/data_batch_1": pickle.dumps({b"data": Harmful()}, protocol=2)}
     with pytest.raises(DataError, match=r"it asks for \S+\.exec"):
         arrange("cifar10", as_tar(tmp_path / "c.tar.gz", files, "w:gz"), tmp_path / "out", any_count=True)
-
-
-def hostile_tar(path: Path, info: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w") as archive:
-        archive.addfile(info, io.BytesIO(b"x" * info.size))
-    return path
-
-
-@pytest.mark.parametrize(
-    "name", ["../train/n01440764/x.JPEG", "/train/n01440764/x.JPEG", "a/../../train/n01440764/x.JPEG"]
-)
-def test_names_that_lead_out_of_an_archive_are_refused(tmp_path: Path, name: str) -> None:
-    for source in (as_zip(tmp_path / "a.zip", jpegs(name)), as_tar(tmp_path / "a.tar", jpegs(name))):
-        with pytest.raises(DataError, match="leads out of the archive"):
-            arrange("imagenette", source, tmp_path / "out", any_count=True)
-    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith(".")) == ["a.tar", "a.zip"]
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes) -> None:
-    info = tarfile.TarInfo("imagenette2/train/n01440764/x.JPEG")
-    info.type, info.linkname = kind, "/etc/passwd"
-    with pytest.raises(DataError, match="no file and no folder"):
-        arrange("imagenette", hostile_tar(tmp_path / "a.tar", info), tmp_path / "out", any_count=True)
-
-
-def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
-    info = zipfile.ZipInfo("imagenette2/train/n01440764/x.JPEG")
-    info.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(info, "/etc/passwd")
-    with pytest.raises(DataError, match="no file and no folder"):
-        arrange("imagenette", tmp_path / "a.zip", tmp_path / "out", any_count=True)
-
-
-def test_members_too_large_or_too_many_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"imagenette2/train/n01440764/{number}.JPEG" for number in range(4)]
-    source = as_tar(tmp_path / "a.tar", jpegs(*names))
-    monkeypatch.setitem(ORIGINALS["imagenette"].images, "train", 3)
-    with pytest.raises(DataError, match="more than the 3 images of train"):
-        arrange("imagenette", source, tmp_path / "out")
-    monkeypatch.setattr("recipe.data.archives.LARGEST", 100)
-    with pytest.raises(DataError, match="more than any file of a data set has"):
-        arrange("imagenette", source, tmp_path / "out", any_count=True)
-
-
-@pytest.mark.parametrize("kind", ["tar", "tgz", "zip"])
-def test_archive_cut_off_is_one_message_that_names_it(tmp_path: Path, kind: str) -> None:
-    files = jpegs(*(f"imagenette2/train/n01440764/{number}.JPEG" for number in range(40)))
-    source = tmp_path / f"set.{kind}"
-    if kind == "zip":
-        as_zip(source, files)
-    else:
-        as_tar(source, files, "w:gz" if kind == "tgz" else "w")
-    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
-    with pytest.raises(DataError, match=str(source)):
-        arrange("imagenette", source, tmp_path / "out", any_count=True)
-    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_counts_are_named_and_the_same_files_serve_any_count(tmp_path: Path) -> None:
