@@ -95,6 +95,18 @@ def _of_tar(source: Path, file: IO[bytes], prefix: str, wanted: Callable[[str], 
                 _check_size(source, name, info.size)
                 yield Member(name, info.size, None, _reader(source, lambda content=content: content))  # type: ignore[misc]
             archive.members = []  # type: ignore[attr-defined]  # it keeps all headers, of ImageNet a million
+        _check_end(source, archive)
+
+
+def _check_end(source: Path, archive: tarfile.TarFile) -> None:
+    """tarfile takes a damaged header for the end, which is a block of zeros. The rest is read for its checksum."""
+    file = archive.fileobj
+    assert file is not None
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise DataError(f"{source} is not whole: it is damaged after {archive.offset:,} bytes of its content")
+    while file.read(2**20):
+        pass
 
 
 def _reader(source: Path, open_it: Callable[[], IO[bytes]]) -> Callable[[], bytes]:

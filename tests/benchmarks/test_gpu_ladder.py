@@ -1,20 +1,24 @@
 """The ladder for a borrowed GPU, on a CPU at a tiny size: stopped in the middle, finished by the next call."""
 
+import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from processes import ended, steps_logged, when
 
-from recipe.compose import PROJECT
+from recipe.compose import PROJECT, Plan
 from recipe.signals import STOPPED
 
 ROWS = 40
@@ -120,3 +124,58 @@ def test_time_limit_stops_the_sweep_and_what_does_not_fit_stays(package: Path, t
     assert stopped.returncode == STOPPED, stopped.stderr
     assert "Stopping the sweep: the time is over" in stopped.stdout
     assert "Packed 0 finished runs, 0 begun" in stopped.stdout
+
+
+@pytest.fixture
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("gpu_ladder", PROJECT / "benchmarks" / "gpu_ladder.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_packed_runs_come_back_from_parts_that_may_travel(script: Any, tmp_path: Path) -> None:
+    runs, back = tmp_path / "here" / "multirun_outputs", tmp_path / "there" / "multirun_outputs"
+    noise = np.random.default_rng(0)
+    sizes = {"done/seed=0": 20, "begun/seed=0": 8, "begun/seed=1": 12}  # MiB
+    for name, size in sizes.items():
+        run = runs / name
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "environment.json").write_text("{}")
+        (run / "checkpoints" / "last.pt").write_bytes(noise.bytes(size * 2**20))
+        (run / "checkpoints" / "last.1.pt").write_bytes(noise.bytes(100))
+    (runs / "done/seed=0/result.json").write_text('{"seconds": 7.0}')
+    (runs / "done/seed=0/predictions.npz").write_bytes(noise.bytes(20 * 2**20))
+    (tmp_path / "out").mkdir()
+    packed = tmp_path / "out" / "cifar10.tar.gz"
+    said = script.pack(runs, packed, 30 * 2**20)
+    assert "Packed 1 finished runs, 1 begun, 1 begun left out (12 MiB each): 28.0 MiB" in said
+    assert "done: 1 runs, 7 s each" in said
+    assert [path.stat().st_size <= 16 * 2**20 for path in sorted(packed.parent.iterdir())] == [True, True]
+
+    (back / "begun/seed=0").mkdir(parents=True)
+    (back / "begun/seed=0/mine").write_text("newer")
+    script.unpack(packed, back, back.parent)
+    assert [path.name for path in (back / "begun/seed=0").iterdir()] == ["mine"]  # stays as it is
+    shutil.rmtree(back)
+    script.unpack(packed, back, back.parent)
+    assert sorted(path.relative_to(back).as_posix() for path in back.rglob("*") if path.is_file()) == [
+        "begun/seed=0/checkpoints/last.pt",
+        "begun/seed=0/environment.json",
+        "done/seed=0/environment.json",
+        "done/seed=0/predictions.npz",
+        "done/seed=0/result.json",
+    ]
+    for name in ("done/seed=0/predictions.npz", "begun/seed=0/checkpoints/last.pt"):
+        assert (back / name).read_bytes() == (runs / name).read_bytes()
+
+
+def test_ladders_are_valid_and_share_no_training(script: Any, plan: Callable[..., Plan], tmp_path: Path) -> None:
+    for overrides in script.SETS.values():
+        recipes = overrides[0].removeprefix("+recipe=").split(",")
+        plans = [plan(f"+recipe={name}", *overrides[1:], f"data.root={tmp_path}", "runtime=bf16") for name in recipes]
+        assert len({each.training_hash for each in plans}) == len(recipes)  # weights do not travel
+        sizes = {(each.config.resolution.train_crop, each.config.resolution.val_crop) for each in plans}
+        assert sizes <= ({(32, 32), (26, 32)} if "scale=cifar" in overrides else {(128, 128), (100, 128)})

@@ -69,3 +69,15 @@ def test_archive_cut_off_is_one_message_that_names_it(tmp_path: Path, kind: str)
     with pytest.raises(DataError, match=str(source)):
         arrange("imagenette", source, tmp_path / "out", any_count=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["tar", "tgz"])
+def test_archive_damaged_in_its_middle_is_one_message_that_names_it(tmp_path: Path, kind: str) -> None:
+    files = jpegs(*(f"imagenette2/train/n01440764/{number}.JPEG" for number in range(40)))
+    source = as_tar(tmp_path / f"set.{kind}", files, "w:gz" if kind == "tgz" else "w")
+    content = bytearray(source.read_bytes())
+    middle = content.index(b"imagenette2/train/n01440764/20") if kind == "tar" else len(content) // 2
+    content[middle : middle + 200] = b"\xff" * 200  # of a tar, a header
+    source.write_bytes(content)
+    with pytest.raises(DataError, match=str(source)):
+        arrange("imagenette", source, tmp_path / "out", any_count=True)

@@ -65,6 +65,8 @@ def test_draw_depends_on_the_seed_and_on_the_class_alone(tmp_path: Path) -> None
         split_folder(source, tmp_path / name, fractions=[0.5, 0.5], seed=seed, classes=classes)
         found[name] = [image for image in parts(tmp_path / name)["train"] if not image.startswith("cat")]
     assert found["a"] == found["b"] != found["c"]
+    dogs, elks = ([name[4:] for name in found["a"] if name.startswith(kind)] for kind in ("dog", "elk"))
+    assert dogs != elks  # classes are drawn apart
 
 
 @pytest.mark.parametrize(
