@@ -28,7 +28,7 @@ from recipe.sweep.machine import visible_gpus
 
 SETS = {
     "cifar10": (
-        "+recipe=r00_baseline,r01_lr_optimizations,r02_trivial_augment,r03_long_training,r05_label_smoothing,"
+        "+recipe=r00_baseline,r01_lr_optimizations,r02_trivial_augment,r03_long_training,"
         "r07_cutmix,r08_weight_decay_tuning,r12_repeated_augmentation",
         "data=cifar10",
         "scale=cifar",
