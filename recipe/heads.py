@@ -24,7 +24,17 @@ class ConcatPool(nn.Module):
 
 
 def _linear(model: nn.Module, config: Config, num_classes: int) -> None:
-    """The model's own."""
+    """The model's own. On weights it starts as PyTorch's linear layers do, uniform in ±1/√features.
+
+    (timm's EfficientNets start theirs for training from scratch, ±1/√classes: with 14 classes logits of thousands of
+    trained features are then far from 0, and a short fine-tuning spends its time on unlearning them.)
+    """
+    if config.model.weights is None:
+        return
+    for name in head_names(model):
+        layer = model.get_submodule(name)
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()
 
 
 def _mlp(model: nn.Module, config: Config, num_classes: int) -> None:

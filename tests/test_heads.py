@@ -96,3 +96,18 @@ def test_heads_that_do_not_fit_a_model_are_refused(head: str, source: str, name:
 
 def test_head_passes_the_check_of_image_sizes() -> None:
     check_resolution(network("concat_pool"), Config(model=ModelConfig(name="resnet18")), CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("torchvision", "resnet18"), ("torchvision", "densenet121"), ("timm", "tf_efficientnet_lite0")]
+)
+def test_linear_head_on_weights_starts_as_pytorch_s_linear_layers(source: str, name: str) -> None:
+    """However the source starts it: uniform in ±1/√features, weights and biases."""
+    model = make_model(Config(model=ModelConfig(name=name, source=source, weights="DEFAULT")), CLASSES)
+    (head,) = head_names(model)
+    layer = model.get_submodule(head)
+    assert isinstance(layer, nn.Linear)
+    most = layer.in_features**-0.5
+    for values in (layer.weight, layer.bias):
+        assert 0.5 * most < values.abs().max().item() <= most
+    assert layer.weight.std().item() == pytest.approx(most / 3**0.5, rel=0.05)

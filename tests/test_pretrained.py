@@ -100,7 +100,7 @@ def test_head_of_another_number_of_classes_is_the_seed_s_and_said(tmp_path: Path
     assert equal(network, theirs, but=head)
     assert start.fresh == start.unused == head
     assert start.why == "another number of classes"
-    fresh = make_model(Config(model=ModelConfig(name="resnet18")), 3)
+    fresh = make_model(Config(model=ModelConfig(name="resnet18", weights=str(tmp_path / "own.pth"))), 3)
     assert torch.equal(network.get_parameter("fc.weight"), fresh.get_parameter("fc.weight"))
 
 
