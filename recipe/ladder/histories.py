@@ -133,12 +133,16 @@ def _name_ends(axes: Any, ends: list[tuple[float, str, str, int]], last: int) ->
 
 
 def _published(runs: list[Run]) -> dict[str, float]:
-    """What the rung's file says, where all runs are of one rung and none changes more of it than data and scale."""
-    found = []
-    for run in runs:
-        rung, changed = run.environment.get("rung", {}), run.environment.get("differences", {})
-        found.append({} if set(changed) - {"data", "scale"} else dict(rung.get("published") or {}))
+    """What the rung's file says, where all runs are the published experiment: its data, its size, nothing changed."""
+    found = [dict(run.environment["rung"].get("published") or {}) if _is_as_published(run) else {} for run in runs]
     return found[0] if all(one == found[0] for one in found) else {}
+
+
+def _is_as_published(run: Run) -> bool:
+    """The ladder's rungs name no data: theirs is ImageNet. Experiments bring their own."""
+    differences = run.environment["differences"]
+    own_data = not differences and run.environment["config"]["data.name"] != "grocery"
+    return own_data or differences == {"data": "imagenet"}
 
 
 def _labels(runs: list[Run]) -> list[str]:

@@ -32,7 +32,7 @@ def texts(path: Path) -> str:
 
 
 def test_one_run_s_pictures_go_into_its_folder(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, "v2", ema=True)
+    folder = write_run(tmp_path, "v2", ema=True, differences={"data": "imagenet"})
     done = command(folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (folder / "curves.png").stat().st_size > 10_000
@@ -50,8 +50,14 @@ def test_several_runs_are_compared_in_one_picture(tmp_path: Path) -> None:
         assert f"<!-- seed {seed} -->" in texts(tmp_path / "all.svg")
 
 
-def test_published_figure_is_not_drawn_of_a_changed_recipe(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, "v2", differences={"optimizer.lr": 0.2})
+@pytest.mark.parametrize(
+    "differences", [{"data": "imagenet", "optimizer.lr": 0.2}, {"data": "imagenet", "scale": "small"}, {}]
+)
+def test_published_figure_is_drawn_of_the_published_experiment_alone(
+    tmp_path: Path, differences: dict[str, object]
+) -> None:
+    """Not of another value, another size, or the demo's photos."""
+    folder = write_run(tmp_path, "v2", differences=differences, config={"data.name": "grocery"})
     assert command(folder, cwd=tmp_path).returncode == 0
     assert "published" not in texts(folder / "curves.svg")
 
