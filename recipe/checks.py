@@ -220,7 +220,7 @@ def _check_data(config: Config) -> None:
     if data.name in ("imagefolder", "imagenet"):
         if data.root is None:
             hint = " or $IMAGENET_DIR" if data.name == "imagenet" else ""
-            raise ConfigError(f"data={data.name} needs data.root=FOLDER{hint}: a folder with train/ and val/")
+            raise ConfigError(f"this data set needs data.root=FOLDER{hint}: a folder with train/ and val/")
         if not os.path.isdir(data.root):
             raise ConfigError(f"data.root={data.root}: there is no such folder")
     if data.val_fraction is not None and (data.name not in ("imagefolder", "imagenet") or data.val_dir is not None):

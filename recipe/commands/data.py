@@ -1,32 +1,112 @@
 """`recipe data …`: what is done with data sets before training."""
 
 import argparse
+import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recipe.checks import did_you_mean
 from recipe.errors import DataError, RunError
+
+NAMES = {  # of recipe.data.originals → of conf/data
+    "tiny-imagenet": "tiny_imagenet",
+    "caltech256": "caltech",
+    "intel": "intel",
+    "imagenet": "imagenet",
+    "cifar10": "cifar10",
+    "imagenette": "imagenette",
+}
 
 
 def add_to(parsers: Any) -> None:
     """The command's own commands, and their arguments."""
-    parser = parsers.add_parser("data", help="prepare data sets", description="What is done with data sets.")
+    parser = parsers.add_parser(
+        "data", help="prepare, split and verify data sets", description="What is done with data sets."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_prepare(commands)
+    add_split(commands)
+    add_verify(commands)
+    add_store(commands)
 
 
 def add_prepare(commands: Any) -> None:
     """The arguments of `recipe data prepare`."""
     parser = commands.add_parser(
         "prepare",
+        help="a known data set's download, as class folders",
+        description=f"Make DST with train/CLASS/FILE and val/CLASS/FILE, and predict/FILE where images have no labels, "
+        f"from the original download of {', '.join(NAMES)}. The images are counted. (A store of smaller training "
+        "images is made by `recipe data store`.)",
+        epilog="Example: recipe data prepare tiny-imagenet tiny-imagenet-200.zip /data/tiny-imagenet",
+    )
+    parser.add_argument("name", metavar="NAME", type=known_name, help=", ".join(NAMES))
+    parser.add_argument("source", type=Path, metavar="SRC", help="the archive, or a folder with it or its content")
+    parser.add_argument("target", type=Path, metavar="DST", help="a new folder")
+    parser.add_argument("--plain-names", action="store_true", help="caltech256: ak47 instead of 001.ak47")
+    parser.add_argument("--any-count", action="store_true", help="take what there is, however many images it is")
+    parser.add_argument("--copy", action="store_true", help="copy the files of a folder instead of linking them")
+    parser.set_defaults(run=prepare)
+
+
+def add_split(commands: Any) -> None:
+    """The arguments of `recipe data split`."""
+    parser = commands.add_parser(
+        "split",
+        help="a folder of class folders into train, val and test",
+        description="Make DST with train/CLASS, val/CLASS and test/CLASS, of links to the images of SRC, or copies "
+        "where the disk has no links.",
+        epilog="Example: recipe data split photos photos-split --fractions 0.8,0.1,0.1",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="a folder of class folders")
+    parser.add_argument("target", type=Path, metavar="DST", help="a new folder")
+    rule = parser.add_mutually_exclusive_group(required=True)
+    rule.add_argument(
+        "--first",
+        type=first_numbers,
+        metavar="N[,N]",
+        help="60,10: the first 60 of each class, sorted by name, are train, the next 10 val, the rest test",
+    )
+    rule.add_argument(
+        "--fractions", type=fractions, metavar="F,F[,F]", help="shares of each class for train, val and test, drawn"
+    )
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=0, metavar="N", help="of that draw (0)")
+    parser.add_argument(
+        "--classes", type=lambda text: text.split(","), metavar="NAME,…", help="take these classes alone"
+    )
+    parser.add_argument("--copy", action="store_true", help="copy the images instead of linking them")
+    parser.set_defaults(run=split)
+
+
+def add_verify(commands: Any) -> None:
+    """The arguments of `recipe data verify`."""
+    parser = commands.add_parser(
+        "verify",
+        help="decode every image, and name those that cannot be read",
+        description="Decode every image below ROOT as training does, name those that cannot be read, and count those "
+        "out of the ordinary, which can. The exit code is 2 where one cannot be read.",
+        epilog="Example: recipe data verify /data/imagenet",
+    )
+    parser.add_argument("root", type=Path, metavar="ROOT", help="a folder of images, at any depth")
+    parser.add_argument("--workers", type=whole_number(1, 1024), metavar="N", help="processes (one a core)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=verify)
+
+
+def add_store(commands: Any) -> None:
+    """The arguments of `recipe data store`."""
+    parser = commands.add_parser(
+        "store",
         help="a copy with smaller training images, which decode faster",
         description="Make a store: the training images as JPEGs of at most --max-side pixels, which decode faster and "
         "are not the same pixels; all other files, validation images above all, are linked, or copied where the disk "
         "has no links. What is stopped goes on with the same command.",
-        epilog="Example: recipe data prepare /data/imagenet /data/imagenet-400, then data.root=/data/imagenet-400",
+        epilog="Example: recipe data store /data/imagenet /data/imagenet-400, then data.root=/data/imagenet-400",
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="a data root, or one folder of class folders")
     parser.add_argument("target", type=Path, metavar="DST", help="a new folder")
@@ -36,33 +116,86 @@ def add_prepare(commands: Any) -> None:
     parser.add_argument("--quality", type=whole_number(1, 100), default=90, metavar="N", help="of the JPEGs (90)")
     parser.add_argument("--workers", type=whole_number(1, 1024), metavar="N", help="processes (one a core)")
     parser.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be read")
-    parser.set_defaults(run=prepare)
+    parser.set_defaults(run=store)
 
 
 def prepare(arguments: argparse.Namespace) -> None:
+    """Make the class folders, and say how many images they hold. Raises DataError."""
+    from recipe.data.arrange import arrange  # PyTorch, once the arguments are known to be right
+
+    a = arguments
+    if a.plain_names and a.name != "caltech256":
+        raise DataError("--plain-names is for caltech256, whose folders carry numbers")
+    with stopping_is_no_loss(a.target):
+        made = arrange(a.name, a.source, a.target, a.plain_names, a.any_count, a.copy)
+    say_what_is_there(a.target, *made, NAMES[a.name])
+
+
+def split(arguments: argparse.Namespace) -> None:
+    """Split the folder, and say how many images the parts have. Raises DataError."""
+    from recipe.data.split_folder import split_folder
+
+    a = arguments
+    with stopping_is_no_loss(a.target):
+        made = split_folder(a.source, a.target, a.first, a.fractions, a.seed, a.classes, a.copy)
+    say_what_is_there(a.target, *made)
+
+
+def say_what_is_there(
+    target: Path, counts: dict[str, dict[str, int]], there_before: bool, option: str = "imagefolder"
+) -> None:
+    """The table of counts, and how to train on it."""
+    from recipe.data.whole_folder import table
+
+    if there_before:
+        print(f"Finished already: {target}")
+    print(table(counts))
+    alone = " data.val_fraction=0.2, or split it: recipe data split" if "val" not in counts else ""
+    print(f"To train on it: data={option} data.root={target}{alone}")
+
+
+def verify(arguments: argparse.Namespace) -> None:
+    """Decode everything and say what was seen. Raises DataError where an image cannot be read."""
+    from recipe.data import verify as images
+    from recipe.distributed import cores
+
+    try:
+        found = images.verify(arguments.root, arguments.workers or cores())
+    except BrokenProcessPool as error:
+        raise DataError("a worker process was killed, perhaps for want of memory: try --workers 1") from error
+    if arguments.json:
+        bad = [{"file": name, "reason": reason} for name, reason in found.bad.items()]
+        facts = {"root": os.fspath(arguments.root), "images": found.images, "bad": bad, "odd": dict(found.odd)}
+        print(json.dumps({**facts, "other_files": found.others}, indent=2))
+    else:
+        print(f"{found.images:,} images decoded, {found.others:,} other files")
+        for name, count in found.odd.most_common():
+            print(f"{count:>9,}  {name}")
+        for name, reason in found.bad.items():
+            print(f"bad: {arguments.root / name}: {reason}")
+    if found.bad:
+        raise DataError(
+            f"{len(found.bad):,} of {found.images:,} images in {arguments.root} cannot be read: replace them, or train "
+            "with data.on_corrupt=skip"
+        )
+
+
+def store(arguments: argparse.Namespace) -> None:
     """Make the store, and say what it is. Raises DataError."""
-    from recipe.data import store  # PyTorch, once the arguments are known to be right
+    from recipe.data import store as stores
     from recipe.distributed import cores
     from recipe.logs import duration
 
     begin, a = time.monotonic(), arguments
     workers = a.workers or cores()
     try:
-        facts = store.prepare(a.source, a.target, a.train_dir, a.max_side, a.quality, workers, a.skip_corrupt)
-    except KeyboardInterrupt:
-        print("What is done stays: the same command goes on.")
-        raise
-    except RunError as error:
-        raise DataError(f"another process is preparing {a.target}") from error
+        with stopping_is_no_loss(a.target):
+            facts = stores.prepare(a.source, a.target, a.train_dir, a.max_side, a.quality, workers, a.skip_corrupt)
     except BrokenProcessPool as error:
         fewer = f"--workers {max(1, workers // 2)}"
         raise DataError(
             f"a worker process was killed, perhaps for want of memory: the same command goes on, with {fewer} in less"
         ) from error
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise DataError(f"{error.filename}: {error.strerror}. What is done stays: the same command goes on") from error
     left_out = f", {facts['left_out']:,} left out" if facts["left_out"] else ""
     root = os.fspath(a.target)
     print(f"images  {facts['images']:,}: {facts['re_encoded']:,} re-encoded, {facts['kept']:,} as they were{left_out}")
@@ -70,6 +203,22 @@ def prepare(arguments: argparse.Namespace) -> None:
     print(f"time    {duration(time.monotonic() - begin)}")
     print("The pixels are not those of the originals: compare results only with runs on this same store.")
     print(f"To train on it: data.root={root}" + (" data.val_fraction=0.2" if facts["train_dir"] == "." else ""))
+
+
+@contextmanager
+def stopping_is_no_loss(target: Path) -> Iterator[None]:
+    """What ends such a command, in words. Raises DataError."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("What is done stays: the same command goes on.")
+        raise
+    except RunError as error:
+        raise DataError(f"another process is preparing {target}") from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise DataError(f"{error.filename}: {error.strerror}. What is done stays: the same command goes on") from error
 
 
 def size(count: int) -> str:
@@ -86,3 +235,30 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def known_name(text: str) -> str:
+    """The name of a data set that can be prepared."""
+    if text not in NAMES:
+        hint = did_you_mean(text, list(NAMES)) or " A store of smaller images is made by: recipe data store SRC DST"
+        raise argparse.ArgumentTypeError(f"{text}: must be one of {', '.join(NAMES)}.{hint}")
+    return text
+
+
+def first_numbers(text: str) -> list[int]:
+    """One or two numbers of images."""
+    numbers = [whole_number(1, 10**9)(number) for number in text.split(",")]
+    if len(numbers) > 2:
+        raise argparse.ArgumentTypeError(f"{text}: give one number, of train, or two, of train and val")
+    return numbers
+
+
+def fractions(text: str) -> list[float]:
+    """Two or three shares that sum to 1."""
+    try:
+        shares = [float(share) for share in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) not in (2, 3) or not all(0 < share < 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+        raise argparse.ArgumentTypeError(f"{text}: must be two or three shares that sum to 1, as in 0.8,0.1,0.1")
+    return shares

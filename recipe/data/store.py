@@ -5,32 +5,27 @@ While it is made, its folder holds a marker that training refuses. store.json is
 
 import io
 import json
-import multiprocessing
 import os
 import shlex
 import shutil
-import signal
-import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import PIL
 from PIL import Image
 from torchvision.transforms.functional import to_pil_image
-from tqdm import tqdm
 
 from recipe import __version__
 from recipe.data.decode import decode
 from recipe.data.folder import ImageFolder, scan_folder
+from recipe.data.workers import in_chunks
 from recipe.errors import DataError
 from recipe.files import LOCK, lock, write_atomically
-from recipe.signals import end_with_parent
 
 FORMAT = 1
 STORE = "store.json"
@@ -38,7 +33,6 @@ MARKER = "store.unfinished.json"
 RECORDED = ("source", "max_side", "quality")  # what a run says of its store
 JPEG = ("JPEG", "MPO")  # Pillow's names; the latter is what many cameras write
 ORIENTATION = 0x0112  # EXIF's tag
-CHUNK = 8  # images that a worker is given at once
 LISTED = 10  # corrupt images that are named
 
 
@@ -151,7 +145,7 @@ def _make(
 ) -> dict[str, Any]:
     """Everything, in the order that makes the store trustworthy: marker, files, a look at them, store.json."""
     options = (f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in ("train_dir", "max_side", "quality"))
-    command = shlex.join(["recipe", "data", "prepare", *options, str(source.resolve()), str(target.resolve())])
+    command = shlex.join(["recipe", "data", "store", *options, str(source.resolve()), str(target.resolve())])
     write_atomically(target / MARKER, json.dumps({**asdict(settings), "command": command}, indent=2) + "\n")
     for leftover in target.rglob(".*.tmp"):
         leftover.unlink()  # of a process that was killed while it wrote
@@ -218,28 +212,14 @@ def _store_images(
         (target / folder).mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
     corrupt: list[str] = []
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_begin_worker)
-    try:
-        chunks = [names[begin : begin + CHUNK] for begin in range(0, len(names), CHUNK)]
-        work = [pool.submit(_store_some, images.root, target, chunk, settings) for chunk in chunks]
-        with tqdm(total=len(names), unit="image", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
-            for future in as_completed(work):
-                counted, wrong = future.result()
-                counts += counted
-                corrupt += wrong
-                bar.update(counted["re_encoded"] + counted["kept"] + len(wrong))
-    finally:
-        pool.shutdown(cancel_futures=True)  # those begun are finished
+    work = partial(_store_some, images.root, target, settings)
+    for counted, wrong in in_chunks(work, names, workers):
+        counts += counted
+        corrupt += wrong
     return counts, corrupt
 
 
-def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the first one sees to the others
-    end_with_parent()
-    warnings.simplefilter("ignore")  # Pillow's, about EXIF data and transparency
-
-
-def _store_some(source: Path, target: Path, names: list[str], settings: Settings) -> tuple[Counter[str], list[str]]:
+def _store_some(source: Path, target: Path, settings: Settings, names: list[str]) -> tuple[Counter[str], list[str]]:
     counts: Counter[str] = Counter()
     corrupt = []
     for name in names:

@@ -378,7 +378,7 @@ def test_file_that_is_not_to_be_read_stops_the_work_and_is_not_left_out(source: 
 def test_unfinished_store_is_refused_by_training(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unfinished(source, monkeypatch)
     target = source.with_name("store")
-    command = f"recipe data prepare --train-dir=train --max-side=48 --quality=90 {source} {target}"
+    command = f"recipe data store --train-dir=train --max-side=48 --quality=90 {source} {target}"
     for keys in ({}, {"val_fraction": 0.5}):
         with pytest.raises(DataError, match=f"not finished.* {command}"):
             load(target, **keys)
