@@ -58,8 +58,8 @@ def own_data(recipe: str) -> str | None:
     """The data option that a recipe's file, or the nearest that it builds on, chooses; None where none does."""
     for name in reversed(chain(recipe)):
         path = recipe_file(name)
-        entries: Any = OmegaConf.load(path).get("defaults", []) if path is not None else []
-        for entry in entries:
+        content: Any = OmegaConf.load(path) if path is not None else {}
+        for entry in content.get("defaults", []):
             if not isinstance(entry, str) and "override /data" in entry:
                 return str(entry["override /data"])
     return None
