@@ -4,7 +4,7 @@ With `train`, `ablations`, `rungs`, `trust` and `hydra_errors`, this module alon
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
@@ -28,9 +28,9 @@ from recipe.checks import check, did_you_mean, leaves
 from recipe.config import Config
 from recipe.errors import ConfigError, unreadable
 from recipe.naming import hash_of, run_name, text
-from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, recipe_file, rung
+from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.scaling import scale
-from recipe.weights import identity, resolved
+from recipe.weights import identity, kind_of, resolved
 
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
@@ -72,8 +72,12 @@ def _run_name(_root_: Any) -> str:
     return plan(_root_, _root_.hydra).name
 
 
-def plan(composed: Any, hydra: Any = None) -> Plan:
-    """The plan of one run, from what Hydra composed. Raises ConfigError with one message."""
+def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
+    """The plan of one run, from what Hydra composed. Raises ConfigError with one message.
+
+    Args:
+        to_run: otherwise it is only looked at, and a file or run of weights need not be there.
+    """
     hydra = HydraConfig.get() if hydra is None else hydra
     given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)  # ${…} in them is theirs to resolve
     overrides, about_hydra = given["task"], tuple(given["hydra"])
@@ -95,8 +99,10 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
 
     sources = [source.path for source in hydra.runtime.config_sources]
     differences = _differences(config, overrides, about_hydra)
+    if not to_run and config.model.weights is not None and kind_of(config.model.weights) == "file":
+        config.model.weights = None
     config.model = resolved(config.model)
-    if "model.weights" in differences:
+    if "model.weights" in differences and config.model.weights is not None:
         differences["model.weights"] = text(identity(config.model.weights))
     name = run_name(recipe, differences)
     output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
@@ -119,11 +125,11 @@ def plan(composed: Any, hydra: Any = None) -> Plan:
     )
 
 
-def plan_of(overrides: list[str]) -> Plan:
+def plan_of(overrides: list[str], to_run: bool = True) -> Plan:
     """The plan of a command line, without running it. Raises what Hydra raises, and ConfigError."""
     with _hydra():
         composed = hydra_compose("config", overrides, return_hydra_config=True)
-        return plan(composed, composed.hydra)
+        return plan(composed, composed.hydra, to_run)
 
 
 def _hydra() -> AbstractContextManager[Any]:
@@ -142,11 +148,11 @@ def whole_runs_of_chain(of: Plan) -> list[Config]:
     return configs(chain(of.rung.name), kept)
 
 
-def configs(recipes: list[str], overrides: list[str]) -> list[Config]:
-    """The scaled configs of several recipes with the same overrides, unchecked."""
+def configs(recipes: Sequence[str | None], overrides: list[str]) -> list[Config]:
+    """The scaled configs of several recipes with the same overrides, unchecked; None: of the defaults alone."""
     literal = frozenset(_key(override) for override in overrides)
     with nullcontext() if GlobalHydra.instance().is_initialized() else _hydra():
-        composed = [_compose((f"+recipe={recipe}", *overrides)) for recipe in recipes]
+        composed = [_compose((*([choice(name)] if name is not None else []), *overrides)) for name in recipes]
     return [scale(_typed(_without(config, "hydra")), _unscaled(literal, config)) for config in composed]
 
 
@@ -184,12 +190,12 @@ def load(path: Path) -> Config:
 def known_keys() -> list[str]:
     """Every name that may stand on the left of a `=`."""
     keys = [dotted for dotted, _, _ in leaves(Config())]
-    return sorted({*keys, *SECTIONS, "recipe"})
+    return sorted({*keys, *SECTIONS, *RECIPE_GROUPS})
 
 
-def recipes() -> list[str]:
-    """The names of all recipes."""
-    return GlobalHydra.instance().config_loader().get_group_options("recipe")
+def recipes(group: str = "recipe") -> list[str]:
+    """The names of all recipes, or of all experiments."""
+    return GlobalHydra.instance().config_loader().get_group_options(group)
 
 
 def _typed(composed: Any) -> Config:
@@ -224,7 +230,8 @@ def _check_keys(composed: DictConfig) -> None:
 def _chosen_recipe(overrides: list[str]) -> str:
     chosen = [override.split("=", 1)[1] for override in overrides if _key(override) in RECIPE_GROUPS]
     if not chosen:
-        raise ConfigError(f"which recipe? Add +recipe=NAME; there are {', '.join(recipes())}")
+        known = [f"+{group}=NAME ({', '.join(recipes(group))})" for group in RECIPE_GROUPS]
+        raise ConfigError(f"which recipe? Add {' or '.join(known)}")
     if len(chosen) > 1 or "," in chosen[0] or chosen[0].startswith("["):
         raise ConfigError(f"a run has one recipe, not several ({', '.join(chosen)}); to train each in turn, add -m")
     return chosen[0]

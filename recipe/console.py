@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from recipe import estimate
+from recipe import estimate, rungs
+from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.folder import ImageFolder
@@ -186,6 +187,7 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     """What came out, where it is, and after max_steps what the whole run would take."""
     yield ""
     yield from accuracies(found)
+    yield from published(run.plan, len(run.val_set))
     best = run.progress.best
     yield _row("best epoch", f"top-1 {best['acc1']:6.2f}   (epoch {best['epoch'] + 1}, by {best['by']})")
     yield _row("time", f"{duration(run.progress.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
@@ -207,6 +209,23 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     yield _row("", f"recipe curves {_path(run.folder)}   (as pictures)")
     larger = even(run.config.resolution.val_resize * 1.1)
     yield _row("other sizes", f"recipe evaluate {_path(run.folder)} resolution.val_resize={larger}")
+
+
+def published(plan: Plan, images: int) -> Iterator[str]:
+    """What the source reports, where the run is the published experiment: its data and size, no other value changed.
+
+    Args:
+        images: of the validation set, whose size alone leaves the figure of a run uncertain.
+    """
+    own_data, changed = rungs.own_data(plan.rung.name), dict(plan.differences)
+    data = changed.pop("data", own_data)  # the ladder's files name none: it is ImageNet's
+    if not plan.rung.published or changed or data != (own_data or "imagenet"):
+        return
+    yield _row("published", rungs.in_words(plan.rung.published))
+    acc1 = plan.rung.published.get("acc1")
+    if acc1 is not None:
+        error = math.sqrt(acc1 * (100 - acc1) / images)
+        yield _row("", f"(on {images:,} images one standard error of a run's top-1 is {error:.2f} points)")
 
 
 def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:

@@ -76,6 +76,9 @@ def _unknown_key(key: str) -> str:
 def _missing_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     known = list(error.options or [])
+    for other in RECIPE_GROUPS:
+        if group in RECIPE_GROUPS and (CONF / other / f"{option}.yaml").is_file():
+            return f"{group}={option}: there is no such option. Did you mean +{other}={option}?"
     return f"{group}={option}: there is no such option; choose {', '.join(known)}.{did_you_mean(option, known)}"
 
 

@@ -40,14 +40,18 @@ def scale(config: Config, literal: Set[str]) -> Config:
             if (pixels := getattr(config.resolution, name)) is not None:
                 change(f"resolution.{name}", even(pixels * factor.resolution))
     if factor.batch_size != 1:
-        change("batch_size", max(1, round(config.batch_size * factor.batch_size)))
-        change("optimizer.lr", config.optimizer.lr * factor.batch_size)
-        change("schedule.min_lr", config.schedule.min_lr * factor.batch_size)
+        share = factor.batch_size
+        if "micro_batch_size" not in literal:  # a step holds one micro-batch at least
+            share = max(share, factor.micro_batch_size * config.micro_batch_size / config.batch_size)
+        change("batch_size", max(1, round(config.batch_size * share)))
+        change("optimizer.lr", config.optimizer.lr * share)
+        change("schedule.min_lr", config.schedule.min_lr * share)
     if factor.micro_batch_size != 1:
         change("micro_batch_size", max(2, round(config.micro_batch_size * factor.micro_batch_size)))
     if factor.evaluate_every != 1:
         change("evaluate.every", max(1, round(config.evaluate.every * factor.evaluate_every)))
-    if factor.model is not None and config.model.name == SCALED_FROM_MODEL:
+    own_weights = config.model.weights is not None and "model.weights" not in literal  # the recipe's, for its model
+    if factor.model is not None and config.model.name == SCALED_FROM_MODEL and not own_weights:
         change("model.name", factor.model)
     return config
 

@@ -19,12 +19,12 @@ def add_to(parsers: Any) -> None:
     """The command's arguments."""
     parser = parsers.add_parser(
         "explain",
-        help="what a recipe changes, rung by rung",
+        help="what a recipe or experiment changes, rung by rung",
         description="Print what each rung up to a recipe changes, from what to what, with its published figures; and "
         "what the recipe comes to with a scale and other overrides.",
-        epilog="Example: recipe explain v2 scale=demo",
+        epilog="Examples: recipe explain v2 scale=demo; recipe explain tiny_imagenet_5 --layers 64",
     )
-    parser.add_argument("name", metavar="NAME", help="a recipe, as in +recipe=NAME")
+    parser.add_argument("name", metavar="NAME", help="as in +recipe=NAME or +experiment=NAME")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: scale=demo …")
     parser.add_argument("--layers", type=int, metavar="PIXELS", help="the model's layers for images of this size")
     parser.set_defaults(run=run)
@@ -33,7 +33,7 @@ def add_to(parsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the chain of rungs, or with --layers the model's layers."""
     no_data = "data.root=."  # nothing is read; a data.root of the user's comes later and wins
-    plan = compose.plan_of([f"+recipe={arguments.name}", no_data, *arguments.overrides])
+    plan = compose.plan_of([rungs.choice(arguments.name), no_data, *arguments.overrides], to_run=False)
     if arguments.layers is not None:
         from recipe.model import layer_table  # PyTorch
 
@@ -48,23 +48,25 @@ def run(arguments: argparse.Namespace) -> None:
 def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
     """Each rung from the first to the plan's: what it is, its published figures, what it changes."""
     scaled = plan.config.scale.name != "imagenet"
-    below, published_below = None, None
+    below: tuple[Config, Config] | None = None
+    published_below: float | None = None
     names = rungs.chain(plan.rung.name)
+    if rungs.choice(names[0]).startswith("+experiment"):  # told in full: it has no rung below that says the rest
+        below = compose.configs([None], [])[0], compose.configs([None], overrides)[0]
+        yield "(changes from the defaults of conf/config.yaml, then from file to file)\n"
     written = compose.configs(names, [])
     scaled_down = compose.configs(names, overrides) if overrides else written
     for name, own, here in zip(names, written, scaled_down, strict=True):
         rung = rungs.rung(name)
-        yield f"\n{name}" if below is not None else name
+        yield f"\n{name}" if name != names[0] else name
         yield f"  {_what_it_is(name)}"
-        published = rung.published.get("acc1")
-        if published is not None:
-            gain = (
-                ""
-                if published_below is None or published == published_below
-                else f" ({published - published_below:+.3f})"
-            )
-            yield f"  published: top-1 {published:.3f}{gain}, top-5 {rung.published['acc5']:.3f}"
-            published_below = published
+        if rung.published:
+            acc1 = rung.published.get("acc1")
+            gain = {}
+            if acc1 is not None and published_below is not None and acc1 != published_below:
+                gain = {"acc1": f" ({acc1 - published_below:+.3f})"}
+            yield f"  published: {rungs.in_words(rung.published, gain)}"
+            published_below = acc1
         if below is not None:
             yield from _differences(below, (own, here), scaled)
         below = own, here

@@ -65,3 +65,27 @@ def test_wrong_names_are_refused(
         explained(monkeypatch, capsys, *arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_experiments_are_explained_from_the_defaults_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = explained(monkeypatch, capsys, "tiny_imagenet_5")  # whose weights need not be there
+    parts = text.split("\n\n")
+    assert [part.splitlines()[0] for part in parts[1:4]] == ["tiny_imagenet", "tiny_imagenet_4", "tiny_imagenet_5"]
+    assert "    optimizer.lr                 0.1 → 0.001" in parts[1]
+    assert parts[3].splitlines()[2:] == [
+        "  published: top-1 72.300 (+17.800)",
+        "    epochs                       10 → 20",
+        "    model.stem                   imagenet → small",
+    ]
+    assert "loss 0.262" in explained(monkeypatch, capsys, "intel_frozen_v2")
+
+
+def test_stems_of_an_experiment_have_their_layers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [explained(monkeypatch, capsys, f"tiny_imagenet_{stage}", "--layers", "64") for stage in (4, 5)]
+    assert "512 x 2 x 2" in rows[0]
+    assert "512 x 8 x 8" in rows[1]
+    assert "102,600" in rows[1]  # the classifier of 200 classes
