@@ -18,6 +18,7 @@ LADDER: dict[str, dict[str, Any]] = {
     "t00_head": {},
     "t01_all_layers": {"model.freeze": "none", "optimizer.backbone_lr_factor": 0.1},
     "t02_warmup_cosine": {
+        "optimizer.lr": 0.002,
         "schedule.name": "cosine",
         "schedule.warmup_epochs": 1,
         "schedule.interval": "step",

@@ -245,8 +245,8 @@ ladder that is the rung below, elsewhere the reference. The total gain is over t
 sides of 0 leaves open whether the setting helps. The one including other images allows for other validation images
 as well as for other seeds. Where the runs are folds of a cross-validation, whose training sets overlap, the interval
 is widened for it (Nadeau and Bengio, 2003).</dd>
-<dt>published</dt><dd>What the rung's file says, for ResNet-50 on ImageNet: an order of magnitude for other data, no
-more.</dd>
+<dt>published</dt><dd>What the rung's file says, of its source's data (the ladder's: ResNet-50 on ImageNet): an order
+of magnitude for other data, no more.</dd>
 <dt>adjusted p</dt><dd>How surprising such a gain would be if there were none in truth: below 0.05 is called a finding.
 With many gains in one table, some would look surprising by luck; Holm's adjustment allows for that.</dd>
 <dt>verdict</dt><dd><span class="helps">helps</span> or <span class="hurts">hurts</span> where the adjusted p is below

@@ -20,7 +20,7 @@ NOTES = {
     "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen",
     "total": "total: gain over the first row",
     "best": "best: the highest top-1 of the runs",
-    "published": "published: the gain in the rung's file, on ImageNet",
+    "published": "published: the gain in the rung's file, on the data of its source",
 }
 FOLDS = "runs are folds, whose training sets overlap: intervals and p are widened for it (Nadeau and Bengio, 2003)"
 
