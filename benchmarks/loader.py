@@ -22,8 +22,8 @@ from recipe.data import region, store
 from recipe.data.folder import scan_folder
 from recipe.distributed import cores
 
-IMAGES = 7200  # in an epoch, about
-ROUND = 6144
+IMAGES = 4800  # in an epoch, about
+ROUND = 4096
 MAX_SIDE, QUALITY = 400, 90
 
 
