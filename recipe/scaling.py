@@ -43,6 +43,7 @@ def scale(config: Config, literal: Set[str]) -> Config:
         share = factor.batch_size
         if "micro_batch_size" not in literal:  # a step holds one micro-batch at least
             share = max(share, factor.micro_batch_size * config.micro_batch_size / config.batch_size)
+        factor.batch_size = share  # `ema_steps` follows it
         change("batch_size", max(1, round(config.batch_size * share)))
         change("optimizer.lr", config.optimizer.lr * share)
         change("schedule.min_lr", config.schedule.min_lr * share)

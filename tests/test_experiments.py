@@ -219,6 +219,7 @@ def test_demo_scale_keeps_whole_micro_batches_and_the_model_of_named_weights(nam
     micro_batches = max(1, full.batch_size // full.micro_batch_size // 2)  # an eighth of the images in quarters
     assert small.batch_size == micro_batches * small.micro_batch_size
     assert small.micro_batch_size * 4 == full.micro_batch_size
+    assert small.scale.batch_size == small.batch_size / full.batch_size  # which the average's steps follow
     assert small.optimizer.lr / small.batch_size == pytest.approx(full.optimizer.lr / full.batch_size)
     assert small.model.name == full.model.name
     assert small.resolution.train_crop < full.resolution.train_crop
