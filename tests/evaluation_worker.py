@@ -31,7 +31,7 @@ CONFIG = Config(  # of a run, whose last evaluated epochs are the second and the
     model=c.ModelConfig("shufflenet_v2_x0_5"),
     data=c.DataConfig("synthetic", num_classes=10, size=28, workers=1),  # 7 to validate on
     resolution=c.ResolutionConfig(train_crop=48, val_resize=52, val_crop=48),
-    augment=c.AugmentConfig("none"),
+    augment=c.AugmentConfig(policy="none"),
     loss=c.LossConfig("cross_entropy"),
     optimizer=c.OptimizerConfig("sgd", lr=0.01),
     schedule=c.ScheduleConfig("constant"),

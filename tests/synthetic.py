@@ -88,6 +88,7 @@ def write_run(
         "hashes": {"training": "5b4c04ea8d905660", "result": "00021dd65f37b027"},
         "data": dict(data),
         "store": None,
+        "weights": None,
         "rung": {**_rung(recipe), **(rung or {})},
         "name": name,
         "differences": {key: text(value) for key, value in changed.items()},

@@ -119,6 +119,7 @@ def test_killed_after_it_was_decided_it_ends_as_the_whole_one(
     assert_same_ending(whole, tmp_path)
 
 
+@pytest.mark.slow
 def test_two_ranks_stop_at_the_same_epoch_and_a_killed_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     def command(folder: Path) -> tuple[str, ...]:
         return (*RUN, "checkpoint.every_minutes=0.00001", f"hydra.run.dir={folder}")

@@ -36,7 +36,7 @@ CONFIG = Config(  # v2, small
     model=c.ModelConfig("shufflenet_v2_x0_5"),
     data=c.DataConfig("synthetic", num_classes=10, size=IMAGES, workers=0),
     resolution=c.ResolutionConfig(train_crop=24, val_resize=28, val_crop=24),
-    augment=c.AugmentConfig("ta_wide", random_erase=0.5),
+    augment=c.AugmentConfig(policy="ta_wide", random_erase=0.5),
     mix=c.MixConfig(mixup_alpha=0.2, cutmix_alpha=1.0),
     loss=c.LossConfig("cross_entropy", label_smoothing=0.1),
     optimizer=c.OptimizerConfig("sgd", lr=0.1, weight_decay=2e-5, norm_weight_decay=0.0),

@@ -60,7 +60,7 @@ class TrainLoader:
         tasks, size = self._tasks(*start), config.resolution.train_crop
         together = min(order.repetitions, self._per_step)  # micro-batches of a task: those that share images
         ahead, most = tasks_ahead(together), together * config.micro_batch_size
-        self._batches: Iterator[list[MicroBatch]] = _in_workers(load, tasks, config, ranks, ahead, most, size)
+        self._batches = iter(_in_workers(load, tasks, config, ranks, ahead, most, size))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[int, Iterator[MicroBatch]]]:
         """The steps of an epoch, each with this rank's micro-batches."""
@@ -79,7 +79,7 @@ class TrainLoader:
     def _next(self) -> MicroBatch:
         begin = time.perf_counter()
         if not self._loaded:
-            self._loaded = next(self._batches)
+            self._loaded = _result(next(self._batches), self._ranks.device)
         batch = self._loaded.pop(0)
         self.wait_seconds += time.perf_counter() - begin
         self.unreadable.update(batch.unreadable)
@@ -128,7 +128,8 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
     tasks = shard(len(dataset), size, ranks.rank, ranks.world_size)
     ahead = AHEAD_IN_EVALUATION
     most = min(size, -(-len(dataset) // ranks.world_size))
-    return (batch for (batch,) in _in_workers(load, tasks, config, ranks, ahead, most, val_crop))
+    loader = _in_workers(load, tasks, config, ranks, ahead, most, val_crop)
+    return (batch for sent in loader for batch in _result(sent, ranks.device))
 
 
 def tasks_ahead(together: int) -> int:
@@ -149,8 +150,8 @@ def _in_workers(
     ahead: int,
     images: int,
     size: int,
-) -> Iterator[list[Any]]:
-    """What `load` makes of each task, in order.
+) -> Iterable[Sent[Any] | str]:
+    """What `load` makes of each task, in order; or what is wrong with a file.
 
     Args:
         load: given a task and the memory where its images belong.
@@ -160,7 +161,7 @@ def _in_workers(
     workers = config.data.workers
     workers = default_workers(ranks.local_world_size) if workers is None else workers
     slots = Slots(ahead * workers, images, size)
-    loader = DataLoader(
+    return DataLoader(
         _Loading(load, slots),
         batch_size=None,
         sampler=((number % slots.count, task) for number, task in enumerate(tasks)),
@@ -171,7 +172,6 @@ def _in_workers(
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )
-    return (_result(loaded, ranks.device) for loaded in iter(loader))
 
 
 @atexit.register

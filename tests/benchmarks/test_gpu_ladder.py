@@ -172,6 +172,7 @@ def test_packed_runs_come_back_from_parts_that_may_travel(script: Any, tmp_path:
         assert (back / name).read_bytes() == (runs / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_ladders_are_valid_and_share_no_training(script: Any, plan: Callable[..., Plan], tmp_path: Path) -> None:
     for overrides in script.SETS.values():
         recipes = overrides[0].removeprefix("+recipe=").split(",")

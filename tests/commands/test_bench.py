@@ -45,10 +45,10 @@ def config_of(root: Path, *overrides: str) -> Config:
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "recipe", "bench", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment)
 
 
-@pytest.mark.parametrize("flags", [["--json"], ["--rate", "2500"]])
+@pytest.mark.parametrize("flags", [["--json"], pytest.param(["--rate", "2500"], marks=pytest.mark.slow)])
 def test_bench_loader(root: Path, flags: list[str]) -> None:
     done = bench(
         "loader",

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, plan: Callable[..., Plan]) 
 
 
 def planned(plan: Callable[..., Plan], root: Path, recipe: str, *more: str) -> Plan:
-    ema = [] if recipe.startswith("r09") else ["ema.decay=0.9999999"]
+    ema = [] if recipe.startswith("r09") else ["ema.decay=0.99999"]
     small = [override for override in SMALL if ema or not override.startswith("ema")]
     composed = plan(f"+recipe={recipe}", *small, *ema, *more)
     return replace(composed, folder=root / composed.name / "seed=0")
