@@ -17,7 +17,7 @@ from processes import children, ended, killed, when
 from recipe import __main__
 from recipe.data.store import prepare
 
-IMAGES = 120
+IMAGES = 400
 
 
 @pytest.fixture(scope="module")
