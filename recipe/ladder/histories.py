@@ -148,10 +148,12 @@ def _is_as_published(run: Run) -> bool:
 def _labels(runs: list[Run]) -> list[str]:
     """What tells the runs apart: their names, their seeds, or both."""
     names, units = {run.name for run in runs}, {run.unit for run in runs}
+    by_recipe = len({run.recipe for run in runs}) == len(names)
     labels = []
     for run in runs:
         seed = f"seed {run.unit[0]}" + (f", fold {run.unit[1]}" if run.unit[1] is not None else "")
-        name = _shortened(run.name.partition("~")[2] if _same_recipe(runs) and "~" in run.name else run.name, LONGEST)
+        name = run.name.partition("~")[2] if _same_recipe(runs) and "~" in run.name else run.name
+        name = _shortened(run.recipe if by_recipe else name, LONGEST)
         labels.append(seed if len(names) == 1 else name if len(units) == 1 else f"{name}, {seed}")
     return labels
 

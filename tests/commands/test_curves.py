@@ -50,6 +50,14 @@ def test_several_runs_are_compared_in_one_picture(tmp_path: Path) -> None:
         assert f"<!-- seed {seed} -->" in texts(tmp_path / "all.svg")
 
 
+def test_rungs_with_the_same_differences_are_named_by_their_recipe(tmp_path: Path) -> None:
+    for recipe in ("v1", "v2"):
+        write_run(tmp_path / "runs", recipe, differences={"optimizer.lr": 0.2})
+    assert command(tmp_path / "runs", "--out", tmp_path / "all.svg", cwd=tmp_path).returncode == 0
+    assert "<!-- v1 -->" in texts(tmp_path / "all.svg")
+    assert "optimizer.lr" not in texts(tmp_path / "all.svg")
+
+
 @pytest.mark.parametrize(
     "differences", [{"data": "imagenet", "optimizer.lr": 0.2}, {"data": "imagenet", "scale": "small"}, {}]
 )
