@@ -98,6 +98,14 @@ def test_cropping_and_resizing_equals_pillow_s_within_one_grey_level(box: Box, s
     assert (image.int() - pil_to_tensor(expected).int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize("box", [Box(0, 0, 375, 500), Box(30, 50, 200, 300)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_resizing_leaves_pixels_rgb_by_rgb(box: Box, layout: torch.memory_format) -> None:
+    """As batches hold them: another layout would cost a slow copy of every image, which no other test notices."""
+    image = pil_to_tensor(photo(375, 500))[None].contiguous(memory_format=layout)[0]
+    assert crop_and_resize(image, box, 176, "bilinear").permute(1, 2, 0).is_contiguous()
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 1.0])
 def test_erasing_has_its_probability(probability: float) -> None:
     boxes = erasings(probability, 176, 176, 4000)
