@@ -23,7 +23,7 @@ from recipe.rungs import Rung
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads beyond the cores make small tensors crawl
 PHOTO_RUN = (  # noqa: SIM905 +recipe=v2, on a few photos of 3 classes
     "scale=demo scale.resolution=0.15 data=imagefolder data.workers=0 model.name=shufflenet_v2_x0_5 batch_size=16 "
-    "micro_batch_size=8 epochs=2 schedule.warmup_epochs=0 ema.decay=0.999999 ema.steps=1 optimizer.lr=0.02 "
+    "micro_batch_size=8 epochs=8 schedule.warmup_epochs=0 ema.decay=0.999999 ema.steps=1 optimizer.lr=0.02 "
     "sampler.repetitions=1 log.images=false evaluate.batch_size=8"
 ).split()
 TIMEOUT = 240  # seconds, for a script on several ranks
@@ -93,7 +93,7 @@ def photo_run(tmp_path_factory: pytest.TempPathFactory, plan: Callable[..., Plan
     from recipe.run import train  # PyTorch
 
     root = tmp_path_factory.mktemp("photo_run")
-    for split, count in (("train", 12), ("val", 7), ("test", 4)):
+    for split, count in (("train", 16), ("val", 7), ("test", 4)):
         for label, name in enumerate(CLASSES):
             save_photos(root / "data" / split / name, label, count)
     composed = plan("+recipe=v2", *PHOTO_RUN, f"data.root={root / 'data'}")

@@ -71,7 +71,7 @@ def test_best_weights_are_those_of_the_best_epoch(run: Path, recipe: Recipe) -> 
 def test_test_and_training_images_are_evaluated_as_in_validation(
     run: Path, photo_run: Path, recipe: Recipe, capsys: Capture
 ) -> None:
-    for split, images in (("test", 12), ("train", 36)):
+    for split, images in (("test", 12), ("train", 48)):
         assert recipe("evaluate", run, f"split={split}", "data.workers=0") == 0
         out = capsys.readouterr().out
         assert f"{images} {'training' if split == 'train' else 'test'} images" in out
