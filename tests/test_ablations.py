@@ -88,7 +88,9 @@ def test_baseline_with_an_ingredient_has_that_and_nothing_else(
 
 
 @pytest.mark.parametrize("scale", ["small", "demo"])
-@pytest.mark.parametrize(("recipe", "group"), [("v2", "without"), ("r00_baseline", "with")])
+@pytest.mark.parametrize(
+    ("recipe", "group"), [("v2", "without"), pytest.param("r00_baseline", "with", marks=pytest.mark.slow)]
+)
 def test_every_option_works_at_every_scale(recipe: str, group: str, scale: str) -> None:
     whole = compose.configs([recipe], [f"scale={scale}"])[0]
     runs = [compose.configs([recipe], [f"+{group}={ingredient}", f"scale={scale}"])[0] for ingredient in INGREDIENTS]

@@ -63,7 +63,7 @@ def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max((one[name].double() - other[name].double()).abs().max().item() for name in one)
 
 
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
+@pytest.mark.parametrize("mode", [pytest.param("default", marks=pytest.mark.slow), "reduce-overhead"])
 def test_compiled_training_equals_eager(plan: Callable[..., Plan], tmp_path: Path, mode: str) -> None:
     """In double precision: weights, averages, running statistics, figures; and so it does from the other's checkpoint.
 

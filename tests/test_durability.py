@@ -163,7 +163,8 @@ def test_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     assert steps[0] == steps[1]
 
 
-@pytest.mark.parametrize("damage", [pytest.param("cut", marks=pytest.mark.slow), "flipped"])
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_damaged_checkpoint_is_told_and_the_one_before_used(whole: Path, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "run"
     process = begin(folder, EACH_STEP)
@@ -179,6 +180,7 @@ def test_damaged_checkpoint_is_told_and_the_one_before_used(whole: Path, tmp_pat
     assert_same_ending(whole, folder)
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_the_last_checkpoint_and_says_so(whole: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk's: the same error from the same call."""
     folder = tmp_path / "run"

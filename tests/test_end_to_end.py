@@ -147,6 +147,7 @@ def test_other_config_in_the_same_folder_is_refused_and_never_resumed(command: C
     assert (folder / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_finished_run_on_other_data_is_not_taken_for_this_one(command: Command, tmp_path: Path) -> None:
     small = ("batch_size=8", "micro_batch_size=4", *TINY, SMALL_MODEL, "max_steps=1", "data=imagefolder")
     for name, side in (("here", 40), ("there", 48)):
@@ -160,7 +161,7 @@ def test_finished_run_on_other_data_is_not_taken_for_this_one(command: Command, 
     assert "Finished already" in command("+recipe=v1", *small, f"data.root={tmp_path / 'moved'}").stdout
 
 
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_unreadable_photo_is_named(command: Command, tmp_path: Path, processes: int) -> None:
     photos(tmp_path / "photos", 40)
     broken = tmp_path / "photos" / "train" / "dog" / "3.jpg"

@@ -29,7 +29,7 @@ def fine_tuned(root: Path, *overrides: str, processes: int = 0) -> tuple[Path, d
     return root / "run", state, result.stdout
 
 
-@pytest.mark.parametrize("processes", [0, 2])
+@pytest.mark.parametrize("processes", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_frozen_stages_keep_their_weights_and_the_rest_trains(processes: int, tmp_path: Path) -> None:
     folder, state, said = fine_tuned(tmp_path, "model.freeze=layer2", processes=processes)
     before = torch.load(tmp_path / "own.pth", weights_only=True)

@@ -57,6 +57,7 @@ def done(folder: Path) -> Iterator[Path]:
     return (path for path in (folder / "train").rglob("[0-9]*.jpg"))
 
 
+@pytest.mark.slow
 def test_interrupted_store_ends_as_an_undisturbed_one(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

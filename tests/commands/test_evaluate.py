@@ -86,6 +86,7 @@ def test_shared_training_gives_what_training_again_would(
     assert [row["train/loss"] for row in curves[0]] == [row["train/loss"] for row in curves[1]] != []
 
 
+@pytest.mark.slow
 def test_other_trainings_are_not_shared(folder: Path, plan: Callable[..., Plan], tmp_path: Path) -> None:
     """Another learning rate, another average, another seed; and resume=never trains anew."""
     shutil.copytree(folder, tmp_path / "runs")

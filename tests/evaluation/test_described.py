@@ -41,7 +41,7 @@ def test_worst_classes_come_first() -> None:
     assert recalls == sorted(score.recall for score in report.scores)[:20]
 
 
-@pytest.mark.parametrize("num_classes", [6, 14, 100, 1000])
+@pytest.mark.parametrize("num_classes", [6, 14, pytest.param(100, marks=pytest.mark.slow), 1000])
 def test_files_hold_every_class(num_classes: int, tmp_path: Path) -> None:
     report = described(num_classes)
     assert reports.write(report, tmp_path) == []

@@ -62,6 +62,7 @@ def test_each_training_is_done_once_and_nothing_twice(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_told_at_the_end_and_harms_no_other(tmp_path: Path) -> None:
     """What was to take its weights does not train in its place."""
     broken = tmp_path / "photos"
@@ -200,6 +201,7 @@ def finish(outputs: Path, acc1: float, *overrides: str) -> None:
     (folder / "config.yaml").write_text(compose.to_yaml(planned.config))
 
 
+@pytest.mark.slow
 def test_promotion_goes_on_with_what_does_not_hurt(tmp_path: Path) -> None:
     """Short trainings were forged: what hurt is not trained for longer, nor is what fails."""
     for setting, accuracies in {"0.5": (70, 70.5, 69.7), "0.1": (60, 60.6, 59.5), "0.2": (70.4, 70, 70.1)}.items():
