@@ -45,9 +45,13 @@ def draw_one(run: Run, path: Path) -> None:
 
 def draw_several(runs: list[Run], path: Path) -> None:
     """Top-1 and validation loss of several runs, of the weights that count."""
-    labels = _labels(runs)
+    _draw(path, lines_of(runs), _published(runs), None)
+
+
+def lines_of(runs: list[Run]) -> dict[str, list[Line]]:
+    """A line of each run for each of FIGURES."""
     lines: dict[str, list[Line]] = {name: [] for name in FIGURES}
-    for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
+    for number, (run, label) in enumerate(zip(runs, _labels(runs), strict=True)):
         label += " (dashed)" if number >= len(LINES) else ""
         series, kind = curves.by_epoch(run.folder), curves.accuracy_tag(run).partition("/")[0]
         style = LINES[number % len(LINES)], DASHES[number // len(LINES)]
@@ -55,7 +59,7 @@ def draw_several(runs: list[Run], path: Path) -> None:
             points = series.get(f"{kind}/{name}", series.get(f"val/{name}", {}))
             if points:
                 lines[name].append(Line(label, points, *style))
-    _draw(path, lines, _published(runs), None)
+    return lines
 
 
 def _draw(path: Path, lines: dict[str, list[Line]], published: dict[str, float], title: str | None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic import write_run
 
-from recipe.ladder import curves
+from recipe.ladder import collect, curves, histories
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +48,17 @@ def test_several_runs_are_compared_in_one_picture(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for seed in range(3):
         assert f"<!-- seed {seed} -->" in texts(tmp_path / "all.svg")
+
+
+def test_runs_are_drawn_by_the_weights_that_count(tmp_path: Path) -> None:
+    """Averaged ones where a run has them; top-1 in the one panel, loss in the other."""
+    evaluated = {"step": 10, "epoch": 0, "val/acc1": 50.0, "val/loss": 2.0}
+    for seed, ema in enumerate(({}, {"ema/acc1": 60.0, "ema/loss": 1.0})):
+        folder = write_run(tmp_path, "v2", seed, ema=bool(ema))
+        (folder / "metrics.jsonl").write_text(json.dumps(evaluated | ema))
+    plain, averaged = sorted(collect.collect([tmp_path]), key=lambda run: run.unit)
+    assert [line.points for line in histories.lines_of([plain, averaged])["acc1"]] == [{1: 50.0}, {1: 60.0}]
+    assert [line.points for line in histories.lines_of([plain, averaged])["loss"]] == [{1: 2.0}, {1: 1.0}]
 
 
 def test_rungs_with_the_same_differences_are_named_by_their_recipe(tmp_path: Path) -> None:
