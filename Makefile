@@ -17,7 +17,7 @@ ladder: $(VENV)/.ladder  ## Train 4 rungs with 3 seeds on these photos (RUNGS=al
 	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) scale=demo
 	$(BIN)/python -m recipe report multirun_outputs
 
-test: $(VENV)/.dev  ## Tests, under half an hour on 2 cores
+test: $(VENV)/.dev  ## Tests, about 7 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too
