@@ -51,6 +51,15 @@ def begin(folder: Path, *more: str, processes: int = 0, torchrun: tuple[str, ...
     return started(folder.parent, *arguments, processes=processes, torchrun=torchrun)
 
 
+def stopped(folder: Path) -> Path:
+    """The checkpoint of a run that was asked to stop on its way."""
+    process = begin(folder, EACH_STEP)
+    when(lambda: steps_logged(folder) >= 6, process)
+    os.kill(process.pid, signal.SIGTERM)
+    ended(process)
+    return folder / "checkpoints" / "last.pt"
+
+
 def go_on(folder: Path, *more: str, processes: int = 0) -> str:
     """The same command again, to the end. Other workers: they change nothing."""
     arguments = (*RUN, f"hydra.run.dir={folder}", "data.workers=0", *more)
@@ -167,11 +176,7 @@ def test_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_damaged_checkpoint_is_told_and_the_one_before_used(whole: Path, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "run"
-    process = begin(folder, EACH_STEP)
-    when(lambda: steps_logged(folder) >= 6, process)
-    os.kill(process.pid, signal.SIGTERM)
-    ended(process)
-    last = folder / "checkpoints" / "last.pt"
+    last = stopped(folder)
     content = last.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
@@ -184,11 +189,7 @@ def test_damaged_checkpoint_is_told_and_the_one_before_used(whole: Path, tmp_pat
 def test_full_disk_leaves_the_last_checkpoint_and_says_so(whole: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk's: the same error from the same call."""
     folder = tmp_path / "run"
-    process = begin(folder, EACH_STEP)
-    when(lambda: steps_logged(folder) >= 6, process)
-    os.kill(process.pid, signal.SIGTERM)
-    ended(process)
-    last = folder / "checkpoints" / "last.pt"
+    last = stopped(folder)
     before = last.read_bytes()
 
     def small_files() -> None:

@@ -54,6 +54,11 @@ WRONG: list[tuple[list[str], list[str]]] = [
     # Combinations
     ([V2, "resolution.val_crop=300"], ["resolution.val_crop=300", "val_resize=232"]),
     ([V2, "resolution.train_resize=100"], ["resolution.train_crop=176", "train_resize=100", "at most 100"]),
+    ([V2, "data=synthetic", "data.num_classes=null"], ["data=synthetic", "needs data.num_classes"]),
+    ([V2, "data.folds=5"], ["needs both, data.folds=5", "data.fold=0"]),
+    ([V2, "data.fold=1"], ["needs both, data.folds=5", "data.fold=0"]),
+    ([V2, "data.folds=5", "data.fold=5"], ["data.fold=5", "from 0 to 4"]),
+    ([V2, "data.folds=5", "data.fold=0", "data.val_dir=val"], ["data.val_dir=val", "data.folds=5", "one of the two"]),
     ([V2, "augment.rotation=200"], ["augment.rotation=200", "at most 180"]),
     ([V2, "augment.sharpness=-1"], ["augment.sharpness=-1", "at least 0"]),
     ([V2, "augment.crop=resize"], ["augment.crop=resize", "random_resized, resize_random"]),

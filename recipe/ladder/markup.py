@@ -51,7 +51,7 @@ def _cell(cell: Cell, first: bool) -> str:
 def number(value: float | None, form: str = ".2f") -> Cell:
     """A number in a format; an empty cell, which is sorted last, for None, NaN and infinities."""
     known = value is not None and math.isfinite(value)
-    return Cell(format(value, form) if known else "", value)
+    return Cell(format(value, form).replace("-", "−") if known else "", value)
 
 
 def signed(value: float) -> Cell:

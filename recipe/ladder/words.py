@@ -34,8 +34,8 @@ def time_unit(hours: float) -> tuple[float, str]:
 
 
 def count(number: int, noun: str) -> str:
-    """As in 1 run, 3 runs."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """As in 1 run, 3,000 runs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def points(gain: Gain) -> float:
