@@ -168,7 +168,7 @@ def verify(arguments: argparse.Namespace) -> None:
         facts = {"root": os.fspath(arguments.root), "images": found.images, "bad": bad, "odd": dict(found.odd)}
         print(json.dumps({**facts, "other_files": found.others}, indent=2))
     else:
-        print(f"{found.images:,} images decoded, {found.others:,} other {"file" if found.others == 1 else "files"}")
+        print(f"{found.images:,} images decoded, {found.others:,} other file{'' if found.others == 1 else 's'}")
         for name, count in found.odd.most_common():
             print(f"{count:>9,}  {name}")
         for name, reason in found.bad.items():
