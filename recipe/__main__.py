@@ -1,12 +1,12 @@
 """`python -m recipe COMMAND`, and once installed `recipe COMMAND`: what is done with runs, beside training them."""
 
 import argparse
-import os
 import sys
 
 from recipe.commands import bench, curves, data, evaluate, explain, export, predict, report
 from recipe.errors import fail
 from recipe.hydra_errors import explain as explain_error
+from recipe.output import nobody_reads
 
 COMMANDS = (evaluate, predict, export, explain, report, curves, data, bench)
 
@@ -25,7 +25,7 @@ def main() -> None:
     try:
         arguments.run(arguments)
     except BrokenPipeError:  # recipe … | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        nobody_reads()  # what Python still flushes at its end
         sys.exit(1)
     except KeyboardInterrupt:
         fail("stopped by hand.", code=130)

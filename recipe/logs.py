@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from recipe.data.loader import TrainLoader
 from recipe.distributed import Ranks
+from recipe.output import nobody_reads
 
 SETTLED = 5  # steps of a process until its speed is that of the rest: workers and caches are warm
 QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within an epoch
@@ -54,8 +55,11 @@ class Journal:
     def say(self, text: str) -> None:
         """A line on the console and in train.log."""
         if self.on:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            try:
+                tqdm.write(text, file=sys.stdout)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                nobody_reads()  # train.log has it
             print(text, file=self._log, flush=True)
 
     def record(self, step: int, epoch: int, figures: Mapping[str, float]) -> None:

@@ -10,6 +10,7 @@ from recipe import compose
 from recipe.compose import CONF
 from recipe.errors import ConfigError, RunError, UserError, fail, rank_local
 from recipe.hydra_errors import explain
+from recipe.output import say
 from recipe.signals import STOPPED, Stopped
 from recipe.trust import only_the_command_line_sets_hydra
 
@@ -41,7 +42,7 @@ def main() -> None:
     try:
         if {"-m", "--multirun"} & set(sys.argv):
             _refuse_torchrun()
-            print("Composing and checking all jobs …", flush=True)
+            say("Composing and checking all jobs …")
         run()
         if failures:
             raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))

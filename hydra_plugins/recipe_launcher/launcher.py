@@ -19,6 +19,7 @@ from recipe import compose
 from recipe.checks import check
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
+from recipe.output import say
 from recipe.sweep import machine, processes
 from recipe.sweep.jobs import Job, trainings, with_short_titles
 from recipe.sweep.pool import Pool
@@ -219,7 +220,7 @@ def _say_what_is_to_do(pool: Pool, groups: int) -> None:
     if done < jobs:
         if common:
             print(f"all with {common}")
-        print(machine.describe(pool.shares, pool.processes), flush=True)
+        say(machine.describe(pool.shares, pool.processes))
 
 
 def _failures(failed: Mapping[Job, str], count: int) -> str:

@@ -11,6 +11,7 @@ from recipe import classifier
 from recipe.classifier import Classifier
 from recipe.commands.data import whole_number
 from recipe.errors import ConfigError, DataError, RunError
+from recipe.output import say
 from recipe.weights import PREFIX
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     with faults.memory_for_images("--batch-size", config.evaluate.batch_size):
         for file, logits in prediction.predict(model, photos, config, ranks):
             predictions.append(prediction.likeliest(file, logits, arguments.top))
-            print("\n".join(_lines(predictions[-1], photos.classes)), flush=True)
+            say("\n".join(_lines(predictions[-1], photos.classes)))
     read = {each.file for each in predictions}
     for file in files:
         if file not in read:

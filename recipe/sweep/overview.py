@@ -6,6 +6,7 @@ import time
 from collections.abc import Container, Sequence
 from datetime import timedelta
 
+from recipe.output import say
 from recipe.sweep.jobs import Job
 
 LINES = 20  # of the block, at most
@@ -23,7 +24,7 @@ class Screen:
     def say(self, line: str) -> None:
         """A line that stays."""
         self._clear()
-        print(line, flush=True)
+        say(line)
 
     def draw(self, lines: Sequence[str]) -> None:
         """The block, in place of the one before."""
@@ -37,7 +38,7 @@ class Screen:
             self._drawn = len(shown)
         elif lines and time.monotonic() - self._told > QUIET_SECONDS:
             self._told = time.monotonic()
-            print(lines[0], flush=True)
+            say(lines[0])
 
     def keep(self) -> None:
         """Leave the block: something else has been printed below it."""
