@@ -217,9 +217,7 @@ def published(plan: Plan, images: int) -> Iterator[str]:
     Args:
         images: of the validation set, whose size alone leaves the figure of a run uncertain.
     """
-    own_data, changed = rungs.own_data(plan.rung.name), dict(plan.differences)
-    data = changed.pop("data", own_data)  # the ladder's files name none: it is ImageNet's
-    if not plan.rung.published or changed or data != (own_data or "imagenet"):
+    if not plan.rung.published or not rungs.is_as_published(plan.rung.name, plan.differences):
         return
     yield _row("published", rungs.in_words(plan.rung.published))
     acc1 = plan.rung.published.get("acc1")

@@ -54,6 +54,13 @@ def in_words(published: Mapping[str, float], remarks: Mapping[str, str] | None =
     )
 
 
+def is_as_published(recipe: str, differences: Mapping[str, str]) -> bool:
+    """Whether a run with these differences is the published experiment: its data and size, no other value changed."""
+    own, changed = own_data(recipe), dict(differences)
+    data = changed.pop("data", own)  # the ladder's files name none: it is ImageNet's
+    return not changed and data == (own or "imagenet")
+
+
 def own_data(recipe: str) -> str | None:
     """The data option that a recipe's file, or the nearest that it builds on, chooses; None where none does."""
     for name in reversed(chain(recipe)):

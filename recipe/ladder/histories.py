@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recipe import rungs
 from recipe.ladder import curves
 from recipe.ladder.comparison import Run
 from recipe.ladder.figures import STYLE, plt
@@ -137,16 +138,13 @@ def _name_ends(axes: Any, ends: list[tuple[float, str, str, int]], last: int) ->
 
 
 def _published(runs: list[Run]) -> dict[str, float]:
-    """What the rung's file says, where all runs are the published experiment: its data, its size, nothing changed."""
-    found = [dict(run.environment["rung"].get("published") or {}) if _is_as_published(run) else {} for run in runs]
+    """What the rung's file says, where all runs are the published experiment."""
+    found = []
+    for run in runs:
+        rung = run.environment["rung"]
+        as_published = rungs.is_as_published(rung["name"], run.environment["differences"])
+        found.append(dict(rung.get("published") or {}) if as_published else {})
     return found[0] if all(one == found[0] for one in found) else {}
-
-
-def _is_as_published(run: Run) -> bool:
-    """The ladder's rungs name no data: theirs is ImageNet. Experiments bring their own."""
-    differences = run.environment["differences"]
-    own_data = not differences and run.environment["config"]["data.name"] != "grocery"
-    return own_data or differences == {"data": "imagenet"}
 
 
 def _labels(runs: list[Run]) -> list[str]:
