@@ -29,6 +29,9 @@ from recipe.signals import outlive_the_last_step
 AHEAD = 4  # micro-batches that each worker prepares in advance
 AHEAD_IN_EVALUATION = 2  # batches, which are larger
 MOST_WORKERS = 16  # per rank, where data.workers is null
+# Seconds between the ranks' talk and the start of workers. The thread that talked still drops its tensors, for which it
+# makes itself known to Python; forked in that very moment, a worker waits for ever (before Python 3.11.8: gh-112275).
+SETTLING = 0.05
 
 
 class EvalBatch(NamedTuple):
@@ -161,6 +164,8 @@ def _in_workers(
     workers = config.data.workers
     workers = default_workers(ranks.local_world_size) if workers is None else workers
     slots = Slots(ahead * workers, images, size)
+    if workers and ranks.world_size > 1:
+        time.sleep(SETTLING)
     return DataLoader(
         _Loading(load, slots),
         batch_size=None,
