@@ -30,7 +30,7 @@ AHEAD = 4  # micro-batches that each worker prepares in advance
 AHEAD_IN_EVALUATION = 2  # batches, which are larger
 MOST_WORKERS = 16  # per rank, where data.workers is null
 # Seconds between the ranks' talk and the start of workers. The thread that talked still drops its tensors, for which it
-# makes itself known to Python; forked in that very moment, a worker waits for ever (before Python 3.11.8: gh-112275).
+# makes itself known to Python; forked in that very moment, a worker of Python 3.11 can wait for ever (gh-112275).
 SETTLING = 0.05
 
 
