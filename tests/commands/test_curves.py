@@ -81,6 +81,13 @@ def test_published_figure_is_drawn_of_the_published_experiment_alone(
     assert "published" not in texts(folder / "curves.svg")
 
 
+def test_published_figure_of_an_experiment_is_drawn_on_its_own_data(tmp_path: Path) -> None:
+    rung = {"parent": "zero_init", "index": 2, "published": {"acc1": 78.75}, "chain": ["zero_init_timm_one"]}
+    folder = write_run(tmp_path, "zero_init_timm_one", rung=rung)
+    assert command(folder, cwd=tmp_path).returncode == 0
+    assert "<!-- published 78.75 -->" in texts(folder / "curves.svg")
+
+
 def test_training_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) -> None:
     rows: list[dict[str, float]] = [
         {"step": 3, "epoch": 0, "train/loss": 4.0},
