@@ -6,13 +6,14 @@ import sys
 from recipe.commands import bench, curves, data, evaluate, explain, export, predict, report
 from recipe.errors import fail
 from recipe.hydra_errors import explain as explain_error
-from recipe.output import nobody_reads
+from recipe.output import show_what_can_be_shown, tell_what_was_not_shown
 
 COMMANDS = (evaluate, predict, export, explain, report, curves, data, bench)
 
 
 def main() -> None:
     """Run the command; an error that the user can put right is one message and exit code 2."""
+    show_what_can_be_shown()
     parser = argparse.ArgumentParser(prog="recipe", description="What is done with runs, beside training them.")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -24,9 +25,6 @@ def main() -> None:
         arguments.arguments.extend(more)
     try:
         arguments.run(arguments)
-    except BrokenPipeError:  # recipe … | head
-        nobody_reads()  # what Python still flushes at its end
-        sys.exit(1)
     except KeyboardInterrupt:
         fail("stopped by hand.", code=130)
     except Exception as error:
@@ -34,6 +32,17 @@ def main() -> None:
         if message is None:
             raise
         fail(message, getattr(error, "on_every_rank", True))
+    finally:
+        lost = tell_what_was_not_shown()
+    if lost and _only_prints(arguments):
+        sys.exit(1)
+
+
+def _only_prints(arguments: argparse.Namespace) -> bool:
+    """Whether what is printed is all that the command is for."""
+    files = any(getattr(arguments, name, None) is not None for name in ("out", "csv", "annotate"))
+    printing = (explain.run, data.verify, bench.run_loader, bench.run_step, predict.run)
+    return arguments.run in printing and not files
 
 
 if __name__ == "__main__":

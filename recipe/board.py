@@ -21,7 +21,6 @@ def show_beginning(run: "Run") -> None:
         batch = pictures.first_training_images(run.training, run.train_set, run.order)
         run.journal.picture("train/images", 0, batch)
         run.journal.picture("val/images", 0, pictures.first_validation_images(run.config, run.val_set))
-    run.journal.flush()
 
 
 def show_end(run: "Run", final: Evaluation) -> None:
@@ -32,7 +31,6 @@ def show_end(run: "Run", final: Evaluation) -> None:
         for name, worst in (("worst", True), ("best", False)):
             picture = pictures.predictions(run.config, run.val_set, final, worst)
             run.journal.picture(f"val/{name}_predictions", run.steps, picture)
-    run.journal.flush()
 
 
 def _settings(run: "Run") -> dict[str, Any]:

@@ -5,7 +5,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from recipe.data.loader import TrainLoader
 from recipe.distributed import Ranks
-from recipe.output import nobody_reads
+from recipe.output import Shown, as_text, opened
 
 SETTLED = 5  # steps of a process until its speed is that of the rest: workers and caches are warm
 QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within an epoch
@@ -36,15 +37,17 @@ class Journal:
         self.on = ranks.first
         if not self.on:
             return
-        from torch.utils.tensorboard import SummaryWriter  # seconds to import, and only this rank needs it
+        from recipe.events import EventFile  # seconds to import, and only this rank needs it
 
-        self._log: TextIO = (folder / "train.log").open("a")
+        log = opened(folder / "train.log", "a")
+        self._log: TextIO = as_text(log)
         self._metrics = (folder / "metrics.jsonl").open("a+b")
         cut_off = self._metrics.tell() < metrics_bytes
         self._metrics.truncate(min(metrics_bytes, self._metrics.tell()))
         self._metrics.seek(0)
         rows = [json.loads(line) for line in self._metrics]
-        self._board = SummaryWriter(str(folder), purge_step=steps_done)
+        self._board = EventFile(folder, purge_step=steps_done)
+        self._shown: dict[str, Shown] = {"train.log": log, "TensorBoard's file": self._board.file}
         for row in rows:
             if row["step"] >= steps_done > 0:
                 self._draw(**row)
@@ -55,12 +58,13 @@ class Journal:
     def say(self, text: str) -> None:
         """A line on the console and in train.log."""
         if self.on:
-            try:
-                tqdm.write(text, file=sys.stdout)
-                sys.stdout.flush()
-            except BrokenPipeError:
-                nobody_reads()  # train.log has it
-            print(text, file=self._log, flush=True)
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+            print(text, file=self._log)
+            for name, file in list(self._shown.items()):
+                if file.lost is not None:
+                    del self._shown[name]
+                    self.say(f"{name} cannot be written ({file.lost.strerror}). The training goes on without")
 
     def record(self, step: int, epoch: int, figures: Mapping[str, float]) -> None:
         """Named figures after `step` optimizer steps: a line of metrics.jsonl, and points in TensorBoard."""
@@ -68,23 +72,24 @@ class Journal:
             finite = {
                 name: value if math.isfinite(value) else None for name, value in figures.items()
             }  # JSON has no NaN
-            self._metrics.write(json.dumps({"step": step, "epoch": epoch, **finite}).encode() + b"\n")
-            self._metrics.flush()
+            with self._naming_metrics():
+                self._metrics.write(json.dumps({"step": step, "epoch": epoch, **finite}).encode() + b"\n")
+                self._metrics.flush()
             self._draw(step, epoch, **figures)
 
     def _draw(self, step: int, epoch: int, **figures: float | None) -> None:
         for name, value in figures.items():
-            self._board.add_scalar(name, math.nan if value is None else value, step)
+            self._board.scalar(name, math.nan if value is None else value, step)
 
     def text(self, name: str, markdown: str) -> None:
         """A card of text in TensorBoard."""
         if self.on:
-            self._board.add_text(name, markdown)
+            self._board.text(name, markdown)
 
     def picture(self, name: str, step: int, pixels: Tensor) -> None:
         """A picture in TensorBoard: (3, H, W) uint8."""
         if self.on:
-            self._board.add_image(name, pixels, step)
+            self._board.image(name, pixels, step)
 
     def hyperparameters(self, values: Mapping[str, Any], final: Mapping[str, float], step: int) -> None:
         """TensorBoard's HParams, in this run's own event file: what was set, and the final figures.
@@ -95,9 +100,9 @@ class Journal:
             from torch.utils.tensorboard.summary import hparams
 
             for summary in hparams(dict(values), dict.fromkeys(final, 0.0)):
-                self._board.file_writer.add_summary(summary)  # type: ignore[attr-defined]
+                self._board.add(summary)
             for name, value in final.items():
-                self._board.add_scalar(name, value, step)
+                self._board.scalar(name, value, step)
 
     def metrics_bytes(self) -> int:
         """The length of metrics.jsonl now."""
@@ -106,7 +111,8 @@ class Journal:
     def sync(self) -> None:
         """Bring metrics.jsonl to the disk."""
         if self.on:
-            os.fsync(self._metrics.fileno())
+            with self._naming_metrics():
+                os.fsync(self._metrics.fileno())
 
     def start_bar(self, description: str, total: int, done: int = 0) -> None:
         """A progress bar, on a terminal."""
@@ -126,18 +132,23 @@ class Journal:
             self._bar.close()
             self._bar = None
 
-    def flush(self) -> None:
-        """Let TensorBoard's readers see everything so far."""
-        if self.on:
-            self._board.flush()
-
     def close(self) -> None:
         """End the log."""
         if self.on:
             self.end_bar()
             self._board.close()
-            self._metrics.close()
             self._log.close()
+            with self._naming_metrics():
+                self._metrics.close()
+
+    @contextmanager
+    def _naming_metrics(self) -> Iterator[None]:
+        """The disk does not say which file it has no room for."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or self._metrics.name
+            raise
 
 
 class NotFiniteError(Exception):

@@ -49,7 +49,6 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
     if ranks.first:
         _copy_training_curve(source, journal)
         journal.record(source.result["steps"], source.result["epochs"] - 1, console.figures(found))
-        journal.flush()
         kept = ("epochs", "steps", "images_seen", "unique_images", "seconds", "device_seconds")
         about = {
             **{name: source.result[name] for name in kept},

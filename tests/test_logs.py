@@ -1,4 +1,6 @@
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,48 @@ def test_losses_summed_before_a_stop_are_in_the_next_entry_once(
     meter.load_state_dict({"loss_sums": [1.0, 2.0], "steps_summed": 2})
     assert meter._loss_sum.item() == own
     assert meter._steps_summed == 2
+
+
+def full(file: io.FileIO) -> None:
+    """From here on, an open file's disk is full."""
+    device = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(device, file.fileno())
+    os.close(device)
+
+
+def test_full_disk_of_what_is_only_shown_ends_nothing_and_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(tmp_path, ALONE, 0, 0)
+    journal.say("one")
+    full(journal._board.file)
+    for step in (5, 10):
+        journal.record(step, 0, {"train/loss": 1.0})
+        journal.text("text", "more")
+        journal.say("two")
+    journal.close()
+    lost = "TensorBoard's file cannot be written (No space left on device). The training goes on without"
+    assert capsys.readouterr().out.splitlines() == ["one", "two", lost, "two"]
+    assert (tmp_path / "train.log").read_text().splitlines() == ["one", "two", lost, "two"]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_cannot_be_opened_to_be_shown_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.log").mkdir()
+    journal = Journal(tmp_path, ALONE, 0, 0)
+    journal.say("one")
+    journal.close()
+    assert (
+        capsys.readouterr().out == "one\ntrain.log cannot be written (Is a directory). The training goes on without\n"
+    )
+
+
+def test_full_disk_of_the_figures_names_their_file(tmp_path: Path) -> None:
+    """A run goes on from them: they are its result."""
+    journal = Journal(tmp_path, ALONE, 0, 0)
+    full(journal._metrics.raw)  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="No space left") as refused:
+        journal.record(5, 0, {"train/loss": 1.0})
+    assert refused.value.filename == str(tmp_path / "metrics.jsonl")
+    with pytest.raises(OSError, match="No space left"):
+        journal.close()
