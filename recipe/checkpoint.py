@@ -144,6 +144,7 @@ class Writer:
         self.seconds = 0.0  # that the last job took, its copying included
         self.jobs, self.held, self.busy = 0, 0.0, 0.0  # so far; seconds of the caller's, and CPU seconds of the jobs
         self._thread: threading.Thread | None = None
+        self._written = threading.Event()  # by the thread
         self._error: BaseException | None = None
 
     def write(self, save: Callable[[dict[str, Any]], None], state: dict[str, Any]) -> None:
@@ -160,16 +161,23 @@ class Writer:
                 self._error = error
             self.seconds = time.monotonic() - begin
             self.busy += time.thread_time()
+            self._written.set()
 
+        self._written.clear()
         self._thread = threading.Thread(target=job, name="checkpoint", daemon=False)
         self._thread.start()
         self.jobs += 1
         self.held += time.monotonic() - called
 
     def wait(self) -> None:
-        """Until the last file is on the disk. Raises what its job raised."""
+        """Until the last file is on the disk. Raises what its job raised.
+
+        Never by the thread's join(): where a signal's handler raises in it, CPython 3.11 and 3.12 take the thread for
+        ended, and at the exit tear the interpreter down below a running torch.save.
+        """
         if self._thread is not None:
-            self._thread.join()
+            while not self._written.wait(1.0) and self._thread in threading.enumerate():  # it may not have come to life
+                pass
             self._thread = None
         if self._error is not None:
             error, self._error = self._error, None

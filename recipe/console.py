@@ -25,6 +25,7 @@ from recipe.preprocessing import Preprocessing, own_preprocessing
 from recipe.pretrained import Start
 from recipe.run_folder import earlier_threads
 from recipe.scaling import even
+from recipe.signals import nohup_in_vain
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
 TITLE = 13  # characters before the text of a row
@@ -89,6 +90,9 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         )
     if before not in (None, threads):
         yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
+    if nohup_in_vain():
+        yield _row("nohup", "torchrun takes it back: when the terminal closes, this run saves and ends. To go on then:")
+        yield _row("", "TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGQUIT nohup torchrun …")
     for line in run.refused:
         yield _row("checkpoint", line)
     if run.progress.epoch or run.progress.step:

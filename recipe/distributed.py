@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from recipe import rendezvous
 from recipe.config import RuntimeConfig
 from recipe.errors import RunError, UserError
 from recipe.signals import end_with_parent
@@ -28,6 +29,7 @@ class Ranks:
     local_rank: int
     local_world_size: int
     device: torch.device
+    command: str = ""  # names the command that started this process, see rendezvous.py
 
     @property
     def first(self) -> bool:
@@ -170,28 +172,21 @@ def start(config: RuntimeConfig) -> Ranks:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts on a device
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    store = rendezvous.agents_store(world_size, TIMEOUT)
+    command = rendezvous.command(store)
     if world_size > 1:
         backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
         device_id = device if device.type == "cuda" else None
-        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id, **_own_store(rank, world_size))
-    return Ranks(rank, world_size, local_rank, local_world_size, device)
-
-
-def _own_store(rank: int, world_size: int) -> dict[str, Any]:
-    """After torchrun has restarted the processes: without a name of its own, this attempt would meet the addresses that
-    those of the attempt before left in the agent's store, and be refused the connection.
-    """
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if attempt == "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return {}
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, world_size, is_master=False, timeout=TIMEOUT)
-    return {"store": dist.PrefixStore(f"attempt {attempt}", store), "rank": rank, "world_size": world_size}
+        own: dict[str, Any] = {}
+        if store is not None:
+            own = {"store": rendezvous.meet(store, rank, world_size, TIMEOUT), "rank": rank, "world_size": world_size}
+        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id, **own)
+    return Ranks(rank, world_size, local_rank, local_world_size, device, command)
 
 
 def lost_a_process(error: RuntimeError) -> bool:
     """Whether an error means that another process of the run is gone."""
-    return isinstance(error, dist.DistBackendError) or "gloo" in str(error)
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def stop() -> None:

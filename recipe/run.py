@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recipe import board, console, distributed, faults, pretrained, run_folder, shared_training
+from recipe import board, console, distributed, faults, pretrained, restarts, run_folder, shared_training
 from recipe.checkpoint import Writer, load_checkpoint, save_checkpoint, save_tensors
 from recipe.compose import Plan
 from recipe.data import dataset as datasets
@@ -37,16 +37,15 @@ def train(plan: Plan) -> None:
 
     Raises UserError, and Stopped when a signal asked the run to stop and it has saved.
     """
-    result = run_folder.finished(plan) if plan.config.resume == "auto" else None
-    if result is not None:
-        if distributed.is_first():
-            print(f"Finished already: top-1 {result['acc1']:.2f}, in {plan.folder}\nTo train it again: resume=never")
+    if plan.config.resume == "auto" and _finished_before(plan):
         return
-    with StopSignal() as stop:
-        ranks = distributed.start(plan.config.runtime)
+    with StopSignal(at_once=True) as stop:
         try:
+            ranks = distributed.start(plan.config.runtime)
             with run_folder.claimed(plan.folder, ranks):
-                _train(plan, ranks, stop)
+                anew = plan.config.resume == "never" and not _begun_by_this_command(plan, ranks)
+                if anew or plan.config.resume == "auto" or not _finished_before(plan):
+                    _train(plan, ranks, stop, anew)
         except torch.OutOfMemoryError as error:
             raise rank_local(RunError(faults.out_of_memory(plan.config))) from error
         except RuntimeError as error:
@@ -65,7 +64,19 @@ def train(plan: Plan) -> None:
         distributed.stop()
 
 
-def _train(plan: Plan, ranks: Ranks, stop: StopSignal) -> None:
+def _finished_before(plan: Plan) -> bool:
+    result = run_folder.finished(plan)
+    if result is not None and distributed.is_first():
+        print(f"Finished already: top-1 {result['acc1']:.2f}, in {plan.folder}\nTo train it again: resume=never")
+    return result is not None
+
+
+def _begun_by_this_command(plan: Plan, ranks: Ranks) -> bool:
+    begun: bool = ranks.on_first(lambda: restarts.begun_by_this_command(plan.folder, ranks.command))
+    return begun
+
+
+def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     if plan.config.model.sync_batch_norm and ranks.world_size > 1 and ranks.device.type != "cuda":
         raise RunError("model.sync_batch_norm=true needs GPUs, and there is none here: PyTorch has none of it on a CPU")
     ranks.on_first(lambda: datasets.prepare(plan.config.data))
@@ -76,7 +87,7 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal) -> None:
     freeze(network, plan.config.model)
     check_resolution(network, plan.config, len(train_set.classes))
     start = pretrained.load(network, plan.config, ranks, train_set.classes)
-    if plan.config.resume == "never":
+    if anew:
         ranks.on_first(lambda: run_folder.set_aside(plan.folder))
     fingerprints = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     source = ranks.on_first(lambda: shared_training.find(plan, fingerprints))
@@ -162,6 +173,7 @@ class Run:
 
     def train_epoch(self, epoch: int) -> None:
         """One epoch of training; mid-way through it where the run goes on from there. Saved before its evaluation."""
+        self.stop.at_once = False
         meter, steps = self.training.meter, self._steps_of(epoch)
         done = self.progress.step if self.progress.epoch == epoch else 0
         if done == steps:  # stopped between the epoch's last step and the end of its evaluation
@@ -223,7 +235,6 @@ class Run:
         self.unreadable.update(found["raw"].unreadable)
         self.training.plateau.update(found["raw"].loss)
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, console.figures(found))
-        self.journal.flush()
         primary = list(found)[-1]
         by = self.config.checkpoint.best_by
         if self.progress.is_better(found[primary].figures(), by):

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
-from recipe import compose
+from recipe import compose, restarts
 from recipe.checks import leaves
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
@@ -198,6 +198,7 @@ def _environment(plan: Plan, ranks: Ranks) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "by": restarts.identity(ranks.command),
         "command": [sys.argv[0], *sys.argv[1:]],
         "world_size": ranks.world_size,
         "threads_per_rank": torch.get_num_threads(),

@@ -1,44 +1,129 @@
 """Signals that ask a run to stop: it finishes its step, saves, and ends with exit code 75.
 
-A second Ctrl-C does not wait for that.
+A second Ctrl-C does not wait for that; and before the first step, where nothing can be lost, no signal does.
 """
 
 import ctypes
 import os
 import signal
 import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 STOPPED = 75  # the exit code: "temporary failure" in sysexits.h; the same command goes on
-ASKS_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+ASKS_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 WORKER_GRACE = 60  # seconds that a data worker outlives a SIGTERM sent to all processes, for the run's last step
+PATIENCE = 5.0  # seconds for Python to run a handler whose signal must not wait, before the process is ended without it
 
 
 class Stopped(BaseException):
-    """A run that was asked to stop, and has saved. Not an Exception: a sweep must not go on with its other jobs."""
+    """A run that was asked to stop, and has. Not an Exception: a sweep must not go on with its other jobs."""
+
+    def __init__(self, where: str = "", saved: bool = True) -> None:
+        super().__init__(where)
+        self.where, self.saved = where, saved
+        self.resumes = True  # whether the same command goes on from there: not with resume=never
+
+    def __str__(self) -> str:
+        advice = "The same command goes on from there." if self.resumes else "resume=auto goes on from there."
+        if self.saved:
+            return f"Stopped {self.where}, and saved. {advice}"
+        return f"Stopped {self.where}: there was nothing to save."
 
 
 class StopSignal:
-    """While it is open, the signals above are noted instead of ending the process. `name` is None until one arrives."""
+    """While it is open, the signals above are noted instead of ending the process. `name` is None until one arrives.
 
-    def __init__(self) -> None:
+    SIGHUP stays ignored where it was (nohup).
+    """
+
+    def __init__(self, at_once: bool = False) -> None:
+        """`at_once`: as long as that is true, a signal raises Stopped where it arrives, as a second Ctrl-C raises
+        KeyboardInterrupt. The main thread may stand in a wait of C++ (for another rank), where Python runs no handler:
+        then the process ends without.
+        """
         self.name: str | None = None
+        self.at_once = at_once
+        self._heard = 0  # signals whose handler has run
 
     def __enter__(self) -> "StopSignal":
-        self._before = {number: signal.signal(number, self._note) for number in ASKS_TO_STOP}
+        self._process = os.getpid()
+        ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        noted = [number for number in ASKS_TO_STOP if not (ignored and number == signal.SIGHUP)]
+        self._before = {number: signal.signal(number, self._note) for number in noted}
+        reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._woken_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.at_once = False
+        signal.set_wakeup_fd(self._woken_before)
+        os.close(self._writer)  # which ends the thread
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.name is not None and number == signal.SIGINT:
+        if os.getpid() != self._process:  # a worker that has just been forked, and has no handlers of its own yet
+            return
+        self._heard += 1
+        again, self.name = self.name is not None, signal.Signals(number).name
+        if self.at_once:
+            raise Stopped("before its first step", saved=False)
+        if again and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
-            os.write(2, b"\nStopping after this step or evaluation. Ctrl-C again does not wait.\n")  # print may not
-        self.name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            _tell("\nStopping after this step or evaluation. Ctrl-C again does not wait.\n")
+
+    def _watch(self, reader: int) -> None:
+        """In a thread, which is told of each signal at once: end the process where its main thread is deaf."""
+        asked = 0
+        while woken := os.read(reader, 1):
+            if woken[0] not in self._before:  # PyTorch's SIGCHLD
+                continue
+            asked += 1
+            at_once, impatient = self.at_once, asked > 1 and woken[0] == signal.SIGINT
+            if not (at_once or impatient):
+                continue
+            heard = self._heard
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline and (self.at_once if at_once else self._heard == heard):
+                time.sleep(0.1)
+            if at_once and self.at_once:
+                _tell(f"{Stopped('before its first step', saved=False)}\n")
+                os._exit(STOPPED)
+            if impatient and not at_once and self._heard == heard:
+                os._exit(130)
+        os.close(reader)
+
+
+def _tell(text: str) -> None:
+    """On standard error, from a handler, where print may not; once for all ranks."""
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):  # nobody reads any more
+            os.write(2, text.encode())
+
+
+def _leave_to_the_parent() -> None:
+    with suppress(ValueError):
+        signal.set_wakeup_fd(-1)  # a fork's signals are none of its parent's
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+
+def last_words() -> None:
+    """At the end of the program: no handler may raise while Python waits for the thread that writes a checkpoint, or
+    the interpreter is torn down below it. Another Ctrl-C ends the process as signals do.
+    """
+    for number in (signal.SIGINT, signal.SIGCHLD):  # PyTorch's handler of SIGCHLD raises where a worker has died
+        signal.signal(number, signal.SIG_DFL)
 
 
 def end_with_parent() -> None:
@@ -53,5 +138,29 @@ def end_with_parent() -> None:
 def outlive_the_last_step(_worker: int = 0) -> None:
     """In a data worker: what stops all processes of a machine at once must not take the run's last step from it."""
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE) and None)
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+
+
+def nohup_in_vain() -> bool:
+    """Whether torchrun started this process, itself started by nohup, whose word it takes back: it catches SIGHUP."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or not _has(os.getppid(), "SigCgt"):
+        return False
+    return os.path.basename(os.environ.get("_", "")) == "nohup" or _has(_parent(os.getppid()), "SigIgn")
+
+
+def _has(process: int, mask: str) -> bool:
+    """Whether SIGHUP is in a process's mask: SigCgt, caught, or SigIgn, ignored. False where that is not told."""
+    return bool(int(_status(process).get(mask, "0"), 16) >> (signal.SIGHUP - 1) & 1)
+
+
+def _parent(process: int) -> int:
+    return int(_status(process).get("PPid", "0"))
+
+
+def _status(process: int) -> dict[str, str]:
+    try:
+        lines: Sequence[str] = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -10,8 +10,8 @@ from recipe import compose
 from recipe.compose import CONF
 from recipe.errors import ConfigError, RunError, UserError, fail, rank_local
 from recipe.hydra_errors import explain
-from recipe.output import say
-from recipe.signals import STOPPED, Stopped
+from recipe.output import say, show_what_can_be_shown, tell_what_was_not_shown
+from recipe.signals import STOPPED, Stopped, last_words
 from recipe.trust import only_the_command_line_sets_hydra
 
 failures: list[UserError] = []  # of the runs of this process
@@ -27,13 +27,17 @@ def run(composed: DictConfig) -> None:
         train(plan)
     except UserError as error:
         failures.append(error)
-    except OSError as error:
-        where = error.filename or plan.folder
-        failures.append(rank_local(RunError(f"{where}: {error.strerror or error}. What was saved before is whole")))
+    except Stopped as stopped:
+        stopped.resumes = plan.config.resume == "auto"
+        raise
+    except OSError as error:  # without a file: the system has no memory for a worker, no free descriptor …
+        where = f"{error.filename}: " if error.filename else ""
+        failures.append(rank_local(RunError(f"{where}{error.strerror or error}. What was saved before is whole")))
 
 
 def main() -> None:
     """Run, and turn an error that the user can put right into one message and exit code 2."""
+    show_what_can_be_shown()
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets its exceptions through; `explain` words them
     compose.register()
@@ -48,7 +52,7 @@ def main() -> None:
             raise failures[0] if len(failures) == 1 else UserError("; ".join(map(str, failures)))
     except Stopped as stopped:
         if os.environ.get("RANK", "0") == "0":
-            print(f"Stopped {stopped}, and saved. The same command goes on from there.", file=sys.stderr, flush=True)
+            print(stopped, file=sys.stderr, flush=True)
         sys.exit(STOPPED)
     except KeyboardInterrupt as interrupt:
         fail(" ".join(["stopped by hand.", *getattr(interrupt, "__notes__", [])]), on_every_rank=True, code=130)
@@ -60,6 +64,8 @@ def main() -> None:
     finally:
         if not full_error:
             del os.environ["HYDRA_FULL_ERROR"]
+        tell_what_was_not_shown()
+        last_words()
 
 
 def _refuse_torchrun() -> None:

@@ -72,6 +72,7 @@ def go_on(folder: Path, *more: str, processes: int = 0) -> str:
     "number",
     [
         pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGHUP, id="SIGHUP"),
         pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, id="SIGUSR1", marks=pytest.mark.slow),
     ],
@@ -92,6 +93,46 @@ def test_stopped_run_loses_nothing_and_ends_as_the_whole_one(whole: Path, tmp_pa
     assert f"after step {progress['step']} of epoch {progress['epoch'] + 1}" in done.stderr
     assert "going on from the checkpoint" in go_on(folder)
     assert_same_ending(whole, folder)
+
+
+def ignoring_hangups() -> None:
+    """As nohup does."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_nohup_is_kept(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = (*RUN, f"hydra.run.dir={folder}", "data.workers=2")
+    process = started(tmp_path, *arguments, in_child=ignoring_hangups)
+    when(lambda: steps_logged(folder) >= 3, process)
+    os.killpg(process.pid, signal.SIGHUP)
+    done = ended(process)
+    assert done.returncode == 0, done.stderr
+    assert_same_ending(whole, folder)
+
+
+@pytest.mark.slow
+def test_torchrun_that_takes_nohup_back_saves_and_that_is_said(
+    whole_of_two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends its ranks when the terminal closes, whatever they think of it."""
+    folder = tmp_path / "run"
+    monkeypatch.setenv("_", "/usr/bin/nohup")
+    arguments = (*RUN, f"hydra.run.dir={folder}", "data.workers=2")
+    process = started(tmp_path, *arguments, processes=2, in_child=ignoring_hangups)
+    when(lambda: steps_logged(folder) >= 6, process)
+    os.kill(process.pid, signal.SIGHUP)
+    done = ended(process)
+    assert "torchrun takes it back: when the terminal closes, this run saves and ends" in done.stdout
+    assert done.stderr.count("The same command goes on from there") == 1
+    monkeypatch.setenv("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
+    process = started(tmp_path, *arguments, processes=2, in_child=ignoring_hangups)
+    when(lambda: steps_logged(folder) >= 15, process)
+    os.kill(process.pid, signal.SIGHUP)
+    done = ended(process)
+    assert "takes it back" not in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert_same_ending(whole_of_two, folder)
 
 
 def test_killed_run_ends_as_the_whole_one(whole: Path, tmp_path: Path) -> None:
@@ -138,6 +179,43 @@ def test_torchrun_starts_again_when_a_rank_is_killed(whole_of_two: Path, tmp_pat
     assert done.stderr.count("another process of this run has ended") == 1
     assert "Error executing job" not in done.stderr
     assert_same_ending(whole_of_two, folder)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_again_what_was_to_be_begun_anew(whole_of_two: Path, tmp_path: Path) -> None:
+    """resume=never sets aside what was there before the command, and not what the command has done."""
+    folder = tmp_path / "run"
+    stopped(folder)
+    process = begin(folder, EACH_STEP, "resume=never", processes=2, torchrun=("--max-restarts=1",))
+    aside = tmp_path / "run.old-1"
+    when(lambda: aside.exists() and steps_logged(folder) >= 6, process)
+    (rank_1,) = (pid for pid in children(process) if rank_of(pid) == 1)
+    os.kill(rank_1, signal.SIGKILL)
+    done = ended(process)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("going on from the checkpoint") == 1
+    assert (aside / "checkpoints" / "last.pt").exists()
+    assert not (tmp_path / "run.old-2").exists()
+    assert_same_ending(whole_of_two, folder)
+
+
+def test_requeued_job_goes_on_with_what_was_to_be_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm counts the restarts of a job; the same count again is another command in the same allocation."""
+    folder = tmp_path / "run"
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    for restarts, going_on, aside in (("", False, 0), ("1", True, 0), ("1", False, 1)):
+        if restarts:
+            monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+        steps = steps_logged(folder) + 3 if going_on else 3
+        process = begin(folder, "epochs=200", "resume=never", "data.workers=0")
+        when(lambda count=aside: len(list(tmp_path.glob("run.old-*"))) == count, process)  # type: ignore[misc]
+        when(lambda steps=steps: steps_logged(folder) >= steps, process)  # type: ignore[misc]
+        os.kill(process.pid, signal.SIGTERM)
+        done = ended(process)
+        assert done.returncode == STOPPED, done.stderr
+        assert ("going on from the checkpoint" in done.stdout) == going_on
+        assert len(list(tmp_path.glob("run.old-*"))) == aside
+        assert "resume=auto goes on from there" in done.stderr
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 Hydra imports this module at every start, so it must be light.
 """
 
+import os
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from recipe.checks import check
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
 from recipe.output import say
+from recipe.restarts import COMMAND
 from recipe.sweep import machine, processes
 from recipe.sweep.jobs import Job, trainings, with_short_titles
 from recipe.sweep.pool import Pool
@@ -65,6 +68,7 @@ class RecipeLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra hands over what it has composed."""
         self.hydra_context, self.config = hydra_context, config
+        os.environ.setdefault(COMMAND, uuid.uuid4().hex)  # of the jobs: one that is started again goes on
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first: int, world_size: int) -> list[Job]:
         """Jobs, composed and checked: a wrong one is refused before the first begins."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from recipe.signals import end_with_parent
+from recipe.signals import ASKS_TO_STOP, end_with_parent
 
 CHUNK = 8  # files that a worker is given at once
 Result = TypeVar("Result")
@@ -34,6 +34,9 @@ def in_chunks(work: Callable[[list[str]], Result], names: Sequence[str], workers
 
 
 def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes: the first one sees to the others
+    for number in ASKS_TO_STOP:  # a run's own handlers, which it inherits, would only note them
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):  # they go to all processes: the first one sees to the others
+        signal.signal(number, signal.SIG_IGN)
     end_with_parent()
     warnings.simplefilter("ignore")  # Pillow's, about EXIF data and transparency

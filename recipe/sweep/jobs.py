@@ -14,6 +14,7 @@ from recipe import compose
 from recipe.compose import Plan
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
+from recipe.restarts import COMMAND, begun_by_this_command
 
 TAIL = 16_384  # bytes at the end of a log that are read for its last entries
 
@@ -53,7 +54,9 @@ class Job:
         None as well for a folder that is broken or another run's: the run itself looks closer, and says what is wrong.
         """
         path = self.folder / "result.json"
-        if self.plan.config.resume == "never" or not path.exists():
+        if not path.exists():
+            return None
+        if self.plan.config.resume == "never" and not begun_by_this_command(self.folder, os.environ.get(COMMAND)):
             return None
         try:
             result = read_json(path)

@@ -138,7 +138,9 @@ class Pool:
         while self._running:
             self._running[0].process.wait()
             self._running.pop(0)
-        raise Stopped(f"with {len(self.done)} of {len(self.jobs)} jobs finished")
+        stopped = Stopped(f"with {len(self.done)} of {len(self.jobs)} jobs finished")
+        stopped.resumes = all(job.plan.config.resume == "auto" for job in self.jobs)
+        raise stopped
 
     def _show(self) -> None:
         now = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Any
 
 from recipe.errors import RunError
 from recipe.files import CONSOLE
+from recipe.restarts import COMMAND
 from recipe.sweep.jobs import Job
 
 try:
@@ -26,14 +27,15 @@ FIRST_PORT, PORTS = 29500, 1000  # where the processes of a job on several nodes
 class Training:
     """What a cluster's job does, on each of its nodes: runs that share a training, one after another."""
 
-    def __init__(self, folders: Sequence[Path], commands: Sequence[list[str]]) -> None:
+    def __init__(self, folders: Sequence[Path], commands: Sequence[list[str]], sweep: str) -> None:
         """Prepare; the object travels to the node as a pickle.
 
         Args:
             folders: of the runs.
             commands: their command lines, with HEAD, PORT and ID for what is known on the node alone.
+            sweep: names the sweep, see recipe/restarts.py.
         """
-        self.folders, self.commands = list(folders), list(commands)
+        self.folders, self.commands, self.sweep = list(folders), list(commands), sweep
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
@@ -47,7 +49,11 @@ class Training:
             name = CONSOLE if here.node == 0 else f"console.node{here.node}.log"
             with (folder / name).open("ab") as console:
                 self.process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, COMMAND: self.sweep},
                 )
             while self.process.poll() is None:  # a wait would hold a lock that `checkpoint` needs
                 time.sleep(0.5)
@@ -59,7 +65,7 @@ class Training:
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
             os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-        return submitit.helpers.DelayedSubmission(Training(self.folders, self.commands))
+        return submitit.helpers.DelayedSubmission(Training(self.folders, self.commands, self.sweep))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "process": None}
@@ -93,7 +99,9 @@ def submit(
     executor.update_parameters(**options)
     with executor.batch():
         return [
-            executor.submit(Training([job.folder for job in group], [command(job) for job in group]))
+            executor.submit(
+                Training([job.folder for job in group], [command(job) for job in group], os.environ[COMMAND])
+            )
             for group in groups
         ]
 
