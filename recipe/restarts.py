@@ -29,7 +29,7 @@ def begun_by_this_command(folder: Path, command: str | None) -> bool:
     """Whether the folder's last start was this command's, before a restart. `command`: its name, if it has one."""
     path = folder / "environment.json"
     try:
-        before: Mapping[str, Any] = read_json(path)["starts"][-1]["by"]
+        before: Mapping[str, Any] = dict(read_json(path)["starts"][-1]["by"])
     except (RunError, LookupError, TypeError):  # none, or of an older version
         return False
     if command and before.get("command") == command:

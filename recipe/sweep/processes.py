@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from recipe.files import CONSOLE
+from recipe.output import opened
 from recipe.signals import end_with_parent
 from recipe.sweep.jobs import Job
 from recipe.sweep.machine import Share
@@ -37,7 +38,7 @@ def start(job: Job, arguments: list[str], share: Share, processes: int) -> "subp
         end_with_parent()
 
     environment = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}  # set by ours
-    with (job.folder / CONSOLE).open("ab") as console:
+    with opened(job.folder / CONSOLE, "a") as console:
         return subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from typing import Any
 
 from recipe.errors import RunError
 from recipe.files import CONSOLE
+from recipe.output import opened
 from recipe.restarts import COMMAND
 from recipe.sweep.jobs import Job
 
@@ -47,7 +48,7 @@ class Training:
             command = [_filled(argument, known) for argument in template]
             folder.mkdir(parents=True, exist_ok=True)
             name = CONSOLE if here.node == 0 else f"console.node{here.node}.log"
-            with (folder / name).open("ab") as console:
+            with opened(folder / name, "a") as console:
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,

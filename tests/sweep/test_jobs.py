@@ -12,6 +12,7 @@ from recipe import compose
 from recipe.compose import Plan
 from recipe.errors import ConfigError
 from recipe.files import CONSOLE, LOCK, lock
+from recipe.restarts import COMMAND, identity
 from recipe.sweep import machine
 from recipe.sweep.jobs import Job, trainings, with_short_titles
 from recipe.sweep.promote import shortened, verdicts
@@ -63,6 +64,20 @@ def finished(plan: Callable[..., Plan], tmp_path: Path) -> Job:
     result = {"training_hash": done.plan.training_hash, "result_hash": done.plan.result_hash, "acc1": 12.5}
     (done.folder / "result.json").write_text(json.dumps(result))
     return done
+
+
+def test_resume_never_trains_what_this_sweep_has_not_finished(
+    finished: Job, plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anew = job(plan, tmp_path, "+recipe=v1", "resume=never")
+    assert anew.folder == finished.folder
+    monkeypatch.setenv(COMMAND, "this sweep")
+    assert anew.result() is None
+    about = {"starts": [{"by": identity("this sweep")}]}
+    (finished.folder / "environment.json").write_text(json.dumps(about))
+    assert anew.result() is not None
+    monkeypatch.setenv(COMMAND, "the same command again")
+    assert anew.result() is None
 
 
 def test_a_finished_job_is_known_by_its_result(finished: Job, plan: Callable[..., Plan], tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def in_the_middle(outputs: Path) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_stopped_sweep_goes_on(undisturbed: dict[str, Path], tmp_path: Path, how: signal.Signals) -> None:
     process = sweep(tmp_path, *LONG, "seed=0,1,2")
     when(lambda: in_the_middle(tmp_path), process)
