@@ -133,6 +133,7 @@ def nodes(free_port: int, tmp_path: Path) -> Iterator[list["subprocess.Popen[str
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
         )
         for _ in range(2)
     ]
