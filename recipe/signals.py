@@ -49,7 +49,7 @@ class StopSignal:
         """
         self.name: str | None = None
         self.at_once = at_once
-        self._heard = 0  # signals whose handler has run
+        self._heard = 0.0  # when a handler has last run
 
     def __enter__(self) -> "StopSignal":
         self._process = os.getpid()
@@ -72,7 +72,7 @@ class StopSignal:
     def _note(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that has just been forked, and has no handlers of its own yet
             return
-        self._heard += 1
+        self._heard = time.monotonic()
         again, self.name = self.name is not None, signal.Signals(number).name
         if self.at_once:
             raise Stopped("before its first step", saved=False)
@@ -88,18 +88,13 @@ class StopSignal:
             if woken[0] not in self._before:  # PyTorch's SIGCHLD
                 continue
             asked += 1
-            at_once, impatient = self.at_once, asked > 1 and woken[0] == signal.SIGINT
-            if not (at_once or impatient):
-                continue
-            heard = self._heard
-            deadline = time.monotonic() + PATIENCE
-            while time.monotonic() < deadline and (self.at_once if at_once else self._heard == heard):
+            at_once, again = self.at_once, asked > 1 and woken[0] == signal.SIGINT
+            asked_at = time.monotonic() - 1.0  # the handler may have run before this thread did
+            while (at_once and self.at_once) or (not at_once and again and self._heard < asked_at):
                 time.sleep(0.1)
-            if at_once and self.at_once:
-                _tell(f"{Stopped('before its first step', saved=False)}\n")
-                os._exit(STOPPED)
-            if impatient and not at_once and self._heard == heard:
-                os._exit(130)
+                if time.monotonic() > asked_at + 1.0 + PATIENCE:
+                    _tell(f"{Stopped('before its first step', saved=False)}\n" if at_once else "Ended.\n")
+                    os._exit(STOPPED if at_once else 130)
         os.close(reader)
 
 

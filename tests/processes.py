@@ -39,8 +39,13 @@ def started(
         cwd=cwd,
         env={**os.environ, "RECIPE_OUTPUTS": str(outputs), "OMP_NUM_THREADS": "1"},
         start_new_session=True,
-        preexec_fn=in_child,
+        preexec_fn=in_child or hangups_count,
     )
+
+
+def hangups_count() -> None:
+    """The tests themselves may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def ended(process: subprocess.Popen[str], timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
