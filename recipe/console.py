@@ -92,7 +92,7 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
     if nohup_in_vain():
         yield _row("nohup", "torchrun takes it back: when the terminal closes, this run saves and ends. To go on then:")
-        yield _row("", "TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGQUIT nohup torchrun …")
+        yield _row("", "nohup torchrun --signals-to-handle=SIGTERM,SIGINT,SIGQUIT …")
     for line in run.refused:
         yield _row("checkpoint", line)
     if run.progress.epoch or run.progress.step:

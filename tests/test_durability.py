@@ -125,8 +125,8 @@ def test_torchrun_that_takes_nohup_back_saves_and_that_is_said(
     done = ended(process)
     assert "torchrun takes it back: when the terminal closes, this run saves and ends" in done.stdout
     assert done.stderr.count("The same command goes on from there") == 1
-    monkeypatch.setenv("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGQUIT")
-    process = started(tmp_path, *arguments, processes=2, in_child=ignoring_hangups)
+    kept = ("--signals-to-handle=SIGTERM,SIGINT,SIGQUIT",)
+    process = started(tmp_path, *arguments, processes=2, torchrun=kept, in_child=ignoring_hangups)
     when(lambda: steps_logged(folder) >= 15, process)
     os.kill(process.pid, signal.SIGHUP)
     done = ended(process)
