@@ -11,7 +11,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from recipe.errors import RunError
+from recipe.errors import RunError, rank_local
 from recipe.restarts import COMMAND
 
 POLL_SECONDS = 0.05  # between two looks whether the others are there
@@ -75,7 +75,8 @@ def meet(store: Any, rank: int, world_size: int, timeout: timedelta) -> Any:
 
 def _waiting_for(ranks: list[str], ended: bool) -> None:
     if ended:
-        raise RunError(f"{', '.join(ranks)} of this run did not begin: torchrun must be started on every machine")
+        what = f"{', '.join(ranks)} of this run did not begin: torchrun must be started on every machine"
+        raise rank_local(RunError(what))
     print(f"Waiting for {', '.join(ranks)} …", file=sys.stderr, flush=True)
 
 
