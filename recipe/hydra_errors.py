@@ -7,9 +7,13 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import MarkedYAMLError
 
 from recipe.ablations import ABLATIONS
-from recipe.checks import did_you_mean
+from recipe.checks import leaves
+from recipe.command_line import DATA_PATHS
 from recipe.compose import CONF, RECIPE_GROUPS, known_keys
+from recipe.config import Config
 from recipe.errors import UserError
+from recipe.guesses import did_you_mean
+from recipe.networks import unknown_option
 
 
 def explain(error: BaseException) -> str | None:
@@ -22,6 +26,8 @@ def explain(error: BaseException) -> str | None:
             return str(link)
         if isinstance(link, ValueError) and "Config group override" in str(link):
             return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
+        if isinstance(link, ValueError) and (said := _about_flags(str(link))):
+            return said
         if isinstance(link, OSError) and link.filename is not None:  # Hydra makes the run's folder
             return f"{link.filename}: {link.strerror}. RECIPE_OUTPUTS=FOLDER names another place for runs"
     faults = ImportError | AssertionError | NameError | TypeError  # of the code, not of the command
@@ -46,6 +52,10 @@ def explain(error: BaseException) -> str | None:
         return None
 
     text = str(error)
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text):
+        return _several_values(match[1])
+    if match := re.search(r"Sweeping over Hydra's configuration is not supported : '(.*)'", text):
+        return f"{match[1]}: one value for all jobs of a sweep; what hydra.* says cannot be swept over"
     if match := re.search(r"override (~\S+)", text):
         return f"{match[1]}: a key cannot be taken away; give it the value you mean"
     if match := re.search(r"Could not override '(.*?)'", text):
@@ -73,13 +83,39 @@ def _unknown_key(key: str) -> str:
     return f"there is no key {key}.{did_you_mean(key, known_keys())}"
 
 
+def _several_values(override: str) -> str:
+    key, _, values = override.partition("=")
+    key = key.lstrip("+")
+    kinds = {dotted: value for dotted, value, _ in leaves(Config())}
+    if isinstance(kinds.get(key), list) and "(" not in values:
+        return f"{override}: a list is written in brackets, {key}=[{values}] (in a shell in quotes)"
+    path = ", and there is no such path" if key in DATA_PATHS and "(" not in values else ""
+    return (
+        f"{override} names several values{path}: one run takes one; to train with each in turn, add -m right after "
+        "train.py: python train.py -m …"
+    )
+
+
+def _about_flags(text: str) -> str | None:
+    """What Hydra says of its own flags that do not go together."""
+    if text.startswith("Only one of --run"):
+        return "-m does not go with --cfg or --info: --cfg shows one run, with one value for each key, without -m"
+    if text.startswith("The --resolve flag"):
+        return "--resolve goes with --cfg: python train.py … --cfg job --resolve"
+    return None
+
+
 def _missing_option(error: MissingConfigException) -> str:
-    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    missing = error.missing_cfg_file or ""
+    group, _, option = missing.rpartition("/") if missing.startswith("hydra/") else missing.partition("/")
     known = list(error.options or [])
     for other in RECIPE_GROUPS:
         if group in RECIPE_GROUPS and (CONF / other / f"{option}.yaml").is_file():
             return f"{group}={option}: there is no such option. Did you mean +{other}={option}?"
-    return f"{group}={option}: there is no such option; choose {', '.join(known)}.{did_you_mean(option, known)}"
+    if group == "model":
+        return f"model={option}: there is no such option ({', '.join(known)}); {unknown_option(option, known)}"
+    hint = f" A folder is data=imagefolder data.root={option}" if group == "data" and "/" in option else ""
+    return f"{group}={option}: there is no such option; choose {', '.join(known)}.{hint or did_you_mean(option, known)}"
 
 
 def _wrong_value(chain: list[BaseException]) -> str:

@@ -19,6 +19,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
 from recipe import compose, restarts
+from recipe.ablations import ABLATIONS, key_of
 from recipe.checks import leaves
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
@@ -29,6 +30,8 @@ from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, lock, read_json, write_atomically
 from recipe.loop import Evaluation
+from recipe.naming import text
+from recipe.rungs import RECIPE_GROUPS
 
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
@@ -109,8 +112,8 @@ def open_folder(
     write_atomically(path, json.dumps(environment, indent=2) + "\n")
     write_atomically(folder / "config.yaml", compose.to_yaml(plan.config))
     (folder / ".hydra").mkdir(exist_ok=True)
-    for name, text in plan.hydra_files.items():
-        write_atomically(folder / ".hydra" / name, text)
+    for name, content in plan.hydra_files.items():
+        write_atomically(folder / ".hydra" / name, content)
 
 
 def write_result(
@@ -184,8 +187,9 @@ def _where(config: Config) -> tuple[str | None, ...]:
 def _check_same(plan: Plan, before: dict[str, Any], data: dict[str, str]) -> None:
     """Refuse to go on with a folder whose run is another one, or was trained on other images."""
     if before["hashes"] != hashes(plan):
-        differences = _differences(compose.load(plan.folder / "config.yaml"), plan.config)
-        raise RunError(f"{plan.folder} holds another run ({differences}): add resume=never to set it aside")
+        raise RunError(
+            f"{plan.folder} holds another run ({_differences(plan, before)}): add resume=never to set it aside"
+        )
     changed = " and ".join(f"{name} set" for name in data if data[name] != before["data"].get(name))
     if changed:
         raise RunError(
@@ -235,8 +239,33 @@ def _git_state() -> dict[str, Any] | None:
         return None
 
 
-def _differences(before: Config, now: Config) -> str:
-    old = {key: value for key, value, about in leaves(before) if about["affects"] != "nothing"}
-    new = {key: value for key, value, about in leaves(now) if about["affects"] != "nothing"}
-    changed = [f"{key} {old[key]} there, {new[key]} here" for key in new if old[key] != new[key]]
+def _differences(plan: Plan, before: dict[str, Any]) -> str:
+    """What the user has changed since: choices and keys of the two command lines, or of a file, where those agree.
+
+    What follows from it (a scale's lengths and sizes) or from the data (classes, steps of the average) is not named.
+    """
+    then = compose.load(plan.folder / "config.yaml")
+    old, new = ({key: value for key, value, _ in leaves(config)} for config in (then, plan.config))
+    old, new = old | before.get("config", {}), new | compose.values_of(plan.config, {"weights", "result"})
+    counts = {key for key, _, about in leaves(plan.config) if about["affects"] != "nothing" or key.startswith("scale.")}
+    new = {key: value for key, value in new.items() if key in counts}
+    differ = [key for key in new if key in old and old[key] != new[key]]
+    from_file = [key for key in differ if key not in ("data.num_classes", "ema.steps")]  # which follow the data
+
+    choices = _choices(before.get("overrides", [])), _choices(plan.overrides)
+    changed = [
+        f"{group} {choices[0].get(group, 'not given')} there, {choices[1].get(group, 'not given')} here"
+        for group in sorted({*choices[0], *choices[1]})
+        if choices[0].get(group) != choices[1].get(group)
+        and (group in (*RECIPE_GROUPS, *ABLATIONS) or any(key.startswith(f"{group}.") for key in from_file))
+    ]
+    typed = plan.literal | {key_of(override) for override in before.get("overrides", [])}
+    named = [key for key in differ if key in typed] or ([] if changed else from_file or differ)
+    changed += [f"{key} {text(old[key])} there, {text(new[key])} here" for key in named]
     return "; ".join(changed) or "made by another version"
+
+
+def _choices(overrides: Sequence[str]) -> dict[str, str]:
+    """Config groups' options, as a command line names them."""
+    pairs = ((key_of(override), override.partition("=")[2]) for override in overrides)
+    return {key: value for key, value in pairs if key in (*compose.SECTIONS, *RECIPE_GROUPS, *ABLATIONS)}

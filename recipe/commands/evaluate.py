@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 SPLITS = ("val", "test", "train")
 VARIED = ("weights", "resolution.val_resize", "resolution.val_crop")  # keys that take several values
 SINGLE = ("data.root", "data.val_dir", "data.test_dir", "data.workers", "evaluate.batch_size", "runtime.device")
+KEY = re.compile(r"[\w.]+=")  # at the beginning of KEY=VALUES; a run's folder may hold an = as well
 EXAMPLE = "recipe evaluate outputs/v2/seed=0 resolution.val_resize=224,232,240,248,256 weights=raw,ema --choose"
 
 
@@ -57,8 +59,9 @@ def add_to(parsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate, print a table for each run, and add the figures to its evaluations.json."""
-    folders = [Path(given) for given in arguments.arguments if "=" not in given or Path(given).is_dir()]
-    values = parse([given for given in arguments.arguments if Path(given) not in folders])
+    settings = [given for given in arguments.arguments if KEY.match(given) and not Path(given).is_dir()]
+    folders = [Path(given) for given in arguments.arguments if given not in settings]
+    values = parse(settings)
     (split,) = values.pop("split", ["val"])
     if not folders:
         raise ConfigError(f"which run? Name one or more run folders, as in: {EXAMPLE}")
@@ -96,7 +99,8 @@ def parse(given: list[str]) -> dict[str, list[str]]:
         name, _, text = argument.partition("=")
         if name not in known:
             raise ConfigError(f"evaluate knows no key {name}.{did_you_mean(name, known)} It takes {', '.join(known)}")
-        values[name] = text.split(",")
+        is_path = name in ("data.val_dir", "data.test_dir") or (name == "data.root" and os.path.exists(text))
+        values[name] = [text] if is_path else text.split(",")  # a folder's name may hold a comma
         if name not in VARIED and len(values[name]) > 1:
             raise ConfigError(f"{argument}: one value at a time; several are for {', '.join(VARIED)}")
         if name == "split" and text not in SPLITS:
