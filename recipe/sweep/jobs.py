@@ -128,7 +128,7 @@ def the_same(jobs: Sequence[Job], by_folder: dict[str, Job]) -> list[str]:
         one, two = _called_apart(other, job)
         if differ := _differences(other.plan, job.plan):
             raise ConfigError(f"two runs would share the folder {job.folder}: {one} and {two}. {_way_out(differ, job)}")
-        lines.append(f"{two}: the same run as {one}, done once")
+        lines.append(f"{two}: {f'the same run as {one}' if one != two else 'listed twice'}, done once")
     return lines
 
 
@@ -145,7 +145,7 @@ def _differences(one: Plan, other: Plan) -> list[str]:
 def _called_apart(one: Job, other: Job) -> tuple[str, str]:
     """By the overrides that they do not share."""
     own = ([text for text in a.overrides if text not in b.overrides] for a, b in ((one, other), (other, one)))
-    first, second = (" ".join(texts) or "the sweep's own values" for texts in own)
+    first, second = (" ".join(texts) or job.title for texts, job in zip(own, (one, other), strict=True))
     return first, second
 
 
