@@ -36,7 +36,7 @@ from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain,
 from recipe.scaling import scale
 from recipe.weights import identity, kind_of, resolved
 
-PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
+PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
 
 

@@ -198,17 +198,16 @@ def test_faulty_run_folder_can_be_set_aside(train: Callable[..., str], run: Path
     assert (run.with_name("seed=0.old-1") / "environment.json").read_text() == "{"
 
 
-@pytest.mark.parametrize("finished", [True, False], ids=["finished", "unfinished"])
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "named", "finished"),
     [
-        (["max_steps=2"], "max_steps 1 there, 2 here"),
-        (["optimizer.lr=0.3", "data.size=32"], "data.size 64 there, 32 here; optimizer.lr 0.0"),
-        (["+recipe=r01_lr_optimizations"], "recipe v1 there, r01_lr_optimizations here"),
-        (["scale=small"], "scale demo there, small here"),
-        (["optimizer=adamw", "optimizer.lr=0.001"], "optimizer not given there, adamw here; optimizer.lr 0.0"),
-        (["ema.decay=0.9", "ema.steps=7"], "ema.decay null there, 0.9 here; ema.steps 1 there, 7 here"),
-        (["data.num_classes=5"], "data.num_classes 10 there, 5 here"),
+        (["max_steps=2"], "max_steps 1 there, 2 here", True),
+        (["optimizer.lr=0.3", "data.size=32"], "data.size 64 there, 32 here; optimizer.lr 0.0", False),
+        (["+recipe=r01_lr_optimizations"], "recipe v1 there, r01_lr_optimizations here", True),
+        (["scale=small"], "scale demo there, small here", True),
+        (["optimizer=adamw", "optimizer.lr=0.001"], "optimizer not given there, adamw here; optimizer.lr 0.0", True),
+        (["ema.decay=0.9", "ema.steps=7"], "ema.decay null there, 0.9 here; ema.steps 1 there, 7 here", False),
+        (["data.num_classes=5"], "data.num_classes 10 there, 5 here", False),
     ],
     ids=str,
 )

@@ -79,9 +79,10 @@ class RecipeLauncher(Launcher):
     def jobs(self, job_overrides: Sequence[Sequence[str]], first: int, world_size: int) -> list[Job]:
         """Jobs, composed and checked: a wrong one is refused before the first begins."""
         jobs = [self._job(overrides, number, world_size) for number, overrides in enumerate(job_overrides, first)]
+        jobs = with_short_titles(jobs)
         for line in the_same(jobs, self.by_folder):
             say(line)
-        return with_short_titles(jobs)
+        return jobs
 
     def _job(self, overrides: Sequence[str], number: int, world_size: int) -> Job:
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
