@@ -8,9 +8,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 
 from recipe.errors import ConfigError
 
@@ -35,6 +37,16 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     return any(
         argument in MULTIRUN or re.fullmatch(r"\+*hydra\.mode=multirun", argument, re.I) for argument in arguments
     )
+
+
+def check_sweeps(config: DictConfig, loader: ConfigLoader) -> None:
+    """Raises ConfigError for an override of a sweep that has no value: there would be no job at all."""
+    params = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
+    for override in OverridesParser.create(loader).parse_overrides([*params, *config.hydra.overrides.task]):
+        if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
+            known = loader.get_group_options(override.key_or_group)
+            there = f": there are {', '.join(known)}" if known else ""
+            raise ConfigError(f"{override.input_line} names nothing to sweep over{there}")
 
 
 def with_home(argument: str) -> str:

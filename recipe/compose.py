@@ -1,6 +1,6 @@
 """From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes.
 
-With `train`, `ablations`, `rungs`, `trust` and `hydra_errors`, this module alone knows Hydra and OmegaConf.
+With `train`, `command_line`, `ablations`, `rungs`, `trust` and `hydra_errors`, it alone knows Hydra and OmegaConf.
 """
 
 import os

@@ -20,13 +20,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from recipe import compose, torchrun
 from recipe.checks import check
-from recipe.command_line import quoted
+from recipe.command_line import check_sweeps, quoted
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
 from recipe.output import say
 from recipe.restarts import COMMAND
 from recipe.sweep import machine, processes
-from recipe.sweep.jobs import Job, check_sweeps, the_same, trainings, with_short_titles
+from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool
 
 NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")

@@ -10,12 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
-
 from recipe import compose
-from recipe.ablations import key_of
 from recipe.checks import leaves
 from recipe.compose import Plan
 from recipe.errors import ConfigError, RunError
@@ -100,16 +95,6 @@ def with_short_titles(jobs: Sequence[Job]) -> list[Job]:
     """The same, called by what tells them apart."""
     shared = frozenset.intersection(*(frozenset(job.plan.differences.items()) for job in jobs))
     return [replace(job, shared=shared) for job in jobs]
-
-
-def check_sweeps(config: DictConfig, loader: ConfigLoader) -> None:
-    """Raises ConfigError for an override of a sweep that has no value: there would be no job at all."""
-    params = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
-    for override in OverridesParser.create(loader).parse_overrides([*params, *config.hydra.overrides.task]):
-        if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
-            known = loader.get_group_options(key_of(override.get_key_element()))
-            there = f": there are {', '.join(known)}" if known else ""
-            raise ConfigError(f"{override.input_line} names nothing to sweep over{there}")
 
 
 def the_same(jobs: Sequence[Job], by_folder: dict[str, Job]) -> list[str]:
