@@ -85,6 +85,8 @@ def _readable(argument: str) -> str:
     if not is_path and (value[0] in "[{'\"" or not (value.startswith("~") or os.sep in value)):
         return argument  # no path: what it means is Hydra's to say
     parsed = _parsed(value)
+    if is_path and parsed is not None and not parsed.is_sweep_override() and parsed.value() == "":
+        refuse_empty(f"{key}=")
     swept = parsed is None or parsed.value_type is ValueType.SIMPLE_CHOICE_SWEEP
     if name in HYDRA_PATHS or (parsed is not None and not parsed.is_sweep_override()):
         return f"{key}={_one(value, is_path)}"

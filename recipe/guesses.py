@@ -124,9 +124,10 @@ def nearest(word: str, known: list[str]) -> list[str]:
             return found if len(found) <= 3 else []
     if found := [name for name in plain if len(name) > 3 and typed.startswith(plain[name])]:
         return [max(found, key=len)]
-    scores = {name: max(_alike(typed, plain[name]), _alike(last, _last(plain[name]))) for name in plain}
-    best = max(scores, key=lambda name: (scores[name], _alike(typed, plain[name]), name), default="")
-    if best and scores[best] >= (ALIKE if plain[best][0] == typed[:1] else ALIKE_FROM_ANOTHER_LETTER):
+    whole = {name: 0.0 if inside else _alike(typed, plain[name]) for name in plain}
+    scores = {name: max(whole[name], _alike(last, _last(plain[name]))) for name in plain}
+    best = max(scores, key=lambda name: (scores[name], whole[name], name), default="")
+    if best and scores[best] >= (ALIKE if _last(plain[best])[0] == last[:1] else ALIKE_FROM_ANOTHER_LETTER):
         return [best]
     versions = [name for name in plain if _version(typed) and _version(plain[name]) == _version(typed)]
     return versions if len(versions) <= 3 else []

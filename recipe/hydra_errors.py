@@ -2,7 +2,7 @@
 
 import re
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
@@ -68,10 +68,7 @@ def explain(error: BaseException) -> str | None:
     if match := re.search(r"Error merging override (.*)", text):
         return f"{match[1].strip()}: {_wrong_value(chain)}"
     if "parse" in type(error).__name__.lower() or "Error parsing override" in text or "LexerNoViableAlt" in text:
-        return (
-            f"cannot read the command line: {_first_lines(text)}. A value with special characters takes two kinds of "
-            "quotes: 'data.root=\"~/my photos\"'"
-        )
+        return f"cannot read the command line: {_unreadable(text, chain)}"
     if match := re.search(r"full_key: (\S+)", text):
         return f"{match[1]}: {_wrong_value(chain)}"
     return _first_lines(text)
@@ -81,6 +78,15 @@ def _unknown_key(key: str) -> str:
     if key in (*RECIPE_GROUPS, *ABLATIONS):
         return f"{key} needs a plus: +{key}=NAME"
     return f"there is no key {key}.{did_you_mean(key, known_keys())}"
+
+
+def _unreadable(text: str, chain: list[BaseException]) -> str:
+    override = next((link.override for link in chain if isinstance(link, OverrideParseException)), None)
+    if override is None:
+        return _first_lines(text)
+    if "=" not in override:
+        return f"{override} is not of the form KEY=VALUE"
+    return f"{override}. A value with special characters takes two kinds of quotes: 'KEY=\"a, b\"'"
 
 
 def _several_values(override: str) -> str:
@@ -102,6 +108,8 @@ def _about_flags(text: str) -> str | None:
         return "-m does not go with --cfg or --info: --cfg shows one run, with one value for each key, without -m"
     if text.startswith("The --resolve flag"):
         return "--resolve goes with --cfg: python train.py … --cfg job --resolve"
+    if match := re.fullmatch(r"File (.*) does not exist!", text):
+        return f"--experimental-rerun {match[1]}: there is no such file"
     return None
 
 

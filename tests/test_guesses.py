@@ -39,6 +39,7 @@ RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml"))
         ("model.wieghts", ["model.weights"]),
         ("epoch", ["epochs"]),
         ("output_dir", ["hydra.run.dir"]),
+        ("data.y", []),
         ("name", []),  # of many things
         ("wandb", []),
         ("foo", []),
