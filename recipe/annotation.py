@@ -7,8 +7,7 @@ from pathlib import Path
 import torchvision.transforms.v2.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
-from recipe.data.decode import decode
-from recipe.errors import DataError
+from recipe.data.decode import open_image
 
 SHARE = 18  # of the photo's shorter side: one of so many parts is the height of the letters
 SMALLEST = 12  # pixels
@@ -21,10 +20,7 @@ def annotate(file: str, text: str, target: Path) -> None:
 
     A line that is too long gets smaller letters, down to SMALLEST, and is then cut.
     """
-    try:
-        photo = F.to_pil_image(decode(Path(file).read_bytes(), exif_orientation=True))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"cannot read the image {file}: {error}") from error
+    photo = F.to_pil_image(open_image(file, exif_orientation=True).whole())
     font, text = _fitting(text, *photo.size)
     margin = max(2, round(font.size / 4))
     box = font.getbbox(text)

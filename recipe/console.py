@@ -5,7 +5,7 @@ import os
 import shutil
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.folder import ImageFolder
+from recipe.data.formats import left_out
 from recipe.data.store import store_of
 from recipe.logs import duration
 from recipe.loop import Evaluation
@@ -118,12 +119,14 @@ def _classes(train_set: Dataset) -> Iterator[str]:
 
 
 def _strays(*sets: Dataset) -> Iterator[str]:
-    """Files that are no images by their names."""
-    strays = {str(images.root): images.strays for images in sets if isinstance(images, ImageFolder) and images.strays}
-    for root, names in strays.items():
-        more = " …" if len(names) > 1 else ""
-        yield _row("", f"left out, no {'images by their names' if more else 'image by its name'}: {names[0]}{more}")
-        yield _row("", f"({_count(len(names), 'file')} in {root})")
+    """What is in the folders and in no set, and images that were not found there until more suffixes were known."""
+    for images in {str(images.root): images for images in sets if isinstance(images, ImageFolder)}.values():
+        for line in left_out(images.root, images.strays, images.not_files):
+            yield _row("", line)
+        new, kept_out = [images.name(int(i)) for i in np.flatnonzero(images.of_new_kinds())], images.kept_out
+        for names, what in ((new, "images that earlier versions left out"), (kept_out, "this run began without")):
+            if names:
+                yield _row("", f"{what}: {names[0]}{' …' * (len(names) > 1)} ({len(names):,} in {images.root})")
 
 
 def _start(start: Start | None) -> Iterator[str]:
@@ -168,6 +171,17 @@ def _as_the_weights_were_evaluated(c: Config, own: Preprocessing) -> Iterator[st
     if differ:
         yield _row("", "the weights were evaluated with other pixels than this run's; to do as they did:")
         yield _row("", " ".join(differ))
+
+
+def guessed(files: Collection[str]) -> Iterator[str]:
+    """A line where images hold values of a range that nothing tells.
+
+    Args:
+        files: each with the range that was taken.
+    """
+    if files:
+        yield _row("deep images", f"what range their values have was guessed: {min(files)}{' …' * (len(files) > 1)}")
+        yield _row("", f"({_count(len(files), 'image')} so far; how, says docs/DATA.md)")
 
 
 def compiled(seconds: float) -> str:

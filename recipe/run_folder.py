@@ -44,10 +44,19 @@ def finished(plan: Plan) -> dict[str, Any] | None:
     environment = read_json(plan.folder / "environment.json")
     data = environment["data"]
     if _where(compose.load(plan.folder / "config.yaml")) != _where(plan.config):
-        train_set, val_set = datasets.load(plan.config.data)  # elsewhere: the same images, or others?
+        train_set, val_set = datasets.load(plan.config.data, data)  # elsewhere: the same images, or others?
         data = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     _check_same(plan, environment, data)
     return read_json(path)
+
+
+def begun_with(plan: Plan) -> dict[str, str] | None:
+    """The fingerprints of the data of the run that the plan goes on with; None where it begins. Raises RunError."""
+    path = plan.folder / "environment.json"
+    if plan.config.resume == "never" or not path.exists():
+        return None
+    data: dict[str, str] | None = read_json(path).get("data")
+    return data
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def final_evaluation(run: Trained) -> "Evaluation":
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:100]
         raise RunError(f"cannot read {path} ({reason}): without --report the images are evaluated anew") from error
     names = ("acc1", "acc5", "balanced_acc1", "loss")
-    figures = {name: math.nan if run.result[name] is None else run.result[name] for name in names}
+    figures: dict[str, Any] = {name: math.nan if run.result[name] is None else run.result[name] for name in names}
     return Evaluation(**figures, indices=index, labels=label, correct=correct, logits=logits, unreadable=[])
 
 

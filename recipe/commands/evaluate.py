@@ -183,11 +183,12 @@ def _evaluate(
     run: Trained, config: Config, settings: list[Setting], split: str, ranks: "Ranks", say: Any, own: Setting
 ) -> "tuple[dict[Setting, Evaluation], int, str]":
     """The settings' evaluations, a pass over the images for each resolution; the set's size and fingerprint."""
+    from recipe import console
     from recipe.data import dataset as datasets
     from recipe.loop import evaluate
 
     ranks.on_first(lambda: datasets.prepare(config.data))
-    images = datasets.load_split(config.data, split, run.environment["classes"])
+    images = datasets.load_split(config.data, split, run.environment["classes"], run.environment["data"])
     other = split == "val" and images.fingerprint != run.environment["data"]["val"]
     _say_head(say, run, len(images), split, ["(not the images that the run was validated on)"] if other else [])
     models = trained.networks(run, ranks.device, list({setting.weights for setting in settings}))
@@ -201,6 +202,8 @@ def _evaluate(
         for setting in wanted:
             evaluations[setting] = found[setting.weights]
             _say_row(say, setting, evaluations[setting], own if split == "val" else None)
+    for line in console.guessed(ranks.union({file for e in evaluations.values() for file in e.guessed})):
+        say(line)
     return evaluations, len(images), images.fingerprint
 
 
