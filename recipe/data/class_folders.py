@@ -35,7 +35,7 @@ def look_at_classes(folders: Iterable[str], images: Iterable[str]) -> Problems:
         for has, lacks in ((first, part), (part, first)):
             for name in sorted(own[has] - own[lacks]):
                 twin = next((other for other in own[lacks] if _folded(other) == _folded(name)), None)
-                hint = f"; {lacks}/{twin} {_difference(name, twin)}" if twin else ""
+                hint = f" ({name} and {twin} {_difference(name, twin)})" if twin else ""
                 wrong.append(f"missing class: {lacks} has no {name}, which {has} has{hint}")
     return Problems(wrong, alike)
 

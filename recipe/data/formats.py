@@ -48,8 +48,8 @@ KNOWN = {
 EARLIER_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")  # until 1.0
 ALIKE = ({"JPEG", "MPO"}, {"BMP", "DIB"})  # formats that one suffix stands for
 NEEDS = {  # formats that not every Pillow reads: whether this one does, and what it would take
-    "AVIF": (features.check("avif"), "a Pillow with AVIF"),
-    "JPEG2000": (features.check("jpg_2000"), "a Pillow with OpenJPEG"),
+    "AVIF": (bool(features.check("avif")), "a Pillow with AVIF"),
+    "JPEG2000": (bool(features.check("jpg_2000")), "a Pillow with OpenJPEG"),
     "HEIF": (find_spec("pillow_heif") is not None, "the package pillow-heif"),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffix, kind in KNOWN.items() if NEEDS.get(kind, (True, ""))[0])
@@ -110,7 +110,7 @@ def kinds(names: list[str]) -> str:
     """`2 .txt, 1 .heic, which needs the package pillow-heif`."""
     counted = Counter(suffix_of(name) or "without a suffix" for name in names).most_common()
     told = [
-        f"{number:,} {kind}" + (f", which needs {what}" if (what := what_is_missing(kind)) else "")
+        f"{number:,} {kind}" + (f", which needs {what}" if (what := what_is_missing(f"a{kind}")) else "")
         for kind, number in counted[:5]
     ]
     return ", ".join(told) + (" …" if len(counted) > 5 else "")

@@ -32,11 +32,13 @@ def to_rgb(encoded: bytes, exif_orientation: bool = False) -> tuple[Tensor, str]
     Raises what Pillow raises.
     """
     with Image.open(io.BytesIO(encoded)) as picture:
-        raw_mode = _raw_mode(picture)
-        bits = 16 if picture.mode in SIXTEEN or picture.format == "PPM" else 32  # Pillow scales PGM's values to 16
+        raw_mode, declared = _raw_mode(picture), _declared(picture)
+        bits = 16 if picture.mode in SIXTEEN or picture.format == "PPM" else 32
         unsigned = picture.format == "TIFF" and getattr(picture, "tag_v2", {}).get(SAMPLE_FORMAT, UNSIGNED) == UNSIGNED
         turned = ImageOps.exif_transpose(picture) if exif_orientation else picture
-        if turned.mode in SIXTEEN or turned.mode == "I":
+        if declared:
+            grey, guess = (np.asarray(turned) >> 8).astype(np.uint8), ""
+        elif turned.mode in SIXTEEN or turned.mode == "I":
             values = np.asarray(turned)
             grey, guess = from_integers(values.view(np.uint32) if unsigned and bits == 32 else values, bits)
         elif turned.mode == "F":
@@ -87,6 +89,16 @@ def _raw_mode(picture: Image.Image) -> str:
     arguments = tiles[0][3] if tiles else None
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return raw_mode if isinstance(raw_mode, str) else ""
+
+
+def _declared(picture: Image.Image) -> bool:
+    """Whether deep values are of a range that the file tells: of PGM's Pillow brings them to 16 bits.
+
+    Where 65,535 is told, that is the type's and not the image's.
+    """
+    tiles = getattr(picture, "tile", None)
+    arguments = tiles[0][3] if tiles and picture.mode == "I" and picture.format == "PPM" else None
+    return isinstance(arguments, tuple) and arguments[-1] != 0xFFFF
 
 
 def _dark_16_bits(
