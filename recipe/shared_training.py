@@ -57,6 +57,8 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
             "best": None,
         }
         run_folder.write_result(plan, models, found, grid, about)
+    for line in console.guessed(ranks.union({file for e in found.values() for file in e.guessed})):
+        journal.say(line)
     for line in console.accuracies(found):
         journal.say(line)
     journal.close()

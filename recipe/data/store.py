@@ -20,7 +20,7 @@ from PIL import Image
 from torchvision.transforms.functional import to_pil_image
 
 from recipe import __version__
-from recipe.data.decode import decode
+from recipe.data.decode import decode_any
 from recipe.data.folder import ImageFolder, scan_folder
 from recipe.data.formats import left_out
 from recipe.data.unreadable import read, why_unreadable
@@ -162,9 +162,13 @@ def _make(
         _link_or_copy(source / name, target / name)
     print(f"{len(others):,} other files, such as validation images, are linked, or copied, as they are")
     counts, corrupt = _store_images(images, target / settings.train_dir, settings, workers)
+    if counts["guessed"]:
+        print(f"{counts['guessed']:,} deep images: the range of their values was guessed; how, says docs/DATA.md")
     if corrupt:
         _report_corrupt(corrupt, len(images), skip_corrupt)
     stored = scan_folder(target / settings.train_dir)
+    if images.kept_out:  # they are linked as they are
+        stored = stored.as_before()
     if len(stored) != counts["re_encoded"] + counts["kept"] or stored.classes != images.classes:
         raise DataError(f"{target} has lost or got files of others meanwhile: delete it and begin anew")
     figures = {name: counts[name] for name in ("re_encoded", "kept", "bytes_before", "bytes_after")}
@@ -234,20 +238,28 @@ def _store_some(source: Path, target: Path, settings: Settings, names: list[str]
     for name in names:
         original, stored = source / name, target / stored_name(name)
         try:
-            kind = _store_image(original, stored, settings)
+            kind, guessed = _store_image(original, stored, settings)
         except DataError as error:
             corrupt.append(str(error))
             continue
-        counts.update({kind: 1, "bytes_before": original.stat().st_size, "bytes_after": stored.stat().st_size})
+        counts.update(
+            {kind: 1, "guessed": guessed, "bytes_before": original.stat().st_size, "bytes_after": stored.stat().st_size}
+        )
     return counts, corrupt
 
 
-def _store_image(original: Path, stored: Path, settings: Settings) -> str:
-    """Write one image, unless it is there already; re_encoded or kept. Raises DataError where it is corrupt."""
+def _store_image(original: Path, stored: Path, settings: Settings) -> tuple[str, bool]:
+    """Write one image, unless it is there already. Raises DataError where it is corrupt.
+
+    Returns:
+        re_encoded or kept, and whether the range of its values was guessed.
+    """
     there = stored.is_file()
     encoded = b"" if there else read(original)
     try:
-        pixels = None if there else decode(encoded)  # also of an image that is kept: no corrupt one comes in
+        pixels, guess = (
+            (None, "") if there else decode_any(encoded)
+        )  # also of an image that is kept: no corrupt one comes in
         with Image.open(original) as picture:
             keep = picture.format in JPEG and max(picture.size) <= settings.max_side
             orientation = _orientation(picture)
@@ -257,7 +269,7 @@ def _store_image(original: Path, stored: Path, settings: Settings) -> str:
         _link_or_copy(original, stored)
     elif pixels is not None:
         write_atomically(stored, _encode(to_pil_image(pixels), orientation, settings))
-    return "kept" if keep else "re_encoded"
+    return "kept" if keep else "re_encoded", bool(guess)
 
 
 def _orientation(picture: Image.Image) -> int | None:

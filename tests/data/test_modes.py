@@ -106,10 +106,10 @@ def premultiplied_grey(_: str) -> tuple[Image.Image, Image.Image]:
 
 
 def lab(_: str) -> tuple[Image.Image, Image.Image]:
-    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    picture = ImageCms.profileToProfile(photo(), *profiles, outputMode="LAB")
+    srgb, lab_profile = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    picture = ImageCms.profileToProfile(photo(), srgb, lab_profile, outputMode="LAB")
     assert picture is not None
-    back = ImageCms.profileToProfile(picture, *reversed(profiles), outputMode="RGB")
+    back = ImageCms.profileToProfile(picture, lab_profile, srgb, outputMode="RGB")
     assert back is not None
     return picture, back
 
