@@ -19,9 +19,8 @@ ERASE_SCALE = (0.02, 0.33)  # area of the erased box, share of the image (Zhong 
 ERASE_RATIO = (0.3, 3.3)  # height / width of the erased box
 SHARPENED = 0.5  # share of the images, where augment.sharpness is set
 ATTEMPTS = 10  # until a box fits into the image
-LARGEST = (
-    2**25
-)  # pixels of an image that is resized whole, 100 MB: at 256 px those of up to 512 times their shorter side
+# Pixels of an image that is resized whole: 100 MB. At 256 px that is a strip of 512 squares.
+LARGEST = 2**25
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,

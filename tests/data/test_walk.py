@@ -45,6 +45,11 @@ def two_loops(root: Path) -> list[str]:
     return ["ant/bees (the same folder as bee)", "bee/ants (the same folder as ant)"]
 
 
+def link_to_a_folder_in_another_class(root: Path) -> list[str]:
+    (root / "ant" / "borrowed").symlink_to(root / "bee" / "young")
+    return ["ant/borrowed (the same folder as bee/young)"]
+
+
 def loop_beside(root: Path) -> list[str]:
     (root.parent / "elsewhere").mkdir()
     (root.parent / "elsewhere" / "back").symlink_to(root.parent)
@@ -72,7 +77,7 @@ def device(root: Path) -> list[str]:
     return ["ant/zero.png (a device)"]
 
 
-TROUBLE = [loop_to_root, two_loops, loop_beside, named_pipe, open_socket, device]
+TROUBLE = [loop_to_root, two_loops, link_to_a_folder_in_another_class, loop_beside, named_pipe, open_socket, device]
 
 
 @pytest.mark.parametrize("make", TROUBLE)
