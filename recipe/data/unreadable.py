@@ -8,13 +8,8 @@ from PIL import Image, UnidentifiedImageError
 from recipe.data.formats import what_is_missing
 from recipe.data.walk import not_a_file
 
-IN_WORDS = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-)  # messages for people
+# Errors whose messages are for people; what decoders raise beside them on damaged files is told with its name.
+IN_WORDS = (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError)
 BUILD_PATH = re.compile(r"(?:\w+, )?(?:[A-Za-z]:)?[/\\]\S+?:\d+[,:]? ?")  # where a library was compiled: file and line
 IN_MEMORY = re.compile(r"\s*<[^<>]* at 0x[0-9a-fA-F]+>")
 
