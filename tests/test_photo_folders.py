@@ -14,9 +14,9 @@ from recipe.compose import Plan
 from recipe.run import Run, train
 
 SMALL = (  # noqa: SIM905
-    "+recipe=r00_baseline scale=demo scale.resolution=0.0715 data=imagefolder model.name=shufflenet_v2_x0_5 "
+    "+recipe=r00_baseline scale=demo scale.resolution=0.15 data=imagefolder model.name=shufflenet_v2_x0_5 "
     "batch_size=8 micro_batch_size=4 epochs=2 evaluate.every=1 evaluate.batch_size=4 log.images=false "
-    "data.on_corrupt=skip"
+    "data.on_corrupt=skip optimizer.lr=0.001"
 ).split()
 Capture = pytest.CaptureFixture[str]
 
