@@ -4,13 +4,13 @@ import argparse
 import sys
 
 from recipe.command_line import refuse_empty, with_home
-from recipe.commands import bench, curves, data, evaluate, explain, export, predict, report
+from recipe.commands import bench, clean, curves, data, evaluate, explain, export, predict, report
 from recipe.errors import check_here, fail
 from recipe.hydra_errors import explain as explain_error
 from recipe.output import show_what_can_be_shown, tell_what_was_not_shown
 from recipe.torchrun import check_environment
 
-COMMANDS = (evaluate, predict, export, explain, report, curves, data, bench)
+COMMANDS = (evaluate, predict, export, explain, report, curves, clean, data, bench)
 
 
 def main() -> None:

@@ -189,7 +189,7 @@ def load(path: Path) -> Config:
     """The resolved config of a run folder. Raises RunError."""
     try:
         return _typed(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException, AttributeError) as error:
         raise unreadable(path, error) from error
 
 

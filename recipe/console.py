@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from recipe import estimate, rungs
+from recipe import disk, estimate, rungs
 from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data.dataset import Dataset
@@ -51,6 +51,8 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     threads, before = torch.get_num_threads(), earlier_threads(run.folder)
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
     yield _row("folder", _path(run.folder))
+    for number, line in enumerate(disk.lines(run)):
+        yield _row("" if number else "disk", line)
     yield _row("data", f"{c.data.name}: {images}")
     if store := store_of(c.data.root):
         settings = f"max side {store['max_side']}, quality {store['quality']}"

@@ -41,11 +41,17 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     _flush(path.parent)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """One of a run folder's files. Raises RunError."""
+def read_json(path: Path, *names: str) -> dict[str, Any]:
+    """One of a run folder's files, a JSON object with these names in it. Raises RunError."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for
+            raise ValueError("not a file")
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        if missing := [name for name in names if name not in content]:
+            raise ValueError(f"no {', '.join(missing)} in it")
+    except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
     return content
 
@@ -86,6 +92,11 @@ def is_locked(path: Path) -> bool:
     except OSError as error:
         return error.errno in (errno.EACCES, errno.EAGAIN)
     return False
+
+
+def size_text(size: int) -> str:
+    """Bytes as people read them: 23 MB, 1.2 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def cache_folder() -> Path:

@@ -67,6 +67,7 @@ def train(plan: Plan) -> None:
 def _finished_before(plan: Plan) -> bool:
     result = run_folder.finished(plan)
     if result is not None and distributed.is_first():
+        run_folder.drop_checkpoints(plan)  # if it was killed between its result and that
         print(f"Finished already: top-1 {result['acc1']:.2f}, in {plan.folder}\nTo train it again: resume=never")
     return result is not None
 

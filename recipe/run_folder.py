@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
-from recipe import compose, restarts
+from recipe import compose, kept, restarts
 from recipe.ablations import ABLATIONS, key_of
 from recipe.checks import leaves
 from recipe.compose import PROJECT, Plan
@@ -41,13 +41,13 @@ def finished(plan: Plan) -> dict[str, Any] | None:
     path = plan.folder / "result.json"
     if not path.exists():
         return None
-    environment = read_json(plan.folder / "environment.json")
+    environment = read_json(plan.folder / "environment.json", "data", "hashes")
     data = environment["data"]
     if _where(compose.load(plan.folder / "config.yaml")) != _where(plan.config):
         train_set, val_set = datasets.load(plan.config.data, data)  # elsewhere: the same images, or others?
         data = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     _check_same(plan, environment, data)
-    return read_json(path)
+    return read_json(path, "acc1")
 
 
 def begun_with(plan: Plan) -> dict[str, str] | None:
@@ -102,9 +102,10 @@ def open_folder(
     path = folder / "environment.json"
     starts: list[dict[str, Any]] = []
     if path.exists() or (folder / "checkpoints" / "last.pt").exists():
-        before = read_json(path)
+        before = read_json(path, "data", "hashes", "starts")
         _check_same(plan, before, data)
         starts = before["starts"]
+    kept.refuse_without_result(folder)
     environment = {
         "hashes": hashes(plan),
         "data": data,
@@ -132,7 +133,7 @@ def write_result(
     grid: list[dict[str, Any]],
     about: dict[str, Any],
 ) -> None:
-    """The final weights, their predictions, and last of all result.json: the run is finished.
+    """The weights, the predictions of the final ones, and last result.json: the run is finished. The rest is dropped.
 
     Args:
         models, found: networks and their final evaluations by name; the last are the ones whose figures count.
@@ -143,6 +144,8 @@ def write_result(
     state = {name: tensor.contiguous() for name, tensor in models[primary].state_dict().items()}
     (plan.folder / "checkpoints").mkdir(exist_ok=True)
     write_atomically(plan.folder / "checkpoints" / "model.safetensors", safetensors_bytes(state))
+    if "trained_in" not in about and not plan.config.checkpoint.keep_after_training:
+        kept.write(plan.folder / "checkpoints", {name: net.state_dict() for name, net in models.items()}, primary)
     write_predictions(plan.folder, final)
     result = {
         **final.figures(),
@@ -157,6 +160,14 @@ def write_result(
         "result_hash": plan.result_hash,
     }
     write_atomically(plan.folder / "result.json", json.dumps(_finite(result), indent=2) + "\n")
+    drop_checkpoints(plan)
+
+
+def drop_checkpoints(plan: Plan) -> None:
+    """Of a run that has finished: its weights stay. The run is whole without this: no error of the disk ends it."""
+    if not plan.config.checkpoint.keep_after_training:
+        with suppress(OSError):
+            kept.drop(plan.folder / "checkpoints")
 
 
 def write_predictions(folder: Path, final: Evaluation) -> None:

@@ -23,6 +23,7 @@ QUICK = [
     "data.workers=0",
     "max_steps=1",
     "log.images=false",
+    "checkpoint.keep_after_training=true",
 ]
 SYNTHETIC = ["+recipe=v1", *QUICK, "data=synthetic", "data.size=64", "batch_size=64", "micro_batch_size=32"]
 FOLDER = ["+recipe=v1", *QUICK, "data=imagefolder", "batch_size=16", "micro_batch_size=8"]
