@@ -91,8 +91,9 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         yield _row(
             "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
         )
-    if before not in (None, threads):
-        yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
+    if len(before) > 1 and (run.progress.epoch or run.progress.step):
+        counts = " and ".join(map(str, before))
+        yield _row("", f"run with {counts} threads a rank so far: the last bits are not those of one run throughout")
     if nohup_in_vain():
         yield _row("nohup", "torchrun takes it back: when the terminal closes, this run saves and ends. To go on then:")
         yield _row("", "nohup torchrun --signals-to-handle=SIGTERM,SIGINT,SIGQUIT …")

@@ -189,10 +189,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def earlier_threads(folder: Path) -> int | None:
-    """The thread count of the run's first start: another one changes the last digits."""
+def earlier_threads(folder: Path) -> list[int]:
+    """The thread counts of the run's starts, this one too: where they are several, the last digits are other ones."""
     path = folder / "environment.json"
-    return read_json(path)["starts"][0]["threads_per_rank"] if path.exists() else None
+    starts = read_json(path, "starts")["starts"] if path.exists() else []
+    return list(dict.fromkeys(start["threads_per_rank"] for start in starts))
 
 
 def hashes(plan: Plan) -> dict[str, str]:

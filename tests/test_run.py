@@ -108,3 +108,35 @@ def test_run_that_waited_for_its_images_says_so(plan: Callable[..., Plan], tmp_p
         said.append((tmp_path / name / "train.log").read_text())
     assert "of the last epoch was spent waiting for images: `recipe bench loader`" in said[0]
     assert "waiting for images" not in said[1]
+
+
+def test_resuming_with_another_thread_count_is_said_and_stays_said(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back at the first count, too: the epoch between them was computed otherwise."""
+    composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "epochs=3", "log.images=false")
+    threads, train_epoch = torch.get_num_threads(), Run.train_epoch
+
+    def stop_in(last: int) -> Callable[[Run, int], None]:
+        def one(run: Run, epoch: int) -> None:
+            if epoch == last:
+                raise KeyboardInterrupt
+            train_epoch(run, epoch)
+
+        return one
+
+    said = []
+    try:
+        for start, count in enumerate((1, 1, 2, 1)):
+            torch.set_num_threads(count)
+            with monkeypatch.context() as patch:
+                if start < 3:
+                    patch.setattr(Run, "train_epoch", stop_in(max(1, start)))
+                    with pytest.raises(KeyboardInterrupt):
+                        train(replace(composed, folder=tmp_path))
+                else:
+                    train(replace(composed, folder=tmp_path))
+            said.append((tmp_path / "train.log").read_text().count("threads a rank so far"))
+    finally:
+        torch.set_num_threads(threads)
+    assert said == [0, 0, 1, 2]

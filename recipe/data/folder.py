@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from recipe.data.decode import Picture, open_image
 from recipe.data.formats import EARLIER_SUFFIXES, is_image, kinds
 from recipe.data.split import part_fingerprint
 from recipe.data.walk import broken_link, walk
-from recipe.errors import DataError
-from recipe.files import cache_folder, write_atomically
+from recipe.errors import DataError, RunError
+from recipe.files import cache_folders, in_cache, write_atomically
 
 CACHE_FORMAT = 2
 CACHED_FROM = 20_000  # files: below that a scan takes no time
@@ -70,12 +71,14 @@ def scan_folder(root: Path, exif_orientation: bool = False) -> ImageFolder:
     """The images below root, in class folders sorted by name; a class folder may have folders of its own."""
     if not root.is_dir():
         raise DataError(f"there is no folder {root}")
-    cache = cache_folder() / "scans" / f"{hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()}.npz"
-    found = _cached(cache, root)
+    name = f"scans/{hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()}.npz"
+    kept = (_cached(folder / name, root) for folder in cache_folders())
+    found = next((images for images in kept if images is not None), None)
     if found is None:
         found, folders = _scan(root)
         if len(found) >= CACHED_FROM:
-            _cache(cache, found, folders)
+            with suppress(RunError):  # nowhere to keep it: scanned again by the next start
+                in_cache(name, lambda path: False, partial(_cache, images=found, folders=folders))
     return replace(found, exif_orientation=exif_orientation)
 
 
@@ -175,5 +178,5 @@ def _cached(path: Path, root: Path) -> ImageFolder | None:
             names = {key: [os.fsdecode(name) for name in scan[key]] for key in ("classes", "strays", "not_files")}
             found = ImageFolder(root, scan["paths"], scan["labels"], names["classes"], str(scan["fingerprint"]))
             return replace(found, strays=names["strays"], not_files=names["not_files"], earlier=str(scan["earlier"]))
-    except (OSError, ValueError, KeyError, BadZipFile):
-        return None  # not there, not ours, or not whole
+    except Exception:  # not there, not ours, or not whole: NumPy and zipfile raise many kinds
+        return None
