@@ -114,7 +114,8 @@ def test_resuming_with_another_thread_count_is_said_and_stays_said(
     plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Back at the first count, too: the epoch between them was computed otherwise."""
-    composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "epochs=3", "log.images=false")
+    few = ("data.size=32", "batch_size=16", "micro_batch_size=8", "evaluate.every=3", "log.images=false")
+    composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "epochs=3", *few)
     threads, train_epoch = torch.get_num_threads(), Run.train_epoch
 
     def stop_in(last: int) -> Callable[[Run, int], None]:
