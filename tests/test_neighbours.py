@@ -41,7 +41,10 @@ def cut(path: Path) -> None:
 
 
 def replaced_by(content: str) -> Callable[[Path], None]:
-    return lambda path: path.write_text(content) and None
+    def replace_content(path: Path) -> None:
+        path.write_text(content)
+
+    return replace_content
 
 
 def folder_in_its_place(path: Path) -> None:
