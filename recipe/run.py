@@ -79,7 +79,7 @@ def _begun_by_this_command(plan: Plan, ranks: Ranks) -> bool:
 
 def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     if plan.config.model.sync_batch_norm and ranks.world_size > 1 and ranks.device.type != "cuda":
-        raise RunError("model.sync_batch_norm=true needs GPUs, and there is none here: PyTorch has none of it on a CPU")
+        raise RunError("model.sync_batch_norm=true needs GPUs, and this run is on a CPU: PyTorch has none of it there")
     ranks.on_first(lambda: datasets.prepare(plan.config.data))
     train_set, val_set = datasets.load(plan.config.data, run_folder.begun_with(plan))
     plan = fit_to_data(plan, train_set)
