@@ -27,7 +27,7 @@ def run_hours(config: Config, num_images: int, measured: Measured) -> float:
     """Hours that the whole run takes, evaluations included."""
     order = make_order(config, num_images)
     training = order.images_seen(config.epochs * order.steps) / measured.images_per_second
-    evaluations = -(-config.epochs // config.evaluate.every)
+    evaluations = -(-config.epochs // config.evaluate.every) + len(config.evaluate.grid)
     return (training + evaluations * measured.evaluation_seconds) / 3600
 
 

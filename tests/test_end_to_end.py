@@ -208,7 +208,15 @@ def test_variants_of_the_baseline_train(command: Command, tmp_path: Path, varian
 @needs_gpus(2)
 def test_sync_batch_norm_over_two_gpus_is_batch_norm_over_the_whole_step(command: Command, tmp_path: Path) -> None:
     kept = "checkpoint.keep_after_training=true"
-    arguments = ("+recipe=v1", *SYNTHETIC, "max_steps=3", "batch_size=32", "runtime.precision=fp64", "runtime.device=cuda", kept)
+    arguments = (
+        "+recipe=v1",
+        *SYNTHETIC,
+        "max_steps=3",
+        "batch_size=32",
+        "runtime.precision=fp64",
+        "runtime.device=cuda",
+        kept,
+    )
     variants: list[tuple[int, list[str]]] = [
         (0, ["micro_batch_size=32"]),
         (2, ["micro_batch_size=16", "model.sync_batch_norm=true"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipe import compose
+from recipe import compose, limits
 from recipe.compose import Plan
 from recipe.errors import ConfigError
 from recipe.files import CONSOLE, LOCK, lock
@@ -158,6 +158,8 @@ def test_gpus_that_are_not_there_are_refused(per_job: int, devices: list[int] | 
 
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(limits, "memory", lambda: 2**50)
+    monkeypatch.setattr(limits, "cores", lambda: len(CORES))
     given = machine.shares(1, None, None, 100, [])
     assert len(given) == len(CORES)
     assert sorted(core for share in given for core in share.cores) == CORES
