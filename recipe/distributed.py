@@ -215,7 +215,7 @@ def _device(config: RuntimeConfig, local_rank: int, local_world_size: int, world
                 f"{local_world_size} processes on this machine, but {available} GPU{'s' * (available > 1)}: "
                 f"use {most}, or runtime.device=cpu"
                 if available
-                else "runtime.device=cuda, but PyTorch finds no GPU here: use runtime.device=cpu"
+                else "PyTorch finds no GPU here, and runtime.device (or $RECIPE_DEVICE) asks for one: use cpu"
             )
         return torch.device("cuda", local_rank)
     if kind == "mps":

@@ -17,10 +17,15 @@ MEMORY_PER_WORKER = 1.0  # GiB: one that loads images and what it loads take a t
 
 
 def cores() -> int:
-    """CPU cores that this process may keep busy: by its affinity, its control groups and $RECIPE_CORES."""
-    given = os.environ.get("RECIPE_CORES", "")
-    wanted = int(given) if given.isdecimal() else len(affinity())
-    return max(1, min(len(affinity()), int(min(_quotas(), default=wanted)), wanted))
+    """CPU cores that this process may keep busy: by its affinity, its control groups and $RECIPE_CORES.
+
+    Raises ConfigError where the last is no number.
+    """
+    there = len(affinity())
+    wanted = os.environ.get("RECIPE_CORES") or str(there)
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ConfigError(f"RECIPE_CORES={wanted} in the environment: must be a number of cores, 1 or more")
+    return max(1, min(there, int(wanted), int(min(_quotas(), default=there))))
 
 
 def affinity() -> list[int]:

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from recipe import limits
-from recipe.compose import PROJECT
+from recipe import estimate, limits
+from recipe.compose import PROJECT, Plan
 from recipe.data.loader import default_workers
 from recipe.errors import ConfigError
 from recipe.sweep import machine
@@ -148,11 +150,23 @@ def test_little_memory_means_few_workers(groups: Path) -> None:
     assert len(machine.shares(1, None, None, 100, [])) == 1
 
 
-def test_a_job_of_a_sweep_counts_the_cores_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("many_cores")
+def test_memory_is_told_of_what_there_is_for_the_container(groups: Path) -> None:
+    version_2(groups, "/", memory__max=str(8 * GIB))
+    assert estimate.peak_memory(torch.device("cpu")).endswith(" of 8 GiB for each rank, without its workers")
+
+
+def test_a_job_of_a_sweep_counts_the_cores_that_it_was_given(
+    plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RECIPE_CORES", "1")
     assert limits.cores() == 1
     monkeypatch.setenv("RECIPE_CORES", "10000")
     assert limits.cores() <= len(os.sched_getaffinity(0))
+    for wrong in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("RECIPE_CORES", wrong)
+        with pytest.raises(ConfigError, match=f"RECIPE_CORES={wrong} in the environment: must be a number of cores"):
+            plan("+recipe=v2", f"optimizer.lr=0.{1 + len(wrong)}")  # which no other test has composed
 
 
 @pytest.mark.parametrize(("quota", "threads"), [("100000 100000", 1), ("max 100000", None)])
