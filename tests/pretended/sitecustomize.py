@@ -36,6 +36,7 @@ class _Pretending(MetaPathFinder, Loader):
         pretended.is_available = lambda: self.count > 0
         pretended.device_count = lambda: self.count
         pretended.get_device_name = lambda device=None: "Pretended GPU"
+        pretended.is_current_stream_capturing = lambda: False  # which PyTorch's optimizers ask, on any device
 
 
 if os.environ.get("PRETENDED_GPUS", "").isdecimal():
