@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gpus import pretending
+from gpus import pretending, real_gpus
 from processes import TIMEOUT, ended, started
 
 from recipe import limits
@@ -27,6 +28,7 @@ def said(command: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize(("gpus", "processes"), [(0, None), (1, 1), (3, 2), (8, 4)])
 def test_make_demo_starts_as_many_processes_as_the_machine_has_room_for(
     tmp_path: Path, gpus: int, processes: int | None
@@ -81,6 +83,14 @@ def test_gpus_that_a_sweep_shares_out(gpus: int, variables: dict[str, str], name
 
 def test_pytorch_is_not_imported_for_pretended_gpus() -> None:
     said([sys.executable, "-c", "import sys; sys.exit('torch' in sys.modules)"], pretending(1))
+
+
+def test_no_test_is_fooled_by_pretended_gpus() -> None:
+    """Tests that compute on a GPU ask the driver."""
+    script = "import torch; from gpus import real_gpus; print(torch.cuda.device_count(), real_gpus())"
+    environment = pretending(64)
+    environment["PYTHONPATH"] += f"{os.pathsep}{PROJECT / 'tests'}"
+    assert said([sys.executable, "-c", script], environment).split() == ["64", str(real_gpus())]
 
 
 def test_more_processes_than_gpus_are_refused_with_what_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

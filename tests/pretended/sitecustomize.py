@@ -13,31 +13,39 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
+COUNT = os.environ.get("PRETENDED_GPUS", "")
+INSTEAD: dict[str, dict[str, Any]] = {
+    "torch.cuda": {
+        "is_available": lambda: int(COUNT) > 0,
+        "device_count": lambda: int(COUNT),
+        "get_device_name": lambda device=None: "Pretended GPU",
+        "is_current_stream_capturing": lambda: False,  # optimizers ask it for parameters on a CPU too, up to 2.13
+    },
+    "torch.accelerator": {"current_accelerator": lambda check_available=False: None},  # from 2.14 on they ask this
+}
 
-class _Pretending(MetaPathFinder, Loader):
-    """Finds torch.cuda, and lets it be loaded by its own loader."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+class _Altered(Loader):
+    """Loads a module as its own loader does, and replaces some of its functions."""
 
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(name, path, target) if name == "torch.cuda" else None
-        if spec is not None:
-            self.loader, spec.loader = spec.loader, self
-        return spec
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec) if self.loader is not None else None
+        return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        assert self.loader is not None
         self.loader.exec_module(module)
-        pretended: Any = module
-        pretended.is_available = lambda: self.count > 0
-        pretended.device_count = lambda: self.count
-        pretended.get_device_name = lambda device=None: "Pretended GPU"
-        pretended.is_current_stream_capturing = lambda: False  # which PyTorch's optimizers ask, on any device
+        vars(module).update(INSTEAD[module.__name__])
 
 
-if os.environ.get("PRETENDED_GPUS", "").isdecimal():
-    sys.meta_path.insert(0, _Pretending(int(os.environ["PRETENDED_GPUS"])))
+class _Finder(MetaPathFinder):
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name in INSTEAD else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Altered(spec.loader)
+        return spec
+
+
+if COUNT.isdecimal():
+    sys.meta_path.insert(0, _Finder())
