@@ -138,7 +138,8 @@ def test_last_lines(finished: Job) -> None:
     assert finished.last_lines(2) == ["line 7", "line 8"]
 
 
-def test_gpus_are_shared_out() -> None:
+def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "memory", lambda: 2**50)
     gpus = [f"GPU-{number}" for number in range(8)]
     one_each = machine.shares(1, None, None, 100, gpus)
     assert [share.gpus for share in one_each] == [(name,) for name in gpus]
