@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recipe.errors import RunError
 from recipe.files import write_atomically
+from recipe.states import with_metadata
 
 FORMAT = 3  # of the files; raised when older ones can no longer be read
 MOST_KEPT = 100
@@ -118,7 +119,8 @@ def on_host(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: on_host(item) for key, item in value.items()}
+        copy = {key: on_host(item) for key, item in value.items()}
+        return with_metadata(copy, value._metadata) if hasattr(value, "_metadata") else copy
     if isinstance(value, list | tuple):
         return type(value)(on_host(item) for item in value)
     return value

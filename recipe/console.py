@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from recipe import disk, estimate, rungs
+from recipe.advice import other_preprocessing
 from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data.dataset import Dataset
@@ -21,15 +22,14 @@ from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import duration
 from recipe.loop import Evaluation
-from recipe.naming import text
 from recipe.pace import seconds_left
-from recipe.preprocessing import Preprocessing, own_preprocessing
 from recipe.pretrained import Start
 from recipe.run_folder import earlier_threads
 from recipe.scaling import even
 from recipe.signals import nohup_in_vain
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
+LISTED_TENSORS = 12  # of those that weights and network do not have in common
 TITLE = 13  # characters before the text of a row
 MUCH_WAITING = 0.2  # share of an epoch, from which on a faster pipeline would shorten the training
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
@@ -66,7 +66,8 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     if trainable < parameters:
         yield _row("", f"{trainable:,} of {parameters:,} parameters train (model.freeze={c.model.freeze})")
     yield from _start(start)
-    yield from _other_preprocessing(c)
+    for line in other_preprocessing(c, run.plan.literal):
+        yield _row("", line)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
     yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")
     yield _row("length", f"{_count(c.epochs, 'epoch')} x {_count(order.steps, 'step')}")
@@ -145,41 +146,8 @@ def _start(start: Start | None) -> Iterator[str]:
     yield _row("weights", f"{start.weights}: {start.taken} tensors")
     for title, names in (("from the seed instead", start.fresh), ("of the weights, not used", start.unused)):
         if names:
-            yield _row("", f"{title} ({start.why}): {', '.join(names)}")
-
-
-def _other_preprocessing(c: Config) -> Iterator[str]:
-    """A line where the model's source evaluates its weights on other pixels than this run."""
-    own = own_preprocessing(c.model)
-    if own is None:
-        return
-    if c.model.weights is not None:
-        yield from _as_the_weights_were_evaluated(c, own)
-        return
-    differ = []
-    for name, theirs, ours in (("mean", own.mean, c.data.mean), ("std", own.std, c.data.std)):
-        if any(abs(a - b) > 1e-3 for a, b in zip(theirs, ours, strict=True)):
-            differ.append(f"{name} {'/'.join(f'{value:.3g}' for value in theirs)}")
-    crop = even(own.crop * c.scale.resolution)
-    if crop != c.resolution.val_crop:
-        differ.append(f"{crop} px")
-    if differ:
-        yield _row("", f"{c.model.source} itself uses {', '.join(differ)} for it (data.mean, data.std, resolution)")
-
-
-def _as_the_weights_were_evaluated(c: Config, own: Preprocessing) -> Iterator[str]:
-    """The keys to set where this run's pixels are not those that its weights know."""
-    here = {
-        "data.mean": (c.data.mean, own.mean),
-        "data.std": (c.data.std, own.std),
-        "resolution.val_resize": (c.resolution.val_resize, even(own.resize * c.scale.resolution)),
-        "resolution.val_crop": (c.resolution.val_crop, even(own.crop * c.scale.resolution)),
-        "resolution.interpolation": (c.resolution.interpolation, own.interpolation),
-    }
-    differ = [f"{key}={text(theirs)}" for key, (ours, theirs) in here.items() if text(ours) != text(theirs)]
-    if differ:
-        yield _row("", "the weights were evaluated with other pixels than this run's; to do as they did:")
-        yield _row("", " ".join(differ))
+            more = f" and {len(names) - LISTED_TENSORS} more" if len(names) > LISTED_TENSORS else ""
+            yield _row("", f"{title} ({start.why}): {', '.join(names[:LISTED_TENSORS])}{more}")
 
 
 def guessed(files: Collection[str]) -> Iterator[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from recipe import limits
@@ -16,6 +15,7 @@ from recipe.data.transforms import normalise
 from recipe.errors import RunError
 from recipe.files import write_atomically
 from recipe.loop import channel_statistics
+from recipe.states import as_safetensors
 
 OPSET = 17  # of ONNX: layer normalisation as one operator; read by every onnxruntime since 1.12
 INPUT, OUTPUT = "images", "logits"
@@ -41,8 +41,7 @@ class FromPixels(nn.Module):
 
 def write_safetensors(path: Path, network: nn.Module, about: dict[str, Any]) -> None:
     """The weights under the names that torchvision and timm give them. `about`: see `metadata`. Raises OSError."""
-    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(path, safetensors_bytes(state, {"format": "pt", **metadata(about)}))
+    write_atomically(path, as_safetensors(network, {"format": "pt", **metadata(about)}))
 
 
 def write_onnx(path: Path, network: nn.Module, config: Config, about: dict[str, Any], with_preprocessing: bool) -> None:

@@ -1,15 +1,19 @@
 """The network, from torchvision or timm, initialised from the seed."""
 
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from recipe.config import Config, ModelConfig
+from recipe import published
+from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import ConfigError
 from recipe.heads import set_head
 from recipe.networks import unknown_name
+from recipe.own_loading import bare
 from recipe.preprocessing import own_preprocessing
 from recipe.randomness import seed_at
 
@@ -23,25 +27,38 @@ def check_name(config: ModelConfig) -> None:
         raise ConfigError(unknown_name(config.name, config.source, known))
 
 
-def make_model(config: Config, num_classes: int) -> nn.Module:
-    """The network with fresh weights, on the CPU: the same for the same seed, on every rank."""
+def make_model(config: Config, num_classes: int, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network with fresh weights, on the CPU: the same for the same seed, on every rank.
+
+    Args:
+        arguments: of its constructor, as a run has kept them; None: those of `model.weights`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_at(config.seed, "init"))
-        if config.model.source == "timm":
-            import timm
-
-            model: nn.Module = timm.create_model(config.model.name, num_classes=num_classes)
-        else:
-            model = torchvision.models.get_model(config.model.name, weights=None, num_classes=num_classes)
+        if arguments is None:
+            arguments = published.arguments(config.model)
+        model = bare(config.model, num_classes, arguments)
         if config.model.stem == "small":
             _set_small_stem(model, config.model)
         set_head(model, config, num_classes)
     _set_last_norms(model, config.model)
-    if config.runtime.precision == "fp64":
-        model = model.double()
-    if config.runtime.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    set_format(model, config.runtime)
     return model
+
+
+def set_format(model: nn.Module, runtime: RuntimeConfig) -> None:
+    """The precision of the weights and their layout in memory."""
+    if runtime.precision == "fp64":
+        model.double()
+    if runtime.channels_last:
+        planes = [layer for layer in model.modules() if _only_in_planes(layer)]
+        for layer in planes:
+            layer.register_forward_pre_hook(_in_planes)
+        kept = {id(layer.weight) for layer in planes}
+        # Of two-dimensional convolutions: `Module.to` refuses networks that have three-dimensional ones.
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.dim() == 4 and id(tensor) not in kept:
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
 def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None:
@@ -94,6 +111,18 @@ def layer_table(config: Config, pixels: int) -> list[str]:
     model.eval()(torch.empty(1, 3, pixels, pixels, device="meta", dtype=next(model.parameters()).dtype))
     total = sum(parameter.numel() for parameter in model.parameters())
     return [*lines, f"{'all':66}{total:14,}"]
+
+
+def _only_in_planes(layer: nn.Module) -> bool:
+    """Strided 1x1 convolutions of few channels (the first layers of FastViT, RepVGG): in channels_last, oneDNN's
+    gradient of their weights writes past its memory on a CPU, to wrong figures or a crash (uxlfoundation/oneDNN#6035).
+    """
+    small = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.in_channels // layer.groups < 16
+    return small and layer.stride != (1, 1)
+
+
+def _in_planes(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(part.contiguous() if part.device.type == "cpu" else part for part in inputs)
 
 
 def _set_small_stem(model: nn.Module, config: ModelConfig) -> None:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torchvision
 
 from recipe import published
 from recipe.config import ModelConfig
-from recipe.weights import kind_of
+from recipe.weights import exported, kind_of
 
 ON_IMAGENET = 1000  # classes
 
@@ -21,19 +22,27 @@ class Preprocessing:
     crop: int  # pixels
     resize: int  # pixels, shorter side
     interpolation: str  # as resolution.interpolation
+    train_crop: int | None = None  # pixels; None: nobody says
+    published: bool = True  # in ImageNet units, as recipes are: `scale` applies to them
 
 
 def own_preprocessing(model: ModelConfig) -> Preprocessing | None:
     """The input that `model.weights` were evaluated with; None where their source names none.
 
-    A run's are its own. Without weights, and of a file, those of the weights that the source lists first.
+    A run's and an exported file's are its own. Without weights, and of another file, those of the weights that the
+    source lists first.
     """
     if _is_run(model):
         from recipe import compose
 
         run = compose.load(Path(str(model.weights)) / "config.yaml")
         size, data = run.resolution, run.data
-        return Preprocessing(data.mean, data.std, size.val_crop, size.val_resize, size.interpolation)
+        sizes = size.val_crop, size.val_resize, size.interpolation, size.train_crop
+        return Preprocessing(data.mean, data.std, *sizes, published=False)
+    if said := _said_by_the_file(model):
+        mean, std = said["mean"], said["std"]
+        crop, resize = said["val_crop"], said["val_resize"]
+        return Preprocessing(mean, std, crop, resize, said["interpolation"], said.get("train_crop"), published=False)
     about = published.entry(model)
     if about is None:
         return None
@@ -48,7 +57,7 @@ def own_preprocessing(model: ModelConfig) -> Preprocessing | None:
 def class_names(model: ModelConfig) -> list[str] | None:
     """The names of the classes that `model.weights` tell apart, by index; None where nothing tells them.
 
-    A run's are its folders' names, published ones ImageNet's in words.
+    A run's and an exported file's are its folders' names, published ones ImageNet's in words.
     """
     from recipe.files import read_json
 
@@ -58,13 +67,19 @@ def class_names(model: ModelConfig) -> list[str] | None:
         names: list[str] = read_json(Path(str(model.weights)) / "environment.json")["classes"]
         return names
     if kind_of(model.weights) == "file":
-        return None
+        return _said_by_the_file(model).get("classes")
     about = published.entry(model)
     if model.source == "torchvision":
         return list(about.meta["categories"])
     if about.num_classes != ON_IMAGENET:
         return None
     return list(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def _said_by_the_file(model: ModelConfig) -> dict[str, Any]:
+    """Of a file of `recipe export`."""
+    is_file = model.weights is not None and kind_of(model.weights) == "file" and Path(model.weights).exists()
+    return exported(str(model.weights)) if is_file else {}
 
 
 def _is_run(model: ModelConfig) -> bool:

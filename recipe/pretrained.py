@@ -1,28 +1,29 @@
 """A network that starts from weights: what is taken over from them, and what is not."""
 
-import argparse
 import io
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recipe import published
+from recipe import published, weight_files
 from recipe.config import Config, ModelConfig
 from recipe.data import wheel
 from recipe.distributed import Ranks
 from recipe.errors import RunError
 from recipe.files import in_cache, read_json, write_atomically
+from recipe.model import set_format
+from recipe.own_loading import as_the_source_reads
 from recipe.stages import head_names, in_head
-from recipe.weights import file_of, identity, kind_of, package_of, sha256_of
+from recipe.states import shapes, with_metadata
+from recipe.weight_files import Found
+from recipe.weights import exported, file_of, identity, kind_of, package_of, sha256_of
 
-WRAPPERS = ("model_ema", "state_dict_ema", "ema", "state_dict", "model")  # averaged weights first, as runs here end
-PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and averages, of compiled networks
-COUNTERS = ("n_averaged",)  # of torch's AveragedModel: no weights
 NAMED = 5  # parameters that a refusal names
 
 
@@ -35,6 +36,7 @@ class Start:
     fresh: tuple[str, ...]  # tensors of the network that start from the seed
     unused: tuple[str, ...]  # tensors of the weights that have no place in it
     why: str  # there are such
+    arguments: dict[str, Any] = field(default_factory=dict)  # of the network's constructor, as published.arguments
 
 
 def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str]) -> Start | None:
@@ -50,7 +52,8 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
     if model.weights is None:
         return None
     ranks.on_first(lambda: _fetch(model))
-    state, inside = _read(model)
+    state, inside, beside = _read(model, network)
+    _take_version(network, state, config)
     own = network.state_dict()
     heads = head_names(network)
     head, source_head = _head_of(own, heads), _head_of(state, heads)
@@ -63,7 +66,9 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
             why = f"{why}; model.stem=small" if why else "model.stem=small"
     _check_fit(model, own, state, skipped)
     taken = {name: tensor for name, tensor in state.items() if name not in skipped}
-    network.load_state_dict(taken, strict=False)
+    with torch.no_grad():
+        for name, tensor in taken.items():
+            own[name].copy_(tensor)
     frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     if lost := sorted(frozen & skipped):
         raise RunError(
@@ -74,8 +79,9 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
         weights=f"{identity(model.weights)}{f' ({inside})' if inside else ''}",
         taken=len(taken),
         fresh=tuple(name for name in own if name in skipped),
-        unused=tuple(name for name in state if name in skipped),
-        why=why,
+        unused=(*(name for name in state if name in skipped), *beside),
+        why=why or ("no part of the network" if beside else ""),
+        arguments=published.arguments(model),
     )
 
 
@@ -91,9 +97,9 @@ def _why_new_head(
         return "another head" if own.keys() != source.keys() else "another number of classes"
     if kind_of(str(model.weights)) == "run":
         theirs = read_json(Path(str(model.weights)) / "environment.json")["classes"]
-        if theirs != list(classes):
-            return "other classes"
-    return ""
+    else:
+        theirs = exported(str(model.weights)).get("classes") if kind_of(str(model.weights)) == "file" else None
+    return "other classes" if theirs not in (None, list(classes)) else ""
 
 
 def _check_fit(model: ModelConfig, own: Mapping[str, Tensor], state: Mapping[str, Tensor], skipped: set[str]) -> None:
@@ -127,58 +133,43 @@ def _fetch(model: ModelConfig) -> None:
         _package_file(str(model.weights))
 
 
-def _read(model: ModelConfig) -> tuple[dict[str, Tensor], str]:
-    """The state dict, in this network's names, and which of several in a file it is."""
+def _read(model: ModelConfig, network: nn.Module) -> Found:
+    """The state dict, in this network's names where it is in any that its source knows."""
     weights = str(model.weights)
     kind = kind_of(weights)
-    if kind == "name":
-        return published.load(model), ""
+    own = network.state_dict()
     if kind == "package":
-        state, _ = unwrap(_tensors(_package_file(weights)))
-        return in_order(state, model, weights), ""
-    return unwrap(_tensors(file_of(weights)))
+        state = weight_files.network_in(weight_files.read(_package_file(weights)), own).state
+        return Found(in_order(state, model, weights), "", ())
+    content = published.load(model) if kind == "name" else weight_files.read(file_of(weights))
+    found = weight_files.network_in(content, own)
+    heads = head_names(network)
+    if _backbone(found.state, heads) == _backbone(own, heads):
+        return found
+    read = as_the_source_reads(found.state, model, network, published.arguments(model))
+    if read is None:
+        return found
+    auxiliary = published.AUXILIARY_HEADS.get(model.name) if model.source == "torchvision" else None
+    left_out = tuple(name for name in found.state if auxiliary and name.startswith(auxiliary))
+    return Found(read, found.inside, (*left_out, *found.beside))
 
 
-def _tensors(file: Path) -> Any:
-    """What a file holds, of tensors and plain values."""
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        # (torchvision's reference script saves its flags, a Namespace of plain values, beside the weights.)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise RunError(
-            f"model.weights: {file} cannot be read as tensors and plain values ({reason}). A file of more than those "
-            "could run code and is not loaded: where you trust it, save its state dict alone, "
-            "torch.save(network.state_dict(), FILE)"
-        ) from error
+def _backbone(state: Mapping[str, Tensor], heads: tuple[str, ...]) -> dict[str, torch.Size | None]:
+    return {name: shape for name, shape in shapes(state).items() if not in_head(name, heads)}
 
 
-def unwrap(content: Any) -> tuple[dict[str, Tensor], str]:
-    """The state dict in a checkpoint's content, without the prefixes that wrappers add; and its key there, or "".
-
-    Raises RunError where there is none.
-    """
-    inside = ""
-    for name in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content, inside = content[name], name
-            break
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise RunError(
-            f"model.weights: the file holds no state dict, neither by itself nor as one of {', '.join(WRAPPERS)}"
-        )
-    return {_bare(name): tensor for name, tensor in content.items() if name not in COUNTERS}, inside
-
-
-def _bare(name: str) -> str:
-    while name.startswith(PREFIXES):
-        name = name.partition(".")[2]
-    return name
+def _take_version(network: nn.Module, state: Mapping[str, Tensor], config: Config) -> None:
+    """Give the network the layers that it had in the version that the weights are of (torchvision's first MNASNet)."""
+    version = getattr(state, "_metadata", {}).get("", {}).get("version")
+    if version is None or version == network._version:
+        return
+    frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is a newer one
+        network.load_state_dict(with_metadata({}, {"": {"version": version}}), strict=False)
+    for name in frozen:
+        network.get_parameter(name).requires_grad_(False)
+    set_format(network, config.runtime)
 
 
 def in_order(state: Mapping[str, Tensor], model: ModelConfig, weights: str) -> dict[str, Tensor]:

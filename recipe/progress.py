@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from recipe import states
 from recipe.errors import RunError
 from recipe.loop import Training
 
@@ -64,9 +65,9 @@ def check_identity(state: dict[str, Any], identity: dict[str, Any]) -> None:
 def restore(state: dict[str, Any], training: Training) -> None:
     """Give all parts the state of a checkpoint."""
     t = training
-    t.network.load_state_dict(state["model"])
+    states.load(t.network, state["model"])
     if t.ema.model is not None:
-        t.ema.model.load_state_dict(state["ema"])
+        states.load(t.ema.model, state["ema"])
     t.optimizer.load_state_dict(state["optimizer"])
     t.scaler.load_state_dict(state["scaler"])
     t.plateau.load_state_dict(state["plateau"])

@@ -1,15 +1,19 @@
-"""Weights that torchvision and timm publish: their names, and the files that they are kept in."""
+"""Weights that torchvision and timm publish: their names, the files they are kept in, the networks they are for."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor
 
+from recipe import weight_files
 from recipe.checks import did_you_mean
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError, RunError
+from recipe.files import read_json
+from recipe.weights import exported, kind_of
+
+AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}  # of torchvision's networks
 
 
 def name_of(model: ModelConfig) -> str:
@@ -41,6 +45,41 @@ def entry(model: ModelConfig) -> Any:
     return members[str(model.weights)] if named else next(iter(members), None)
 
 
+def arguments(model: ModelConfig) -> dict[str, Any]:
+    """What the source's constructor is given for a network that starts from `model.weights`, beside its classes.
+
+    Published weights may be of another input size or normalisation than the model's name says, and a run or exported
+    file that began with them is so too. Auxiliary heads are left out: they have no part in what a network says.
+    """
+    found: dict[str, Any] | None = None
+    weights = model.weights or ""
+    kind = kind_of(weights) if weights else ""
+    if kind == "run":
+        found = ((read_json(Path(weights) / "environment.json").get("weights")) or {}).get("arguments")
+    elif kind == "file" and Path(weights).exists():
+        found = exported(weights).get("arguments")
+    if found is not None:
+        return found
+    if model.source == "timm":
+        return {}
+    member = _member(model, kind)
+    if model.name in AUXILIARY_HEADS:
+        return {"aux_logits": False, "transform_input": member is not None}
+    if member is None:
+        return {}
+    size = member.meta.get("min_size", (1, 1))
+    return {"vit": {"image_size": size[0]}, "maxvit": {"input_size": size}}.get(model.name.partition("_")[0], {})
+
+
+def _member(model: ModelConfig, kind: str) -> Any:
+    """torchvision's member that the weights are, by their name or that of their file; None where they are none."""
+    members = torchvision.models.get_model_weights(model.name)
+    if kind == "name":
+        return members[str(model.weights)]
+    file = Path(model.weights or "").name
+    return next((member for member in members if kind == "file" and _file_name(member) == file), None)
+
+
 def fetch(model: ModelConfig) -> None:
     """Bring the weights into the source's cache, if they are not there: called by one process. Raises RunError."""
     if model.source == "timm":
@@ -61,18 +100,17 @@ def fetch(model: ModelConfig) -> None:
         ) from error
 
 
-def load(model: ModelConfig) -> dict[str, Tensor]:
-    """The published state dict, on the CPU. Raises RunError."""
+def load(model: ModelConfig) -> Any:
+    """What is published, on the CPU: torchvision's file, or the state of timm's network. Raises RunError."""
     if model.source == "torchvision":
-        state: dict[str, Tensor] = torch.load(hub_file(model), map_location="cpu", weights_only=True)
-        return state
+        return weight_files.read(hub_file(model))
     import timm
     from huggingface_hub.constants import HF_HUB_CACHE
 
     name = f"{model.name}.{model.weights}"
     try:
         return timm.create_model(name, pretrained=True).state_dict()
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # of the network, the hub, safetensors, pickle
         repository = str(entry(model).hf_hub_id).replace("/", "--")
         raise RunError(
             f"model.weights={model.weights}: timm could not fetch {name} ({_first_line(error)}). It is looked for in "
@@ -83,7 +121,11 @@ def load(model: ModelConfig) -> dict[str, Tensor]:
 
 def hub_file(model: ModelConfig) -> Path:
     """Where torchvision keeps the file."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / str(entry(model).url).rpartition("/")[2]
+    return Path(torch.hub.get_dir()) / "checkpoints" / _file_name(entry(model))
+
+
+def _file_name(member: Any) -> str:
+    return str(member.url).rpartition("/")[2]
 
 
 def _names(model: ModelConfig) -> list[str]:

@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import torch
-from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
 from recipe import compose, kept, restarts
@@ -33,6 +32,7 @@ from recipe.limits import cores
 from recipe.loop import Evaluation
 from recipe.naming import text
 from recipe.rungs import RECIPE_GROUPS
+from recipe.states import as_safetensors
 
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
@@ -142,9 +142,8 @@ def write_result(
     """
     primary = list(found)[-1]
     final = found[primary]
-    state = {name: tensor.contiguous() for name, tensor in models[primary].state_dict().items()}
     (plan.folder / "checkpoints").mkdir(exist_ok=True)
-    write_atomically(plan.folder / "checkpoints" / "model.safetensors", safetensors_bytes(state))
+    write_atomically(plan.folder / "checkpoints" / "model.safetensors", as_safetensors(models[primary]))
     if "trained_in" not in about and not plan.config.checkpoint.keep_after_training:
         kept.write(plan.folder / "checkpoints", {name: net.state_dict() for name, net in models.items()}, primary)
     write_predictions(plan.folder, final)

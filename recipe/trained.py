@@ -85,12 +85,13 @@ def networks(run: Trained, device: "torch.device", kinds: Sequence[str] = ("raw"
     are left out. Raises RunError where there are none at all, or a file is broken.
     """
     from recipe.model import make_model
+    from recipe.states import load
 
     assert run.config.data.num_classes is not None
     found = {}
     for kind, values in states(run, kinds).items():
-        found[kind] = make_model(run.config, run.config.data.num_classes)
-        found[kind].load_state_dict(values)
+        found[kind] = make_model(run.config, run.config.data.num_classes, arguments(run))
+        load(found[kind], values)
         found[kind].to(device).eval()
     return found
 
@@ -101,6 +102,12 @@ def network(run: Trained, device: "torch.device", kind: str) -> "nn.Module":
     if kind not in found:
         raise gone(run, kind)
     return found[kind]
+
+
+def arguments(run: Trained) -> dict[str, Any] | None:
+    """What its network's constructor was given, where its weights told that; the weights may be gone by now."""
+    kept: dict[str, Any] | None = (run.environment.get("weights") or {}).get("arguments")
+    return kept
 
 
 def gone(run: Trained, kind: str) -> RunError:

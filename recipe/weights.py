@@ -4,10 +4,12 @@ Files are known by their content, so that the same weights are the same run wher
 """
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from recipe import kept
 from recipe.checks import did_you_mean
@@ -15,7 +17,9 @@ from recipe.config import ModelConfig
 from recipe.errors import ConfigError
 from recipe.files import read_json
 
-FILES = (".safetensors", ".pt", ".pth")
+FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".pth.tar", ".tar", ".bin")
+MADE_BY_EXPORT = "recipe_ladder"  # in the metadata of what `recipe export` writes
+LARGEST_HEADER = 100_000_000  # bytes, of a safetensors file
 PREFIX = "package:"
 
 
@@ -50,7 +54,7 @@ def kind_of(weights: str) -> str:
         return "package"
     if os.path.isdir(weights):
         return "run"
-    return "file" if weights.endswith(FILES) or os.sep in weights else "name"
+    return "file" if weights.endswith(FILES) or os.sep in weights or os.path.isfile(weights) else "name"
 
 
 def resolved(model: ModelConfig) -> ModelConfig:
@@ -94,8 +98,11 @@ def file_of(path: str) -> Path:
             return dropped[0]
         if not os.path.isfile(path):
             raise ConfigError(f"model.weights={path}: there is no such file or run folder")
-        if not path.endswith(FILES):
-            raise ConfigError(f"model.weights={path}: a file of weights ends in {', '.join(FILES)}")
+        if not path.endswith(FILES) and not _begins_as_weights_do(path):
+            raise ConfigError(
+                f"model.weights={path} is neither a safetensors file nor one of torch.save (most of these end in "
+                f"{', '.join(FILES)})"
+            )
         return Path(path)
     if not (Path(path) / "result.json").exists():
         state = "has not finished" if (Path(path) / "environment.json").exists() else "is not the folder of a run"
@@ -104,6 +111,20 @@ def file_of(path: str) -> Path:
     if not file.exists():
         raise ConfigError(f"model.weights={path}: the run's final weights, {file}, are gone")
     return file
+
+
+def exported(path: str | Path) -> dict[str, Any]:
+    """What a safetensors file of `recipe export` says of itself; nothing of any other file."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(size)) if 0 < size < LARGEST_HEADER else {}
+        except ValueError:  # no such file
+            return {}
+    said = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    if MADE_BY_EXPORT not in said:
+        return {}
+    return {name: json.loads(value) for name, value in said.items() if name != "format"}
 
 
 def package_of(weights: str) -> Package:
@@ -121,6 +142,12 @@ def sha256_of(file: Path) -> str:
     """Of a file's content, 64 hexadecimal digits."""
     about = file.stat()
     return _sha256(str(file), about.st_size, about.st_mtime_ns)
+
+
+def _begins_as_weights_do(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return head.startswith((b"PK\x03\x04", b"\x80")) or (len(head) == 9 and head[8:] == b"{")  # zip, pickle, JSON
 
 
 @lru_cache(maxsize=64)

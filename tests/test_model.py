@@ -1,4 +1,6 @@
 import random
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -132,6 +134,33 @@ def test_memory_format_is_the_configured_one(channels_last: bool) -> None:
     formatted.runtime = RuntimeConfig(channels_last=channels_last)
     weight = make_model(formatted, 10).get_parameter("layer1.0.conv1.weight")
     assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+def test_networks_with_three_dimensional_convolutions_are_made() -> None:
+    model = make_model(config("lambda_resnet26t", "timm"), 3)  # lambda layers
+    assert {parameter.dim() for parameter in model.parameters()} >= {4, 5}
+    assert model.get_parameter("stages.0.0.conv2_kxk.conv.weight").is_contiguous(memory_format=torch.channels_last)
+
+
+def test_gradients_of_strided_pointwise_convolutions_of_pixels_are_right() -> None:
+    """In channels_last oneDNN writes past its memory: in a process of its own, since that may end it."""
+    code = """
+import torch
+from recipe.config import RuntimeConfig
+from recipe.model import set_format
+layer = torch.nn.Sequential(torch.nn.Conv2d(3, 48, 1, 2, bias=False))
+images = torch.rand(2, 3, 128, 128)
+layer(images).square().sum().backward()
+expected = layer[0].weight.grad.clone()
+layer[0].weight.grad = None
+set_format(layer, RuntimeConfig())
+for _ in range(3):
+    layer.zero_grad()
+    layer(images.contiguous(memory_format=torch.channels_last)).square().sum().backward()
+torch.testing.assert_close(layer[0].weight.grad, expected)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("source", ["torchvision", "timm"])

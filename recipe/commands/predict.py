@@ -12,7 +12,7 @@ from recipe.classifier import Classifier
 from recipe.commands.data import whole_number
 from recipe.errors import ConfigError, DataError, RunError
 from recipe.output import say
-from recipe.weights import PREFIX
+from recipe.weights import PREFIX, kind_of
 
 if TYPE_CHECKING:
     from recipe.prediction import Prediction
@@ -41,7 +41,10 @@ def add_to(parsers: Any) -> None:
         "--annotate", type=Path, metavar="DIR", help="copies of the photos with class and probability on them"
     )
     parser.add_argument(
-        "--weights", metavar="KIND", help="raw, ema or best (those whose figures count); as model.weights with --model"
+        "--weights",
+        metavar="KIND",
+        help="raw, ema or best (those whose figures count); instead of a run: a file of recipe export, or with --model "
+        "what model.weights takes",
     )
     parser.add_argument("--batch-size", type=whole_number(1, 100_000), metavar="N", help="photos in a forward pass")
     parser.add_argument("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto", help="(auto)")
@@ -96,9 +99,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _classifier(arguments: argparse.Namespace) -> tuple[Classifier, list[str]]:
     """Whose network, and which photos."""
     weights = arguments.weights or ""
-    if arguments.model is None and not weights.startswith(PREFIX):
+    if arguments.model is None and not weights.startswith(PREFIX) and kind_of(weights) == "name":
         folder, *photos = arguments.arguments
         return classifier.of_run(Path(folder), arguments.weights), photos
+    if arguments.model is None and kind_of(weights) == "run":
+        return classifier.of_run(Path(weights), None), arguments.arguments
     return classifier.of_weights(arguments.model, arguments.source, weights or "DEFAULT"), arguments.arguments
 
 

@@ -50,6 +50,11 @@ class Ema:
 
 
 def _split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """The parameters and float buffers of a model, and its integer buffers."""
-    tensors = [parameter.detach() for parameter in model.parameters()] + list(model.buffers())
+    """The parameters and float buffers of a model, and its integer buffers.
+
+    Buffers that are no part of its state are what a forward pass makes for itself, in its own shape (timm's ConViT).
+    """
+    state = model.state_dict()
+    buffers = [buffer for name, buffer in model.named_buffers() if name in state]
+    tensors = [parameter.detach() for parameter in model.parameters()] + buffers
     return [t for t in tensors if t.is_floating_point()], [t for t in tensors if not t.is_floating_point()]

@@ -120,6 +120,28 @@ def test_float_buffers_are_averaged() -> None:
     assert state(ema.model)["running_mean"].item() == pytest.approx((1 - alpha) * 1 + alpha * 2)
 
 
+class MakesItsOwn(nn.Module):
+    """Keeps what its forward pass works with, in the shape of its input, as timm's ConViT does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.register_buffer("positions", torch.zeros(1), persistent=False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.positions = torch.arange(inputs.shape[1], dtype=torch.float32)
+        return inputs * self.scale + self.positions
+
+
+def test_what_a_forward_pass_makes_for_itself_is_not_averaged() -> None:
+    model = MakesItsOwn()
+    ema = Ema(model, ema_config(steps=1), REFERENCE_IMAGES)
+    model(torch.rand(2, 5))
+    ema.update(model, 0, 0)
+    assert ema.model is not None
+    assert ema.model(torch.rand(2, 7)).shape == (2, 7)
+
+
 def test_integer_buffers_are_copied() -> None:
     model = network()
     ema = Ema(model, ema_config(steps=1), REFERENCE_IMAGES)
