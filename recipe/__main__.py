@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from recipe.commands import bench, curves, data, evaluate, explain, export, predict, report
+from recipe.encoding import any_locale
 from recipe.errors import fail
 from recipe.hydra_errors import explain as explain_error
 from recipe.output import show_what_can_be_shown, tell_what_was_not_shown
@@ -14,6 +15,7 @@ COMMANDS = (evaluate, predict, export, explain, report, curves, data, bench)
 def main() -> None:
     """Run the command; an error that the user can put right is one message and exit code 2."""
     show_what_can_be_shown()
+    any_locale()
     parser = argparse.ArgumentParser(prog="recipe", description="What is done with runs, beside training them.")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

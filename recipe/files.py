@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from recipe.encoding import SHOWN
 from recipe.errors import RunError, unreadable
 
 LOCK = ".lock"  # of a run folder: held while a process trains in it
@@ -21,7 +22,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     """Write a file under a temporary name in the same folder, flush it to the disk, then rename it.
 
     Args:
-        content: the file's bytes or text, or a function that writes the file at the path it is given.
+        content: the file's bytes or text (UTF-8), or a function that writes the file at the path it is given.
 
     Raises OSError, naming the file; the old one is then intact.
     """
@@ -30,7 +31,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         if callable(content):
             content(temporary)
         else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode("utf-8", SHOWN) if isinstance(content, str) else content)
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
@@ -44,7 +45,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
 def read_json(path: Path) -> dict[str, Any]:
     """One of a run folder's files. Raises RunError."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     return content
@@ -56,7 +57,7 @@ def lock(path: Path) -> TextIO | None:
     Raises RunError where another process holds it. (A child process does not inherit the lock.)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
+    file = path.open("a+", encoding="utf-8")
     patience = time.monotonic() + LOCK_SECONDS
     while True:
         try:
@@ -81,7 +82,7 @@ def lock(path: Path) -> TextIO | None:
 def is_locked(path: Path) -> bool:
     """Whether a process holds the file."""
     try:
-        with path.open("r+") as file:
+        with path.open("r+", encoding="utf-8") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno in (errno.EACCES, errno.EAGAIN)

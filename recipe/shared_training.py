@@ -26,7 +26,7 @@ def find(plan: Plan, data: dict[str, str]) -> Path | None:
     if plan.folder.parent.name != plan.name or (plan.folder / "checkpoints").exists():
         return None  # in a folder of the user's choice, or begun already
     for result in sorted(plan.folder.parent.parent.glob(f"*/{plan.folder.name}/result.json")):
-        environment = json.loads((result.parent / "environment.json").read_text())
+        environment = json.loads((result.parent / "environment.json").read_text("utf-8"))
         if environment["hashes"]["training"] != plan.training_hash or environment["data"] != data:
             continue
         has_weights = (result.parent / "checkpoints" / "last.pt").exists()
@@ -67,7 +67,7 @@ def _has_average(source: Config, wanted: Config) -> bool:
 
 
 def _copy_training_curve(source: Trained, journal: Journal) -> None:
-    for line in (source.folder / "metrics.jsonl").read_text().splitlines():
+    for line in (source.folder / "metrics.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         step, epoch = row.pop("step"), row.pop("epoch")
         training = {name: value for name, value in row.items() if name.startswith("train/")}

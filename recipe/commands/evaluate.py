@@ -247,7 +247,7 @@ def _keep(folder: Path, entries: list[dict[str, Any]], choice: dict[str, Any] | 
     from recipe.files import write_atomically
 
     path = folder / "evaluations.json"
-    before = json.loads(path.read_text()) if path.exists() else {"evaluations": [], "choice": None}
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {"evaluations": [], "choice": None}
 
     def of(entry: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(entry[name] for name in ("images", *Setting._fields))

@@ -117,7 +117,7 @@ def _write_csv(path: Path, predictions: "list[Prediction]", classes: list[str]) 
             table.writerow([found.file, rank, classes[number], f"{probability:.6f}"])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        write_atomically(path, text.getvalue())
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
     print(f"Table: {path}")

@@ -110,10 +110,10 @@ def write(report: Report, folder: Path) -> list[str]:
     """report.json, report.txt, classes.csv, confusion.csv and, with matplotlib, pictures. Returns remarks."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "report.txt", "\n".join(lines(report)) + "\n")
-    write_atomically(folder / "classes.csv", _encoded(_class_rows(report)))
+    write_atomically(folder / "classes.csv", _table(_class_rows(report)))
     header = ["is \\ taken for", *report.classes]
     rows = [[name, *row] for name, row in zip(report.classes, report.confusion.tolist(), strict=True)]
-    write_atomically(folder / "confusion.csv", _encoded([header, *rows]))
+    write_atomically(folder / "confusion.csv", _table([header, *rows]))
     remarks = []
     try:
         from recipe.evaluation import pictures
@@ -172,10 +172,10 @@ def _class_rows(report: Report) -> list[list[Any]]:
     return rows
 
 
-def _encoded(rows: Sequence[Sequence[Any]]) -> bytes:
+def _table(rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue()
 
 
 def _percent(share: float, width: int) -> str:
