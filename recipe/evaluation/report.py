@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from recipe import lettering
 from recipe.evaluation.calibration import Calibration, Temperature, calibration, temperature
 from recipe.evaluation.scores import (
     ClassScore,
@@ -122,6 +123,7 @@ def write(report: Report, folder: Path) -> list[str]:
     else:
         pictures.confusion(report, folder)
         pictures.reliability(report, folder)
+        remarks.extend(filter(None, [lettering.missing(report.classes)]))
     write_atomically(folder / "report.json", json.dumps(as_json(report), indent=2) + "\n")
     return remarks
 
