@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from recipe import trained
 from recipe.checks import check, did_you_mean
 from recipe.config import Config
-from recipe.errors import ConfigError, RunError
+from recipe.errors import ConfigError, DataError, RunError
 from recipe.evaluation.choice import Setting, choose_on_half, halves
 from recipe.evaluation.choice import lines as choice_lines
 from recipe.scaling import even
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 SPLITS = ("val", "test", "train")
 VARIED = ("weights", "resolution.val_resize", "resolution.val_crop")  # keys that take several values
-SINGLE = ("data.root", "data.val_dir", "data.test_dir", "data.workers", "evaluate.batch_size", "runtime.device")
+SINGLE = (
+    "data.root",
+    "data.val_dir",
+    "data.test_dir",
+    "data.on_corrupt",
+    "data.workers",
+    "evaluate.batch_size",
+    "runtime.device",
+)
 EXAMPLE = "recipe evaluate outputs/v2/seed=0 resolution.val_resize=224,232,240,248,256 weights=raw,ema --choose"
 
 
@@ -133,6 +141,7 @@ def settings_of(run: Trained, values: dict[str, list[str]]) -> tuple[Config, lis
     if left_out and os.environ.get("RANK", "0") == "0":
         print(f"{left_out} combination(s) left out: a crop does not fit into a smaller resized image")
     if values:  # a run's own config was checked, and its report may outlive its images
+        _check_there(run, config)
         check(config)
     return config, settings
 
@@ -181,15 +190,22 @@ def _evaluate(
     """The settings' evaluations, a pass over the images for each resolution; the set's size and fingerprint."""
     from recipe.data import dataset as datasets
     from recipe.loop import evaluate
+    from recipe.model import check_crops
 
+    _check_there(run, config)
     ranks.on_first(lambda: datasets.prepare(config.data))
-    images = datasets.load_split(config.data, split, run.environment["classes"])
+    try:
+        images = datasets.load_split(config.data, split, run.environment["classes"])
+    except DataError as error:
+        raise DataError(f"{error}. Where the images are elsewhere now: data.root=FOLDER") from error
     other = split == "val" and images.fingerprint != run.environment["data"]["val"]
     _say_head(say, run, len(images), split, ["(not the images that the run was validated on)"] if other else [])
     models = trained.networks(run, ranks.device, list({setting.weights for setting in settings}))
     missing = {setting.weights for setting in settings} - models.keys()
     if missing:
         raise trained.gone(run, missing.pop())
+    network, classes = next(iter(models.values())), run.environment["classes"]
+    check_crops(network, config, len(classes), [("resolution.val_crop", s.val_crop) for s in settings])
     evaluations = {}
     for size in dict.fromkeys((s.val_resize, s.val_crop) for s in settings):
         wanted = [s for s in settings if (s.val_resize, s.val_crop) == size]
@@ -197,7 +213,21 @@ def _evaluate(
         for setting in wanted:
             evaluations[setting] = found[setting.weights]
             _say_row(say, setting, evaluations[setting], own if split == "val" else None)
+    unreadable = ranks.union({name for e in evaluations.values() for name in e.unreadable})
+    if unreadable:
+        say(f"left out, cannot be read: {min(unreadable)}{' …' * (len(unreadable) > 1)} ({len(unreadable):,} in all)")
     return evaluations, len(images), images.fingerprint
+
+
+def _check_there(run: Trained, config: Config) -> None:
+    """Raises DataError where the folder of the images is gone."""
+    root = config.data.root
+    if root is not None and config.data.name != "grocery" and not os.path.isdir(root):
+        were = "were" if root == run.config.data.root else "are to be"
+        raise DataError(
+            f"the images of {run.name} {were} in {root}, and there is no such folder: say where they are with "
+            "data.root=FOLDER"
+        )
 
 
 def _same_images(run: Trained, config: Config) -> bool:
