@@ -34,6 +34,7 @@ SINGLE = (
     "evaluate.batch_size",
     "runtime.device",
 )
+PICTURES = (".png", ".svg", ".pdf")
 EXAMPLE = "recipe evaluate outputs/v2/seed=0 resolution.val_resize=224,232,240,248,256 weights=raw,ema --choose"
 
 
@@ -72,6 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"which run? Name one or more run folders, as in: {EXAMPLE}")
     if arguments.out is not None and not (arguments.report and len(folders) == 1):
         raise ConfigError("--out takes the --report of one run")
+    if arguments.figure is not None and arguments.figure.suffix not in PICTURES:
+        raise ConfigError(f"--figure {arguments.figure}: its ending says the kind of picture, {', '.join(PICTURES)}")
     runs = [trained.read(folder) for folder in folders]
     plans = [(each, *settings_of(each, values)) for each in runs]
     if arguments.figure is not None:

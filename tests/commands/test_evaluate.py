@@ -202,6 +202,7 @@ def generator() -> torch.Generator:
         (["RUN", "split=tset"], "Did you mean test?"),
         (["RUN", "split=val,test"], "one value at a time"),
         (["RUN", "--out", "x"], "--out takes the --report of one run"),
+        (["RUN", "--figure", "x.tflite"], "its ending says the kind of picture, .png, .svg, .pdf"),
         (["RUN", "data.root=a,b"], "one value at a time"),
         (["weights=ema"], "which run?"),
         (["/"], "/ is not the folder of a run"),
