@@ -26,6 +26,7 @@ from recipe.ablations import ABLATIONS, check_ablations, step_size
 from recipe.ablations import key_of as _key
 from recipe.checks import check, did_you_mean, leaves
 from recipe.config import Config
+from recipe.contradictions import check_not_taken_for_the_demo
 from recipe.errors import ConfigError, unreadable
 from recipe.naming import hash_of, run_name, text
 from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
@@ -95,6 +96,7 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
     if config.data.root is not None:
         config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
+    check_not_taken_for_the_demo(config)
     _check_model(config)
 
     sources = [source.path for source in hydra.runtime.config_sources]

@@ -15,6 +15,10 @@ from recipe.errors import DataError
 from recipe.files import cache_folder, write_atomically
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+# What systems and archivers put beside class folders: thumbnails, other halves of files, what was deleted.
+NOT_CLASSES = frozenset(
+    ["@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "__MACOSX", "lost+found", "$RECYCLE.BIN"]
+)
 CACHE_FORMAT = 1
 CACHED_FROM = 20_000  # files: below that a scan takes no time
 
@@ -63,7 +67,8 @@ def scan_folder(root: Path, exif_orientation: bool = False) -> ImageFolder:
 
 def _scan(root: Path) -> tuple[ImageFolder, list[str]]:
     """The images, and every folder that was looked into, relative to root."""
-    classes = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    found = (entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    classes = sorted(set(found) - NOT_CLASSES)
     if len(classes) < 2:
         raise DataError(f"{root} needs at least two class folders; it has {len(classes)}")
     digest = hashlib.blake2b(digest_size=8)

