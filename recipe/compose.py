@@ -96,7 +96,8 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
     if config.data.root is not None:
         config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
-    check_not_taken_for_the_demo(config)
+    if to_run:
+        check_not_taken_for_the_demo(config)
     _check_model(config)
 
     sources = [source.path for source in hydra.runtime.config_sources]

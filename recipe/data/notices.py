@@ -91,14 +91,14 @@ def few_steps(config: Config, order: Order, world_size: int) -> Iterator[str]:
         return
     images = order.positions - order.dropped
     steps = f"{order.steps} steps" if order.steps > 1 else "1 step"
-    larger = f", which is more than the {images:,} images" if config.batch_size > images else ""
+    larger = f", more than the {images:,} images," if config.batch_size > images else ""
     line = f"few steps: batch_size={config.batch_size}{larger} makes {steps} an epoch"
     smaller = _with_more_steps(config, order, world_size)
     if smaller is not None:
         lr = config.optimizer.lr * smaller.batch_size / config.batch_size
         micro = smaller.batch_size // smaller.micro_batches
         batch = f"batch_size={smaller.batch_size}{f' micro_batch_size={micro}' * (micro != config.micro_batch_size)}"
-        line += f"; {batch} optimizer.lr={lr:.4g} {smaller.steps}"
+        line += f"; {batch} optimizer.lr={lr:.4g} would make {smaller.steps}"
     yield line
 
 
