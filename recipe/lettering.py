@@ -64,7 +64,7 @@ class Letters:
 
 def missing(texts: Iterable[str]) -> str | None:
     """What to say of letters that no font here has; None where there are none."""
-    letters = sorted({letter for text in texts for letter in _letters(text) if _source(letter) is _NO_FONT})
+    letters = sorted({letter for text in texts for letter in drawn(text) if _source(letter) is _NO_FONT})
     if not letters:
         return None
     some = "".join(letters[:NAMED]) + ("…" if len(letters) > NAMED else "")
@@ -76,14 +76,14 @@ def missing(texts: Iterable[str]) -> str | None:
 
 def files(texts: Iterable[str]) -> list[Path]:
     """The font files that hold letters beyond Roboto's."""
-    sources = (_source(letter) for text in texts for letter in _letters(text))
+    sources = (_source(letter) for text in texts for letter in drawn(text))
     return list(dict.fromkeys(source for source in sources if isinstance(source, Path) and source is not _NO_FONT))
 
 
 _NO_FONT = Path()  # as a source: of a letter that none has
 
 
-def _letters(text: str) -> str:
+def drawn(text: str) -> str:
     """What is drawn: composed (macOS keeps é as two letters), and without what has no form of its own."""
     composed = unicodedata.normalize("NFC", shown(text))
     return "".join(letter for letter in composed if unicodedata.category(letter) not in ("Cc", "Cf"))
@@ -91,8 +91,8 @@ def _letters(text: str) -> str:
 
 def _parts(text: str) -> list[tuple[Source, str]]:
     """The text in pieces of one font each."""
-    sources = {letter: _source(letter) for letter in _letters(text)}
-    found = [(_at_hand()[0] if sources[letter] is _NO_FONT else sources[letter], letter) for letter in _letters(text)]
+    sources = {letter: _source(letter) for letter in drawn(text)}
+    found = [(_at_hand()[0] if sources[letter] is _NO_FONT else sources[letter], letter) for letter in drawn(text)]
     return [(source, "".join(letter for _, letter in some)) for source, some in groupby(found, lambda pair: pair[0])]
 
 

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import LogNorm
 from matplotlib.font_manager import FontProperties, fontManager
 
-from recipe import encoding, lettering
+from recipe import lettering
 from recipe.evaluation.report import Report
 
 # The same figures give the same file; a $ in a class's name is a $.
@@ -46,7 +46,7 @@ def confusion(report: Report, folder: Path) -> None:
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         bar.set_label("% of the class's images")
         if count <= LABELLED:
-            names = [_short(encoding.shown(name)) for name in report.classes]
+            names = [_short(lettering.drawn(name)) for name in report.classes]
             size = 12 if count <= COUNTED else 9
             axes.set_xticks(range(count), names, rotation=90, fontsize=size)
             axes.set_yticks(range(count), names, fontsize=size)
