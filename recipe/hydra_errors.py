@@ -9,6 +9,7 @@ from yaml import MarkedYAMLError
 from recipe.ablations import ABLATIONS
 from recipe.checks import did_you_mean
 from recipe.compose import CONF, RECIPE_GROUPS, known_keys
+from recipe.encoding import shown
 from recipe.errors import UserError
 
 
@@ -20,6 +21,8 @@ def explain(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
+        if isinstance(link, UnicodeEncodeError):  # TensorBoard's folder, for one
+            return f"{shown(link.object)[:200]} is no UTF-8, which something here takes alone: choose another name"
         if isinstance(link, ValueError) and "Config group override" in str(link):
             return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
         if isinstance(link, OSError) and link.filename is not None:  # Hydra makes the run's folder

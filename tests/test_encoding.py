@@ -163,6 +163,17 @@ def test_names_of_any_bytes_pass_through_the_commands(
         path.read_text("utf-8")
 
 
+def test_a_library_that_takes_utf_8_alone_is_said_in_one_line(
+    odd_run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture
+) -> None:
+    """TensorBoard, of its folder."""
+    assert recipe("report", odd_run, "--out", tmp_path / ODD) == 2
+    errors = capsys.readouterr().err
+    assert "caf\\xe9" in errors
+    assert "no UTF-8" in errors
+    assert errors.count("\n") == 1
+
+
 def test_text_is_written_in_utf_8_and_read_back(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.txt", f"größe 猫 {ODD}")
     assert (tmp_path / "a.txt").read_bytes() == "größe 猫 caf\\xe9".encode()
