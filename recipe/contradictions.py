@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from mimetypes import guess_type
 
 from recipe.config import Config
 from recipe.data.grocery import CLASSES
@@ -186,14 +187,21 @@ def check_not_taken_for_the_demo(config: Config) -> None:
     if data.root is None or data.name not in ("grocery", "synthetic") or not os.path.isdir(data.root):
         return
     train = os.path.join(data.root, data.train_dir)
-    folders = {entry.name for entry in os.scandir(train if os.path.isdir(train) else data.root) if entry.is_dir()}
-    folders = {name for name in folders if not name.startswith(".")}
-    if folders and folders != set(CLASSES):
-        reads = "are the demo's photos of groceries" if data.name == "grocery" else "makes its images and reads none"
+    folders = [entry for entry in os.scandir(train if os.path.isdir(train) else data.root) if entry.is_dir()]
+    if {folder.name for folder in folders} != set(CLASSES) and any(_has_images(folder.path) for folder in folders):
+        reads = "is the demo's photos of groceries" if data.name == "grocery" else "makes its images and reads none"
         raise ConfigError(
-            f"data.root={data.root} holds other folders than the demo's, and data={data.name} {reads}: "
-            "add data=imagefolder for your own class folders"
+            f"data.root={data.root} holds class folders of other photos, and data={data.name} {reads}: "
+            "add data=imagefolder for your own"
         )
+
+
+def _has_images(folder: str) -> bool:
+    """By their names."""
+    try:
+        return any((guess_type(entry.name)[0] or "").startswith("image/") for entry in os.scandir(folder))
+    except OSError:
+        return False
 
 
 def _check_folds(config: Config) -> None:
