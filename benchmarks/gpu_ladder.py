@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recipe.compose import PROJECT
-from recipe.files import cache_folder
+from recipe.files import cache_folders
 from recipe.signals import STOPPED, StopSignal, end_with_parent
 from recipe.sweep.machine import visible_gpus
 
@@ -48,7 +48,7 @@ OF_THE_REPORT = ("report.html", "report.md", "rungs.csv")
 def main() -> None:
     """Unpack, prepare, train until the time is over, pack, report."""
     begin, a = time.monotonic(), _arguments()
-    work = (a.work or cache_folder() / "gpu_ladder" / a.name).absolute()
+    work = (a.work or cache_folders()[0] / "gpu_ladder" / a.name).absolute()
     runs = work / "multirun_outputs"
     a.out.mkdir(parents=True, exist_ok=True)
     unpack(a.out / f"{a.name}.tar.gz", runs, work)

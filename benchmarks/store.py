@@ -17,7 +17,7 @@ from PIL import Image
 from recipe.config import AugmentConfig
 from recipe.data import store
 from recipe.data.decode import decode
-from recipe.data.folder import IMAGE_SUFFIXES
+from recipe.data.formats import IMAGE_SUFFIXES
 from recipe.distributed import cores
 from recipe.ingredients.augment import draw_crop
 from recipe.randomness import Draws

@@ -3,13 +3,15 @@
 import argparse
 import sys
 
-from recipe.commands import bench, curves, data, evaluate, explain, export, predict, report
+from recipe.command_line import refuse_empty, with_home
+from recipe.commands import bench, clean, curves, data, evaluate, explain, export, predict, report
 from recipe.encoding import any_locale
-from recipe.errors import fail
+from recipe.errors import check_here, fail
 from recipe.hydra_errors import explain as explain_error
 from recipe.output import show_what_can_be_shown, tell_what_was_not_shown
+from recipe.torchrun import check_environment
 
-COMMANDS = (evaluate, predict, export, explain, report, curves, data, bench)
+COMMANDS = (evaluate, predict, export, explain, report, curves, clean, data, bench)
 
 
 def main() -> None:
@@ -20,12 +22,16 @@ def main() -> None:
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_to(parsers)
-    arguments, more = parser.parse_known_args()
-    if more:  # argparse loses words behind an option, as in `recipe predict RUN --top 3 photo.jpg`
-        if not hasattr(arguments, "arguments") or any(word.startswith("-") for word in more):
-            parser.error(f"unrecognized arguments: {' '.join(more)}")
-        arguments.arguments.extend(more)
     try:
+        check_here()
+        check_environment(of_a_run=False)
+        for word in sys.argv[1:]:
+            refuse_empty(word)
+        arguments, more = parser.parse_known_args([with_home(word) for word in sys.argv[1:]])
+        if more:  # argparse loses words behind an option, as in `recipe predict RUN --top 3 photo.jpg`
+            if not hasattr(arguments, "arguments") or any(word.startswith("-") for word in more):
+                parser.error(f"unrecognized arguments: {' '.join(more)}")
+            arguments.arguments.extend(more)
         arguments.run(arguments)
     except KeyboardInterrupt:
         fail("stopped by hand.", code=130)

@@ -9,8 +9,7 @@ from typing import Any
 import torchvision.transforms.v2.functional as F
 from PIL import Image, ImageDraw
 
-from recipe.data.decode import decode
-from recipe.errors import DataError
+from recipe.data.decode import open_image
 from recipe.lettering import Letters
 
 SHARE = 18  # of the photo's shorter side: one of so many parts is the height of the letters
@@ -28,10 +27,7 @@ def annotate(file: str, said: Sequence[tuple[str, str]], target: Path) -> None:
 
     Raises DataError and OSError.
     """
-    try:
-        photo = F.to_pil_image(decode(Path(file).read_bytes(), exif_orientation=True))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"cannot read the image {file}: {error}") from error
+    photo = F.to_pil_image(open_image(file, exif_orientation=True).whole())
     label = _label(said, *photo.size)
     width, height = max(photo.width, label.width), photo.height
     if label.width > photo.width or label.height > photo.height:

@@ -6,12 +6,12 @@ Knows the schema alone, neither torch nor Hydra: a wrong config is refused in we
 import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from recipe.config import MISSING, Config
 from recipe.contradictions import CONTRADICTIONS, divisors, either
 from recipe.errors import ConfigError
+from recipe.guesses import did_you_mean as did_you_mean  # for those who import it from here
 
 
 def check(config: Config, world_size: int = 1) -> None:
@@ -33,12 +33,6 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, 
             yield f"{prefix}{item.name}", value, dict(item.metadata)
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """A sentence with the nearest valid name, or nothing."""
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else ""
-
-
 def _check_value(dotted: str, value: Any, limits: dict[str, Any]) -> None:
     if value == MISSING:
         raise ConfigError(f"{dotted} is not set: give it a value, as in {dotted}=…")
@@ -46,6 +40,8 @@ def _check_value(dotted: str, value: Any, limits: dict[str, Any]) -> None:
         for item in value:
             _check_value(dotted, item, limits)
         return
+    if value == "":
+        raise ConfigError(f"{dotted} is empty: give it a value, or leave it out")
     if value is None or isinstance(value, dict):
         return
     if isinstance(value, float) and not math.isfinite(value):

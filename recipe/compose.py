@@ -1,6 +1,6 @@
 """From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes.
 
-With `train`, `ablations`, `rungs`, `trust` and `hydra_errors`, this module alone knows Hydra and OmegaConf.
+With `train`, `command_line`, `ablations`, `rungs`, `trust` and `hydra_errors`, it alone knows Hydra and OmegaConf.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,18 +23,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from recipe import networks
 from recipe.ablations import ABLATIONS, check_ablations, step_size
 from recipe.ablations import key_of as _key
-from recipe.checks import check, did_you_mean, leaves
+from recipe.checks import check, leaves
+from recipe.command_line import for_hydra
 from recipe.config import Config
 from recipe.contradictions import check_not_taken_for_the_demo
 from recipe.errors import ConfigError, unreadable
+from recipe.guesses import did_you_mean
 from recipe.naming import hash_of, run_name, text
 from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.scaling import scale
 from recipe.weights import identity, kind_of, resolved
 
-PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
+PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
 
 
@@ -61,7 +65,9 @@ def register() -> None:
     for launcher in (TorchrunLauncher, SlurmLauncher):
         Plugins.instance().register(launcher)  # Hydra's own search does not see editable installations
     ConfigStore.instance().store(name="schema", node=Config)
-    root = Path(os.environ.get("RECIPE_OUTPUTS", PROJECT)).resolve()
+    sweeper = BasicSweeperConf(params={})  # Hydra's own null takes no values from a command line
+    ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=sweeper, provider="hydra")
+    root = Path(os.environ.get("RECIPE_OUTPUTS") or PROJECT).resolve()
     OmegaConf.register_new_resolver("outputs", lambda: str(root / "outputs"), replace=True)
     OmegaConf.register_new_resolver("multirun_outputs", lambda: str(root / "multirun_outputs"), replace=True)
     OmegaConf.register_new_resolver("step_size", step_size, replace=True)  # of conf/without and conf/with
@@ -93,8 +99,8 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
     check_ablations(composed, overrides, about_hydra, _compose)
 
     config = scale(_typed(composed), _unscaled(literal, composed))
-    if config.data.root is not None:
-        config.data.root = os.path.abspath(os.path.expanduser(config.data.root))
+    root = config.data.root  # empty where $IMAGENET_DIR is
+    config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
     if to_run:
         check_not_taken_for_the_demo(config)
@@ -131,7 +137,7 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
 def plan_of(overrides: list[str], to_run: bool = True) -> Plan:
     """The plan of a command line, without running it. Raises what Hydra raises, and ConfigError."""
     with _hydra():
-        composed = hydra_compose("config", overrides, return_hydra_config=True)
+        composed = hydra_compose("config", for_hydra(overrides), return_hydra_config=True)
         return plan(composed, composed.hydra, to_run)
 
 
@@ -186,14 +192,14 @@ def load(path: Path) -> Config:
     """The resolved config of a run folder. Raises RunError."""
     try:
         return _typed(OmegaConf.load(path))
-    except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException, AttributeError) as error:
         raise unreadable(path, error) from error
 
 
 def known_keys() -> list[str]:
     """Every name that may stand on the left of a `=`."""
-    keys = [dotted for dotted, _, _ in leaves(Config())]
-    return sorted({*keys, *SECTIONS, *RECIPE_GROUPS})
+    keys = [dotted for dotted, _, _ in leaves(Config()) if dotted != "rung"]
+    return sorted({*keys, *SECTIONS, *RECIPE_GROUPS, "hydra.run.dir"})
 
 
 def recipes(group: str = "recipe") -> list[str]:
@@ -269,13 +275,17 @@ def _section(composed: DictConfig, group: str) -> dict[str, Any]:
 
 
 def _check_model(config: Config) -> None:
-    """Names outside conf/model are looked up in torchvision and timm, which takes the seconds to import them."""
+    """Names outside conf/model are looked up in torchvision and timm."""
     known = {path.stem for path in (CONF / "model").glob("*.yaml")}
     if config.model.source == "torchvision" and config.model.name in known:
         return
-    from recipe.model import check_name
+    names = networks.names(config.model.source)
+    if not names:
+        from recipe.model import check_name  # imports torch
 
-    check_name(config.model)
+        check_name(config.model)
+    elif config.model.name not in names:
+        raise ConfigError(networks.unknown_name(config.model.name, config.model.source, names))
 
 
 @lru_cache(maxsize=128)

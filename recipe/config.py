@@ -181,7 +181,8 @@ class EarlyStoppingConfig:
 class CheckpointConfig:
     # Between two saves within an epoch. Epochs end with one, unless saving would take over 1% of the time.
     every_minutes: float = key(10.0, above=0, affects="nothing")
-    keep: int = key(2, at_least=1, affects="nothing")  # newest checkpoints kept
+    keep: int = key(2, at_least=1, affects="nothing")  # newest checkpoints kept while training
+    keep_after_training: bool = key(False, affects="nothing")  # and once it has finished; false: only the weights are
     best_by: str = key("accuracy", choices=("accuracy", "loss"), affects="result")  # which epoch is kept as best.pt
 
 

@@ -5,19 +5,20 @@ import os
 import shutil
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from recipe import estimate, rungs
+from recipe import disk, estimate, rungs
 from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data import notices
 from recipe.data.dataset import Dataset
 from recipe.data.folder import ImageFolder
+from recipe.data.formats import left_out
 from recipe.data.store import store_of
 from recipe.logs import duration
 from recipe.loop import Evaluation
@@ -51,6 +52,8 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     threads, before = torch.get_num_threads(), earlier_threads(run.folder)
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
     yield _row("folder", _path(run.folder))
+    for number, line in enumerate(disk.lines(run)):
+        yield _row("" if number else "disk", line)
     yield _row("data", f"{c.data.name}: {images}")
     if store := store_of(c.data.root):
         settings = f"max side {store['max_side']}, quality {store['quality']}"
@@ -93,8 +96,9 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         yield _row(
             "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
         )
-    if before not in (None, threads):
-        yield _row("", f"begun with {_count(before or 0, 'thread')} a rank: the last digits will differ")
+    if len(before) > 1 and (run.progress.epoch or run.progress.step):
+        counts = " and ".join(map(str, before))
+        yield _row("", f"run with {counts} threads a rank so far: the last bits are not those of one run throughout")
     if nohup_in_vain():
         yield _row("nohup", "torchrun takes it back: when the terminal closes, this run saves and ends. To go on then:")
         yield _row("", "nohup torchrun --signals-to-handle=SIGTERM,SIGINT,SIGQUIT …")
@@ -123,12 +127,14 @@ def _classes(train_set: Dataset) -> Iterator[str]:
 
 
 def _strays(*sets: Dataset) -> Iterator[str]:
-    """Files that are no images by their names."""
-    strays = {str(images.root): images.strays for images in sets if isinstance(images, ImageFolder) and images.strays}
-    for root, names in strays.items():
-        more = " …" if len(names) > 1 else ""
-        yield _row("", f"left out, no {'images by their names' if more else 'image by its name'}: {names[0]}{more}")
-        yield _row("", f"({_count(len(names), 'file')} in {root})")
+    """What is in the folders and in no set, and images that were not found there until more suffixes were known."""
+    for images in {str(images.root): images for images in sets if isinstance(images, ImageFolder)}.values():
+        for line in left_out(images.root, images.strays, images.not_files):
+            yield _row("", line)
+        new, kept_out = [images.name(int(i)) for i in np.flatnonzero(images.of_new_kinds())], images.kept_out
+        for names, what in ((new, "images that earlier versions left out"), (kept_out, "this run began without")):
+            if names:
+                yield _row("", f"{what}: {names[0]}{' …' * (len(names) > 1)} ({len(names):,} in {images.root})")
 
 
 def _start(start: Start | None) -> Iterator[str]:
@@ -173,6 +179,17 @@ def _as_the_weights_were_evaluated(c: Config, own: Preprocessing) -> Iterator[st
     if differ:
         yield _row("", "the weights were evaluated with other pixels than this run's; to do as they did:")
         yield _row("", " ".join(differ))
+
+
+def guessed(files: Collection[str]) -> Iterator[str]:
+    """A line where images hold values of a range that nothing tells.
+
+    Args:
+        files: each with the range that was taken.
+    """
+    if files:
+        yield _row("deep images", f"what range their values have was guessed: {min(files)}{' …' * (len(files) > 1)}")
+        yield _row("", f"({_count(len(files), 'image')} so far; how, says docs/DATA.md)")
 
 
 def compiled(seconds: float) -> str:

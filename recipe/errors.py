@@ -37,6 +37,15 @@ def unreadable(path: Path, error: Exception) -> RunError:
     return RunError(f"cannot read {path} ({reason}): resume=never sets this run aside and trains anew")
 
 
+def check_here() -> None:
+    """Raise RunError where the current folder is gone: nothing can be named relative to it."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        gone = os.environ.get("PWD", "which it was")
+        raise RunError(f"the current folder, {gone}, is not there any more: cd to one that is") from error
+
+
 def fail(message: str, on_every_rank: bool = True, code: int = 2) -> NoReturn:
     """Say what is wrong, once for all processes of a run, and end this one."""
     rank = int(os.environ.get("RANK", "0"))

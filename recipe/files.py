@@ -5,8 +5,11 @@ import fcntl
 import json
 import os
 import socket
+import stat
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +19,9 @@ from recipe.errors import RunError, unreadable
 LOCK = ".lock"  # of a run folder: held while a process trains in it
 CONSOLE = "console.log"  # of a run folder: what a sweep's job printed
 LOCK_SECONDS = 5.0  # to wait for a process that is just being ended
+# What file systems answer that cannot flush a file, or a folder (some of networks, of other systems, FUSE).
+CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
+CANNOT_OPEN = {errno.EACCES, errno.EPERM, errno.EISDIR}  # a folder that may be written, but not listed
 
 
 def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
@@ -42,11 +48,17 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     _flush(path.parent)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """One of a run folder's files. Raises RunError."""
+def read_json(path: Path, *names: str) -> dict[str, Any]:
+    """One of a run folder's files, a JSON object with these names in it. Raises RunError."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for
+            raise ValueError("not a file")
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        if missing := [name for name in names if name not in content]:
+            raise ValueError(f"no {', '.join(missing)} in it")
+    except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
     return content
 
@@ -82,21 +94,81 @@ def lock(path: Path) -> TextIO | None:
 def is_locked(path: Path) -> bool:
     """Whether a process holds the file."""
     try:
-        with path.open("r+", encoding="utf-8") as file:
+        file = path.open("r+", encoding="utf-8")
+    except OSError:  # not there, or not ours to know
+        return False
+    with file:
+        try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EACCES, errno.EAGAIN)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
     return False
 
 
-def cache_folder() -> Path:
-    """Where this user keeps what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recipe-ladder"
+def size_text(size: int) -> str:
+    """Bytes as people read them: 23 MB, 1.2 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def cache_folders() -> list[Path]:
+    """Where this user keeps what can be made again: the cache folder, or where that cannot be written a temporary one.
+
+    (A home may be read-only, full, or not there at all.)
+    """
+    temporary = Path(tempfile.gettempdir()) / f"recipe-ladder-{os.getuid()}"
+    folders = [temporary] if _is_ours(temporary) else []
+    with suppress(RuntimeError):  # a user without a home
+        folders.insert(0, Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recipe-ladder")
+    return folders
+
+
+def in_cache(name: str, is_there: Callable[[Path], bool], make: Callable[[Path], object]) -> Path:
+    """The file or folder of this name in the first cache folder that has it, or else that it can be made in.
+
+    Raises RunError where it can be made in none of them.
+    """
+    folders, problems = cache_folders(), []
+    for folder in folders:
+        with suppress(OSError):  # not ours to look into
+            if is_there(folder / name):
+                return folder / name
+    for folder in folders:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder in cache_folders():
+                make(folder / name)
+                return folder / name
+        except OSError as error:
+            problems.append(f"{error.filename or folder}: {error.strerror}")
+    raise RunError(f"{name} can be kept nowhere ({'; '.join(problems)}): XDG_CACHE_HOME=FOLDER names another place")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Or not there yet. Others may write to the temporary folder, and what has our name there need not be ours."""
+    try:
+        about = os.lstat(folder)
+    except FileNotFoundError:
+        return True
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+
+
+def flush(descriptor: int) -> None:
+    """Bring an open file, or folder, to the disk, where its file system can do that. Raises OSError."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if path.is_dir() and error.errno in CANNOT | CANNOT_OPEN:
+            return
+        raise
+    try:
+        flush(descriptor)
     finally:
         os.close(descriptor)

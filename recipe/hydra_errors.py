@@ -2,15 +2,19 @@
 
 import re
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from recipe.ablations import ABLATIONS
-from recipe.checks import did_you_mean
+from recipe.checks import leaves
+from recipe.command_line import DATA_PATHS
 from recipe.compose import CONF, RECIPE_GROUPS, known_keys
+from recipe.config import Config
 from recipe.encoding import shown
 from recipe.errors import UserError
+from recipe.guesses import did_you_mean
+from recipe.networks import unknown_option
 
 
 def explain(error: BaseException) -> str | None:
@@ -25,6 +29,8 @@ def explain(error: BaseException) -> str | None:
             return f"{shown(link.object)[:200]} is no UTF-8, which something here takes alone: choose another name"
         if isinstance(link, ValueError) and "Config group override" in str(link):
             return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
+        if isinstance(link, ValueError) and (said := _about_flags(str(link))):
+            return said
         if isinstance(link, OSError) and link.filename is not None:  # Hydra makes the run's folder
             return f"{link.filename}: {link.strerror}. RECIPE_OUTPUTS=FOLDER names another place for runs"
     faults = ImportError | AssertionError | NameError | TypeError  # of the code, not of the command
@@ -49,6 +55,10 @@ def explain(error: BaseException) -> str | None:
         return None
 
     text = str(error)
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", text):
+        return _several_values(match[1])
+    if match := re.search(r"Sweeping over Hydra's configuration is not supported : '(.*)'", text):
+        return f"{match[1]}: one value for all jobs of a sweep; what hydra.* says cannot be swept over"
     if match := re.search(r"override (~\S+)", text):
         return f"{match[1]}: a key cannot be taken away; give it the value you mean"
     if match := re.search(r"Could not override '(.*?)'", text):
@@ -61,10 +71,7 @@ def explain(error: BaseException) -> str | None:
     if match := re.search(r"Error merging override (.*)", text):
         return f"{match[1].strip()}: {_wrong_value(chain)}"
     if "parse" in type(error).__name__.lower() or "Error parsing override" in text or "LexerNoViableAlt" in text:
-        return (
-            f"cannot read the command line: {_first_lines(text)}. A value with special characters takes two kinds of "
-            "quotes: 'data.root=\"~/my photos\"'"
-        )
+        return f"cannot read the command line: {_unreadable(text, chain)}"
     if match := re.search(r"full_key: (\S+)", text):
         return f"{match[1]}: {_wrong_value(chain)}"
     return _first_lines(text)
@@ -76,13 +83,50 @@ def _unknown_key(key: str) -> str:
     return f"there is no key {key}.{did_you_mean(key, known_keys())}"
 
 
+def _unreadable(text: str, chain: list[BaseException]) -> str:
+    override = next((link.override for link in chain if isinstance(link, OverrideParseException)), None)
+    if override is None:
+        return _first_lines(text)
+    if "=" not in override:
+        return f"{override} is not of the form KEY=VALUE"
+    return f"{override}. A value with special characters takes two kinds of quotes: 'KEY=\"a, b\"'"
+
+
+def _several_values(override: str) -> str:
+    key, _, values = override.partition("=")
+    key = key.lstrip("+")
+    kinds = {dotted: value for dotted, value, _ in leaves(Config())}
+    if isinstance(kinds.get(key), list) and "(" not in values:
+        return f"{override}: a list is written in brackets, {key}=[{values}] (in a shell in quotes)"
+    path = ", and there is no such path" if key in DATA_PATHS and "(" not in values else ""
+    return (
+        f"{override} names several values{path}: one run takes one; to train with each in turn, add -m right after "
+        "train.py: python train.py -m …"
+    )
+
+
+def _about_flags(text: str) -> str | None:
+    """What Hydra says of its own flags that do not go together."""
+    if text.startswith("Only one of --run"):
+        return "-m does not go with --cfg or --info: --cfg shows one run, with one value for each key, without -m"
+    if text.startswith("The --resolve flag"):
+        return "--resolve goes with --cfg: python train.py … --cfg job --resolve"
+    if match := re.fullmatch(r"File (.*) does not exist!", text):
+        return f"--experimental-rerun {match[1]}: there is no such file"
+    return None
+
+
 def _missing_option(error: MissingConfigException) -> str:
-    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    missing = error.missing_cfg_file or ""
+    group, _, option = missing.rpartition("/") if missing.startswith("hydra/") else missing.partition("/")
     known = list(error.options or [])
     for other in RECIPE_GROUPS:
         if group in RECIPE_GROUPS and (CONF / other / f"{option}.yaml").is_file():
             return f"{group}={option}: there is no such option. Did you mean +{other}={option}?"
-    return f"{group}={option}: there is no such option; choose {', '.join(known)}.{did_you_mean(option, known)}"
+    if group == "model":
+        return f"model={option}: there is no such option ({', '.join(known)}); {unknown_option(option, known)}"
+    hint = f" A folder is data=imagefolder data.root={option}" if group == "data" and "/" in option else ""
+    return f"{group}={option}: there is no such option; choose {', '.join(known)}.{hint or did_you_mean(option, known)}"
 
 
 def _wrong_value(chain: list[BaseException]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from recipe.data.loader import TrainLoader
 from recipe.distributed import Ranks
 from recipe.encoding import shown
+from recipe.files import flush
 from recipe.output import Shown, as_text, opened
 
 SETTLED = 5  # steps of a process until its speed is that of the rest: workers and caches are warm
@@ -114,7 +114,7 @@ class Journal:
         """Bring metrics.jsonl to the disk."""
         if self.on:
             with self._naming_metrics():
-                os.fsync(self._metrics.fileno())
+                flush(self._metrics.fileno())
 
     def start_bar(self, description: str, total: int, done: int = 0) -> None:
         """A progress bar, on a terminal."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -124,6 +124,7 @@ class Evaluation:
     correct: Tensor  # (images,) bool: whether the class with the largest logit is the label
     logits: Tensor  # (images, classes) float16
     unreadable: list[str]  # files that were left out (data.on_corrupt=skip), of this rank
+    guessed: list[str] = field(default_factory=list)  # files the range of whose values was guessed, of this rank
 
     def figures(self) -> dict[str, float]:
         """Accuracies and loss by name."""
@@ -148,11 +149,13 @@ def evaluate(
     images_of = torch.zeros(num_classes, dtype=torch.int64, device=device)  # each class
     hits_of = {name: torch.zeros_like(images_of) for name in models}
     unreadable: list[str] = []
+    guessed: list[str] = []
     losses = {name: torch.zeros((), dtype=exact, device=device) for name in models}
     rows: list[tuple[Tensor, Tensor]] = []
     predictions: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in models}
     for batch in eval_batches(dataset, config, ranks, val_resize, val_crop):
         unreadable.extend(batch.unreadable)
+        guessed.extend(batch.guessed)
         if not len(batch.indices):
             continue
         images = as_input(batch.images.to(device, non_blocking=True), mean, std, config)
@@ -170,10 +173,11 @@ def evaluate(
     left_out = ranks.sum(torch.tensor(len(unreadable), device=device)).item()
     if images_of.sum().item() + left_out != len(dataset):
         raise AssertionError(f"evaluated {images_of.sum().item()} images of a data set of {len(dataset)}")
-    return {
+    found = {
         name: _collect(ranks, top5[name], losses[name], hits_of[name], images_of, rows, predictions[name], unreadable)
         for name in models
     }
+    return {name: replace(evaluation, guessed=guessed) for name, evaluation in found.items()}
 
 
 def evaluate_grid(

@@ -7,10 +7,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from recipe.checks import did_you_mean
 from recipe.config import Config, ModelConfig
 from recipe.errors import ConfigError
 from recipe.heads import set_head
+from recipe.networks import unknown_name
 from recipe.preprocessing import own_preprocessing
 from recipe.randomness import seed_at
 
@@ -21,9 +21,7 @@ def check_name(config: ModelConfig) -> None:
     """Raises ConfigError where the source has no model of this name."""
     known = _names(config.source)
     if config.name not in known:
-        raise ConfigError(
-            f"model.name={config.name}: {config.source} has no model of this name.{did_you_mean(config.name, known)}"
-        )
+        raise ConfigError(unknown_name(config.name, config.source, known))
 
 
 def make_model(config: Config, num_classes: int) -> nn.Module:

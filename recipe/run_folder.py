@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
-from recipe import compose, restarts
+from recipe import compose, kept, restarts
+from recipe.ablations import ABLATIONS, key_of
 from recipe.checks import leaves
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
@@ -29,6 +30,8 @@ from recipe.distributed import Ranks, cores
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, lock, read_json, write_atomically
 from recipe.loop import Evaluation
+from recipe.naming import text
+from recipe.rungs import RECIPE_GROUPS
 
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
@@ -38,13 +41,22 @@ def finished(plan: Plan) -> dict[str, Any] | None:
     path = plan.folder / "result.json"
     if not path.exists():
         return None
-    environment = read_json(plan.folder / "environment.json")
+    environment = read_json(plan.folder / "environment.json", "data", "hashes")
     data = environment["data"]
     if _where(compose.load(plan.folder / "config.yaml")) != _where(plan.config):
-        train_set, val_set = datasets.load(plan.config.data)  # elsewhere: the same images, or others?
+        train_set, val_set = datasets.load(plan.config.data, data)  # elsewhere: the same images, or others?
         data = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     _check_same(plan, environment, data)
-    return read_json(path)
+    return read_json(path, "acc1")
+
+
+def begun_with(plan: Plan) -> dict[str, str] | None:
+    """The fingerprints of the data of the run that the plan goes on with; None where it begins. Raises RunError."""
+    path = plan.folder / "environment.json"
+    if plan.config.resume == "never" or not path.exists():
+        return None
+    data: dict[str, str] | None = read_json(path).get("data")
+    return data
 
 
 @contextmanager
@@ -90,9 +102,10 @@ def open_folder(
     path = folder / "environment.json"
     starts: list[dict[str, Any]] = []
     if path.exists() or (folder / "checkpoints" / "last.pt").exists():
-        before = read_json(path)
+        before = read_json(path, "data", "hashes", "starts")
         _check_same(plan, before, data)
         starts = before["starts"]
+    kept.refuse_without_result(folder)
     environment = {
         "hashes": hashes(plan),
         "data": data,
@@ -109,8 +122,8 @@ def open_folder(
     write_atomically(path, json.dumps(environment, indent=2) + "\n")
     write_atomically(folder / "config.yaml", compose.to_yaml(plan.config))
     (folder / ".hydra").mkdir(exist_ok=True)
-    for name, text in plan.hydra_files.items():
-        write_atomically(folder / ".hydra" / name, text)
+    for name, content in plan.hydra_files.items():
+        write_atomically(folder / ".hydra" / name, content)
 
 
 def write_result(
@@ -120,7 +133,7 @@ def write_result(
     grid: list[dict[str, Any]],
     about: dict[str, Any],
 ) -> None:
-    """The final weights, their predictions, and last of all result.json: the run is finished.
+    """The weights, the predictions of the final ones, and last result.json: the run is finished. The rest is dropped.
 
     Args:
         models, found: networks and their final evaluations by name; the last are the ones whose figures count.
@@ -131,6 +144,8 @@ def write_result(
     state = {name: tensor.contiguous() for name, tensor in models[primary].state_dict().items()}
     (plan.folder / "checkpoints").mkdir(exist_ok=True)
     write_atomically(plan.folder / "checkpoints" / "model.safetensors", safetensors_bytes(state))
+    if "trained_in" not in about and not plan.config.checkpoint.keep_after_training:
+        kept.write(plan.folder / "checkpoints", {name: net.state_dict() for name, net in models.items()}, primary)
     write_predictions(plan.folder, final)
     result = {
         **final.figures(),
@@ -145,6 +160,14 @@ def write_result(
         "result_hash": plan.result_hash,
     }
     write_atomically(plan.folder / "result.json", json.dumps(_finite(result), indent=2) + "\n")
+    drop_checkpoints(plan)
+
+
+def drop_checkpoints(plan: Plan) -> None:
+    """Of a run that has finished: its weights stay. The run is whole without this: no error of the disk ends it."""
+    if not plan.config.checkpoint.keep_after_training:
+        with suppress(OSError):
+            kept.drop(plan.folder / "checkpoints")
 
 
 def write_predictions(folder: Path, final: Evaluation) -> None:
@@ -166,10 +189,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def earlier_threads(folder: Path) -> int | None:
-    """The thread count of the run's first start: another one changes the last digits."""
+def earlier_threads(folder: Path) -> list[int]:
+    """The thread counts of the run's starts, this one too: where they are several, the last digits are other ones."""
     path = folder / "environment.json"
-    return read_json(path)["starts"][0]["threads_per_rank"] if path.exists() else None
+    starts = read_json(path, "starts")["starts"] if path.exists() else []
+    return list(dict.fromkeys(start["threads_per_rank"] for start in starts))
 
 
 def hashes(plan: Plan) -> dict[str, str]:
@@ -184,8 +208,9 @@ def _where(config: Config) -> tuple[str | None, ...]:
 def _check_same(plan: Plan, before: dict[str, Any], data: dict[str, str]) -> None:
     """Refuse to go on with a folder whose run is another one, or was trained on other images."""
     if before["hashes"] != hashes(plan):
-        differences = _differences(compose.load(plan.folder / "config.yaml"), plan.config)
-        raise RunError(f"{plan.folder} holds another run ({differences}): add resume=never to set it aside")
+        raise RunError(
+            f"{plan.folder} holds another run ({_differences(plan, before)}): add resume=never to set it aside"
+        )
     changed = " and ".join(f"{name} set" for name in data if data[name] != before["data"].get(name))
     if changed:
         raise RunError(
@@ -236,8 +261,33 @@ def _git_state() -> dict[str, Any] | None:
         return None
 
 
-def _differences(before: Config, now: Config) -> str:
-    old = {key: value for key, value, about in leaves(before) if about["affects"] != "nothing"}
-    new = {key: value for key, value, about in leaves(now) if about["affects"] != "nothing"}
-    changed = [f"{key} {old[key]} there, {new[key]} here" for key in new if old[key] != new[key]]
+def _differences(plan: Plan, before: dict[str, Any]) -> str:
+    """What the user has changed since: choices and keys of the two command lines, or of a file, where those agree.
+
+    What follows from it (a scale's lengths and sizes) or from the data (classes, steps of the average) is not named.
+    """
+    then = compose.load(plan.folder / "config.yaml")
+    old, new = ({key: value for key, value, _ in leaves(config)} for config in (then, plan.config))
+    old, new = old | before.get("config", {}), new | compose.values_of(plan.config, {"weights", "result"})
+    counts = {key for key, _, about in leaves(plan.config) if about["affects"] != "nothing" or key.startswith("scale.")}
+    new = {key: value for key, value in new.items() if key in counts}
+    differ = [key for key in new if key in old and old[key] != new[key]]
+    from_file = [key for key in differ if key not in ("data.num_classes", "ema.steps")]  # which follow the data
+
+    choices = _choices(before.get("overrides", [])), _choices(plan.overrides)
+    changed = [
+        f"{group} {choices[0].get(group, 'not given')} there, {choices[1].get(group, 'not given')} here"
+        for group in sorted({*choices[0], *choices[1]})
+        if choices[0].get(group) != choices[1].get(group)
+        and (group in (*RECIPE_GROUPS, *ABLATIONS) or any(key.startswith(f"{group}.") for key in from_file))
+    ]
+    typed = plan.literal | {key_of(override) for override in before.get("overrides", [])}
+    named = [key for key in differ if key in typed] or ([] if changed else from_file or differ)
+    changed += [f"{key} {text(old[key])} there, {text(new[key])} here" for key in named]
     return "; ".join(changed) or "made by another version"
+
+
+def _choices(overrides: Sequence[str]) -> dict[str, str]:
+    """Config groups' options, as a command line names them."""
+    pairs = ((key_of(override), override.partition("=")[2]) for override in overrides)
+    return {key: value for key, value in pairs if key in (*compose.SECTIONS, *RECIPE_GROUPS, *ABLATIONS)}

@@ -5,16 +5,24 @@ Once one of them has finished, the others take its weights and evaluate them in 
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from recipe import console, run_folder, trained
+import torch
+
+from recipe import console, kept, run_folder, trained
 from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.distributed import Ranks
+from recipe.errors import UserError
+from recipe.files import read_json
 from recipe.logs import Journal
 from recipe.loop import evaluate, evaluate_grid
+from recipe.output import say
 from recipe.trained import Trained
+
+COSTS = ("epochs", "steps", "images_seen", "unique_images", "seconds", "device_seconds")  # the same for all who share
 
 
 def find(plan: Plan, data: dict[str, str]) -> Path | None:
@@ -25,14 +33,39 @@ def find(plan: Plan, data: dict[str, str]) -> Path | None:
     """
     if plan.folder.parent.name != plan.name or (plan.folder / "checkpoints").exists():
         return None  # in a folder of the user's choice, or begun already
-    for result in sorted(plan.folder.parent.parent.glob(f"*/{plan.folder.name}/result.json")):
-        environment = json.loads((result.parent / "environment.json").read_text("utf-8"))
-        if environment["hashes"]["training"] != plan.training_hash or environment["data"] != data:
-            continue
-        has_weights = (result.parent / "checkpoints" / "last.pt").exists()
-        if has_weights and _has_average(trained.read(result.parent).config, plan.config):
-            return result.parent
+    for folder in _neighbours(plan.folder):
+        try:
+            if _is_the_same(plan, folder, data):
+                return folder
+        except Exception as error:  # it is only looked at: whatever is wrong there, this run does not need it
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            reason = " ".join(str(error).partition(": resume=never")[0].split())[:300]
+            say(f"{folder} is broken, and left out of the search for the same training ({kind}{reason})")
     return None
+
+
+def _neighbours(own: Path) -> list[Path]:
+    """The folders of finished runs of the same seed, as far as they may be seen."""
+    with suppress(OSError), os.scandir(own.parent.parent) as entries:
+        folders = [Path(entry.path) / own.name for entry in entries if entry.name != own.parent.name]
+        return sorted(folder for folder in folders if os.path.lexists(folder / "result.json"))
+    return []
+
+
+def _is_the_same(plan: Plan, folder: Path, data: dict[str, str]) -> bool:
+    """Whether a run has the weights that the plan would train. Raises whatever its broken files cause."""
+    environment = read_json(folder / "environment.json", "hashes", "data")
+    if environment["hashes"]["training"] != plan.training_hash or environment["data"] != data:
+        return False
+    if not (folder / "checkpoints" / kept.FINAL).exists():  # its figures alone were kept
+        return False
+    source = trained.read(folder)
+    kinds = ["raw"] if plan.config.ema.decay is None else ["raw", "ema"]
+    if "trained_in" in source.result or not _has_average(source.config, plan.config):
+        return False
+    found = trained.networks(source, torch.device("cpu"), kinds)  # here, where it may fail
+    _training_curve(source)
+    return found.keys() == set(kinds) and all(name in source.result for name in COSTS)
 
 
 def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> None:
@@ -47,16 +80,18 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
     found = evaluate(models, val_set, plan.config, ranks, sizes.val_resize, sizes.val_crop)
     grid = evaluate_grid(models, val_set, plan.config, ranks)
     if ranks.first:
-        _copy_training_curve(source, journal)
+        for step, epoch, figures in _training_curve(source):
+            journal.record(step, epoch, figures)
         journal.record(source.result["steps"], source.result["epochs"] - 1, console.figures(found))
-        kept = ("epochs", "steps", "images_seen", "unique_images", "seconds", "device_seconds")
         about = {
-            **{name: source.result[name] for name in kept},
+            **{name: source.result[name] for name in COSTS},
             "stopped_early": source.result.get("stopped_early"),
             "trained_in": os.path.relpath(folder, plan.folder),
             "best": None,
         }
         run_folder.write_result(plan, models, found, grid, about)
+    for line in console.guessed(ranks.union({file for e in found.values() for file in e.guessed})):
+        journal.say(line)
     for line in console.accuracies(found):
         journal.say(line)
     journal.close()
@@ -66,10 +101,8 @@ def _has_average(source: Config, wanted: Config) -> bool:
     return wanted.ema.decay is None or source.ema == wanted.ema
 
 
-def _copy_training_curve(source: Trained, journal: Journal) -> None:
-    for line in (source.folder / "metrics.jsonl").read_text("utf-8").splitlines():
-        row = json.loads(line)
-        step, epoch = row.pop("step"), row.pop("epoch")
-        training = {name: value for name, value in row.items() if name.startswith("train/")}
-        if training:
-            journal.record(step, epoch, training)
+def _training_curve(source: Trained) -> list[tuple[int, int, dict[str, float]]]:
+    """Step, epoch and figures of the training, entry by entry."""
+    rows = [json.loads(line) for line in (source.folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    figures = [{name: value for name, value in row.items() if name.startswith("train/")} for row in rows]
+    return [(row["step"], row["epoch"], of_row) for row, of_row in zip(rows, figures, strict=True) if of_row]

@@ -4,12 +4,14 @@ import os
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from recipe import compose
+from recipe import command_line, compose, torchrun
 from recipe.compose import CONF
 from recipe.encoding import any_locale
-from recipe.errors import ConfigError, RunError, UserError, fail, rank_local
+from recipe.errors import RunError, UserError, check_here, fail, rank_local
 from recipe.hydra_errors import explain
 from recipe.output import say, show_what_can_be_shown, tell_what_was_not_shown
 from recipe.signals import STOPPED, Stopped, last_words
@@ -21,6 +23,11 @@ failures: list[UserError] = []  # of the runs of this process
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def run(composed: DictConfig) -> None:
     """One training run. A user's error is kept for `main`; a sweep goes on with its other jobs."""
+    os.chdir(
+        HydraConfig.get().runtime.cwd
+    )  # after hydra.job.chdir=true, too, paths are relative to the command's place
+    if HydraConfig.get().mode is RunMode.MULTIRUN:  # with a launcher that runs its jobs in this process
+        torchrun.refuse_sweep()
     plan = compose.plan(composed)
     from recipe.run import train  # imports torch: only once the config is known to be right
 
@@ -42,12 +49,16 @@ def main() -> None:
     any_locale()
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets its exceptions through; `explain` words them
-    compose.register()
-    only_the_command_line_sets_hydra()
     failures.clear()
     try:
-        if {"-m", "--multirun"} & set(sys.argv):
-            _refuse_torchrun()
+        check_here()
+        sweep = command_line.is_sweep(sys.argv)
+        torchrun.forget() if sweep else torchrun.check_environment()
+        sys.argv[1:] = command_line.for_hydra(sys.argv[1:])
+        compose.register()
+        only_the_command_line_sets_hydra()
+        if sweep and not {"--cfg", "-c", "--info", "-i"} & set(sys.argv):
+            torchrun.refuse_sweep()
             say("Composing and checking all jobs …")
         run()
         if failures:
@@ -68,11 +79,6 @@ def main() -> None:
             del os.environ["HYDRA_FULL_ERROR"]
         tell_what_was_not_shown()
         last_words()
-
-
-def _refuse_torchrun() -> None:
-    if "WORLD_SIZE" in os.environ:
-        raise ConfigError("a sweep starts its own processes: python train.py -m … instead of torchrun train.py -m …")
 
 
 if __name__ == "__main__":

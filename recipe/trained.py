@@ -4,14 +4,14 @@ Imports PyTorch only for the latter, so that commands refuse a wrong folder at o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-from recipe import compose
+from recipe import compose, kept
 from recipe.checks import did_you_mean
 from recipe.config import Config
 from recipe.errors import ConfigError, RunError
@@ -81,14 +81,14 @@ def check_weights(run: Trained, kind: str) -> None:
 def networks(run: Trained, device: "torch.device", kinds: Sequence[str] = ("raw", "ema")) -> "dict[str, nn.Module]":
     """The run's networks of these kinds, ready to be evaluated; "best" is the epoch with the best validation figure.
 
-    Without the last checkpoint, of this run or of the one that trained for it, there is only the one that counts.
-    Kinds that there are not are left out. Raises RunError where there are none at all, or best.pt is broken.
+    Where the folder of the run that trained for it is gone, there is only the one that counts. Kinds that there are not
+    are left out. Raises RunError where there are none at all, or a file is broken.
     """
     from recipe.model import make_model
 
     assert run.config.data.num_classes is not None
     found = {}
-    for kind, values in _states(run, kinds).items():
+    for kind, values in states(run, kinds).items():
         found[kind] = make_model(run.config, run.config.data.num_classes)
         found[kind].load_state_dict(values)
         found[kind].to(device).eval()
@@ -105,9 +105,7 @@ def network(run: Trained, device: "torch.device", kind: str) -> "nn.Module":
 
 def gone(run: Trained, kind: str) -> RunError:
     """Weights that the run had once."""
-    return RunError(
-        f"{run.folder} has no {kind} weights any more: its {'best' if kind == 'best' else 'last'}.pt is gone"
-    )
+    return RunError(f"{run.folder} has no {kind} weights any more: their file in its checkpoints is gone")
 
 
 def final_evaluation(run: Trained) -> "Evaluation":
@@ -127,35 +125,49 @@ def final_evaluation(run: Trained) -> "Evaluation":
         reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:100]
         raise RunError(f"cannot read {path} ({reason}): without --report the images are evaluated anew") from error
     names = ("acc1", "acc5", "balanced_acc1", "loss")
-    figures = {name: math.nan if run.result[name] is None else run.result[name] for name in names}
+    figures: dict[str, Any] = {name: math.nan if run.result[name] is None else run.result[name] for name in names}
     return Evaluation(**figures, indices=index, labels=label, correct=correct, logits=logits, unreadable=[])
 
 
-def _states(run: Trained, kinds: Sequence[str]) -> "dict[str, dict[str, Tensor]]":
-    """The weights themselves, raw before ema before best."""
-    from safetensors.torch import load_file
+def states(run: Trained, kinds: Sequence[str]) -> "dict[str, Mapping[str, Tensor]]":
+    """The weights themselves, raw before ema before best; those that there are. Raises RunError as `networks` does."""
+    own, counts = run.folder / "checkpoints", str(run.result["weights"])
+    shared = run.result.get("trained_in")
+    trained_in = run.folder / (shared or ".") / "checkpoints"
+    index = kept.files(trained_in)
+    files = dict(index) if index is not None else {"best": own / kept.BEST}
+    if shared:
+        files.pop("best", None)  # of epochs that were evaluated in another way
+    files[counts] = own / kept.FINAL
+    found = {kind: _read(files[kind], counts) for kind in kinds if kind in files and files[kind].exists()}
+    wanted = {"raw", "ema"} & set(kinds) & set(weights_of(run))
+    if index is None and wanted - found.keys():
+        last = last_checkpoint(trained_in) or {"model": None, "ema": None}
+        found = {**{kind: state for kind, state in (("raw", last["model"]), ("ema", last["ema"])) if state}, **found}
+    if not found and wanted and not files[counts].exists():
+        raise RunError(f"{own} holds no weights: neither {kept.LAST} nor {kept.FINAL}")
+    return {kind: found[kind] for kind in WEIGHTS if kind in found and kind in kinds}
 
-    from recipe.checkpoint import load_checkpoint, load_tensors
 
-    folder = run.folder / "checkpoints"
-    counts = str(run.result["weights"])
-    final = folder / "model.safetensors"
-    states = {}
-    if list(kinds) == [counts] and final.exists():  # a quarter of the size of last.pt
-        states[counts] = load_file(final)
-    elif {"raw", "ema"} & set(kinds):
-        state = load_checkpoint(run.folder / run.result.get("trained_in", ".") / "checkpoints").state
-        if state is not None:
-            states = {"raw": state["model"], **({} if run.config.ema.decay is None else {"ema": state["ema"]})}
-        elif final.exists():
-            states = {counts: load_file(final)}
-        else:
-            raise RunError(f"{folder} holds no weights: neither last.pt nor {final.name}")
-    best = folder / "best.pt"
-    if "best" in kinds and best.exists():
-        try:
-            states["best"] = load_tensors(best)["model"]
-        except Exception as error:
-            reason = (str(error).splitlines() or [""])[0][:100]
-            raise RunError(f"{best} is not whole ({type(error).__name__}: {reason}): use weights={counts}") from error
-    return {kind: states[kind] for kind in WEIGHTS if kind in states and kind in kinds}
+def last_checkpoint(checkpoints: Path) -> dict[str, Any] | None:
+    """Of a run that keeps them: the one of its end, not one before it."""
+    from recipe.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(checkpoints)
+    return loaded.state if (checkpoints / kept.LAST).exists() and not loaded.refused else None
+
+
+def _read(path: Path, counts: str) -> "Mapping[str, Tensor]":
+    from safetensors.torch import load
+
+    from recipe.checkpoint import load_tensors
+
+    try:  # (safetensors' load_file maps the file into memory, which not every file system can do.)
+        weights: Mapping[str, Tensor] = (
+            load(path.read_bytes()) if path.suffix == ".safetensors" else load_tensors(path)["model"]
+        )
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:100]
+        otherwise = f": use weights={counts}" if path.name != kept.FINAL else ""
+        raise RunError(f"{path} is not whole ({type(error).__name__}: {reason}){otherwise}") from error
+    return weights

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from recipe import kept
 from recipe.checks import did_you_mean
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError
@@ -79,13 +80,18 @@ def identity(weights: str | None) -> str | None:
     if weights is None or kind_of(weights) not in ("file", "run"):
         return weights
     file = file_of(weights)
-    name = read_json(Path(weights) / "result.json")["recipe"] if file != Path(weights) else file.stem
-    return f"{name}-{sha256_of(file)[:8]}"
+    run = kind_of(weights) == "run"
+    name = read_json(Path(weights) / "result.json", "recipe")["recipe"] if run else Path(weights).stem
+    dropped = None if run else kept.in_its_place(Path(weights))  # called as before, where its run has dropped it
+    digest = (dropped[1] if dropped else None) or sha256_of(file)
+    return f"{name}-{digest[:8]}"
 
 
 def file_of(path: str) -> Path:
     """The file of weights that a path stands for; of a run's folder, its final ones. Raises ConfigError."""
     if not os.path.isdir(path):
+        if dropped := kept.in_its_place(Path(path)):
+            return dropped[0]
         if not os.path.isfile(path):
             raise ConfigError(f"model.weights={path}: there is no such file or run folder")
         if not path.endswith(FILES):

@@ -16,6 +16,7 @@ from photos import CLASSES, save_photos
 
 from recipe import compose
 from recipe.checks import check
+from recipe.command_line import for_hydra
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
 from recipe.rungs import Rung
@@ -40,7 +41,7 @@ def _plan(world_size: str | None, *overrides: str) -> Plan:
     compose.register()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+        composed = hydra.compose("config", for_hydra(overrides), return_hydra_config=True)
         return compose.plan(composed, composed.hydra)
 
 

@@ -37,6 +37,7 @@ CONFIG = Config(  # of a run, whose last evaluated epochs are the second and the
     schedule=c.ScheduleConfig("constant"),
     ema=c.EmaConfig(decay=1 - 0.5 * 3 / 16 * 28 / 1_281_167, steps=1),  # alpha 0.5
     evaluate=c.EvaluateConfig(every=2, batch_size=BATCH, grid=GRID),
+    checkpoint=c.CheckpointConfig(keep_after_training=True),
     runtime=c.RuntimeConfig(device="cpu", precision="fp64"),
     scale=c.ScaleConfig("imagenet"),
 )

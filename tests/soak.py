@@ -18,7 +18,7 @@ from processes import assert_same_ending, children, ended, killed, rank_of, star
 RUN = (
     *("+recipe=v2", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false"),
     *("data=synthetic", "data.size=512", "batch_size=64", "micro_batch_size=16", "epochs=200", "evaluate.every=40"),
-    *("ema.decay=0.9999999", "log.every_steps=7"),
+    *("ema.decay=0.9999999", "log.every_steps=7", "checkpoint.keep_after_training=true"),
 )
 
 

@@ -25,7 +25,7 @@ RUN = (
     *("+recipe=v2", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "data.workers=0"),
     *("data=synthetic", "data.size=64", "batch_size=32", "micro_batch_size=16", "sampler.repetitions=2", "epochs=4"),
     *("schedule=plateau", "schedule.patience=0", "schedule.threshold=0.9", "schedule.gamma=0.5", "ema.decay=0.9999999"),
-    *("evaluate.every=1", "log.every_steps=3", "log.images=false"),
+    *("evaluate.every=1", "log.every_steps=3", "log.images=false", "checkpoint.keep_after_training=true"),
 )
 STOP_AFTER = 5  # of 8 steps: within the third epoch and between two entries of the log
 

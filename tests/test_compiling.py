@@ -117,7 +117,8 @@ def test_compiled_run_says_so_and_leaves_what_any_run_leaves(tmp_path: Path, pro
     import timm
 
     model = ["model.source=timm", "model.name=test_resnet", "resolution.train_crop=32"]
-    arguments = ["+recipe=v1", *SMALL, *model, "max_steps=1", COMPILED, f"hydra.run.dir={tmp_path / 'run'}"]
+    kept = "checkpoint.keep_after_training=true"
+    arguments = ["+recipe=v1", *SMALL, *model, "max_steps=1", COMPILED, kept, f"hydra.run.dir={tmp_path / 'run'}"]
     done = ended(started(tmp_path, *arguments, processes=processes), timeout=500)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("compile      default: the first step") == 1

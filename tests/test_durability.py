@@ -22,7 +22,7 @@ from recipe.signals import STOPPED, WORKER_GRACE
 RUN = (
     *("+recipe=v2", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false"),
     *("data=synthetic", "data.size=256", "batch_size=64", "micro_batch_size=16", "epochs=5", "evaluate.every=2"),
-    *("ema.decay=0.9999999", "log.every_steps=3"),
+    *("ema.decay=0.9999999", "log.every_steps=3", "checkpoint.keep_after_training=true"),
 )
 STEPS = 20
 EACH_STEP = "checkpoint.every_minutes=0.00001"

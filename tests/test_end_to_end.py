@@ -68,7 +68,7 @@ def test_two_processes_train_v2_on_photos(command: Command, tmp_path: Path) -> N
     assert environment["starts"][0]["world_size"] == 2
     expected = {".hydra", "config.yaml", "train.log", "checkpoints", "predictions.npz", "result.json"}
     assert expected <= {path.name for path in folder.iterdir()}
-    assert {"last.pt", "best.pt", "model.safetensors"} <= {path.name for path in (folder / "checkpoints").iterdir()}
+    assert {"weights.json", "model.safetensors"} <= {path.name for path in (folder / "checkpoints").iterdir()}
     assert list(folder.glob("events.out.tfevents.*"))
 
     before = (folder / "result.json").stat().st_mtime_ns
@@ -84,6 +84,7 @@ def test_one_and_two_processes_are_the_same_experiment(command: Command, tmp_pat
     arguments = (
         *("+recipe=v2", "scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=200", SMALL_MODEL),
         *("max_steps=3", "log.every_steps=1", "runtime.precision=fp64", "data.workers=1", "ema.decay=0.9999999"),
+        "checkpoint.keep_after_training=true",
     )
     for processes in (0, 2):
         done = command(*arguments, f"hydra.run.dir={tmp_path / str(processes)}", processes=processes)
@@ -143,7 +144,7 @@ def test_other_config_in_the_same_folder_is_refused_and_never_resumed(command: C
         "+recipe=v1", *SYNTHETIC, "max_steps=1", "optimizer.lr=0.5", f"hydra.run.dir={folder}", "resume=never"
     )
     assert anew.returncode == 0, anew.stderr
-    assert (tmp_path / "run.old-1" / "checkpoints" / "last.pt").exists()
+    assert (tmp_path / "run.old-1" / "checkpoints" / "model.safetensors").exists()
     assert (folder / "result.json").exists()
 
 
@@ -206,7 +207,8 @@ def test_variants_of_the_baseline_train(command: Command, tmp_path: Path, varian
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_sync_batch_norm_over_two_gpus_is_batch_norm_over_the_whole_step(command: Command, tmp_path: Path) -> None:
-    arguments = ("+recipe=v1", *SYNTHETIC, "max_steps=3", "batch_size=32", "runtime.precision=fp64")
+    kept = "checkpoint.keep_after_training=true"
+    arguments = ("+recipe=v1", *SYNTHETIC, "max_steps=3", "batch_size=32", "runtime.precision=fp64", kept)
     variants: list[tuple[int, list[str]]] = [
         (0, ["micro_batch_size=32"]),
         (2, ["micro_batch_size=16", "model.sync_batch_norm=true"]),

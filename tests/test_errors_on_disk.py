@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ QUICK = [
     "data.workers=0",
     "max_steps=1",
     "log.images=false",
+    "checkpoint.keep_after_training=true",
 ]
 SYNTHETIC = ["+recipe=v1", *QUICK, "data=synthetic", "data.size=64", "batch_size=64", "micro_batch_size=32"]
 FOLDER = ["+recipe=v1", *QUICK, "data=imagefolder", "batch_size=16", "micro_batch_size=8"]
@@ -195,6 +197,42 @@ def test_faulty_run_folder_can_be_set_aside(train: Callable[..., str], run: Path
     train(*SYNTHETIC, "resume=never", wrong=False)
     assert json.loads((run / "result.json").read_text())["steps"] == 1
     assert (run.with_name("seed=0.old-1") / "environment.json").read_text() == "{"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named", "finished"),
+    [
+        (["max_steps=2"], "max_steps 1 there, 2 here", True),
+        (["optimizer.lr=0.3", "data.size=32"], "data.size 64 there, 32 here; optimizer.lr 0.0", False),
+        (["+recipe=r01_lr_optimizations"], "recipe v1 there, r01_lr_optimizations here", True),
+        (["scale=small"], "scale demo there, small here", True),
+        (["optimizer=adamw", "optimizer.lr=0.001"], "optimizer not given there, adamw here; optimizer.lr 0.0", True),
+        (["ema.decay=0.9", "ema.steps=7"], "ema.decay null there, 0.9 here; ema.steps 1 there, 7 here", False),
+        (["data.num_classes=5"], "data.num_classes 10 there, 5 here", False),
+    ],
+    ids=str,
+)
+def test_of_another_run_only_what_was_changed_is_named(
+    train: Callable[..., str], run: Path, changes: list[str], named: str, finished: bool
+) -> None:
+    """Not what follows from it, or from the data: the classes, the steps of the average."""
+    if not finished:
+        (run / "result.json").unlink()
+    new = {change.split("=")[0] for change in changes}
+    kept = [text for text in SYNTHETIC if text.split("=")[0] not in new]
+    message = train(*kept, *changes, f"hydra.run.dir={run}")
+    (said,) = re.findall(r"holds another run \((.*)\): add resume=never", message)
+    assert said.startswith(named)
+    assert said.count(" there, ") == len(changes)
+
+
+def test_a_recipe_whose_file_was_edited_is_another_run(train: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine/recipe/mine.yaml"
+    write(mine, "# @package _global_\ndefaults: [v1, _self_]\nseed: 0\n")
+    command = ("--config-dir", str(tmp_path / "mine"), "+recipe=mine", *SYNTHETIC[1:], f"hydra.run.dir={tmp_path}/run")
+    train(*command, wrong=False)
+    write(mine, "# @package _global_\ndefaults: [v1, _self_]\noptimizer: {momentum: 0.5}\n")
+    assert "holds another run (optimizer.momentum 0.9 there, 0.5 here)" in train(*command)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

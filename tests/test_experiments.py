@@ -282,7 +282,9 @@ def test_zoo_trains_a_head_on_frozen_weights_and_keeps_the_epoch_of_the_lowest_l
     own = torchvision.models.resnet18()
     torch.save(own.state_dict(), tmp_path / "own.pth")
     weights = f"model.weights={tmp_path / 'own.pth'}"
-    result = trained(plan, tmp_path / "run", "zoo", photos, weights, "epochs=3", "batch_size=8", "micro_batch_size=8")
+    batch = ("batch_size=8", "micro_batch_size=8")
+    kept = "checkpoint.keep_after_training=true"
+    result = trained(plan, tmp_path / "run", "zoo", photos, weights, "epochs=3", *batch, kept)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     state = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)["model"]
     parameters = [name for name, _ in own.named_parameters() if not name.startswith("fc.")]

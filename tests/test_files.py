@@ -1,10 +1,17 @@
+import errno
+import fcntl
 import os
+import shutil
 import signal
+import stat
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from recipe import files
+from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from recipe.errors import RunError
 
 
@@ -49,3 +56,126 @@ def test_lock_can_be_taken_again_when_it_was_closed(tmp_path: Path) -> None:
         held = files.lock(tmp_path / ".lock")
         assert held is not None
         held.close()
+
+
+WITHOUT = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)  # what file systems say that cannot do it
+
+
+@pytest.mark.parametrize("number", WITHOUT, ids=errno.errorcode.get)
+@pytest.mark.parametrize("what", ["folders", "files and folders"])
+def test_disk_that_cannot_flush_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, what: str
+) -> None:
+    """No such file system is at hand: its answer is made here."""
+    fsync = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if what != "folders" or stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    save_checkpoint(tmp_path, {"epoch": 3}, keep=2)
+    assert load_checkpoint(tmp_path).state == {"epoch": 3, "format": FORMAT}
+    files.write_atomically(tmp_path / "file", "content")
+    assert (tmp_path / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_what_did_not_reach_the_disk_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        files.write_atomically(tmp_path / "file", "content")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_cannot_be_opened_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that may be written but not listed; root may list any, so the answer is made here."""
+    opened = os.open
+
+    def refused(path: Path, *arguments: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refused)
+    files.write_atomically(tmp_path / "file", "content")
+    assert (tmp_path / "file").read_text() == "content"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_disk_without_locks_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "lockf", refused)
+    assert files.lock(tmp_path / ".lock") is None
+    assert not files.is_locked(tmp_path / ".lock")
+
+
+def test_lock_that_cannot_be_looked_at_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep would wait for it for ever; the job itself says what is wrong. (Root may look at any.)"""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert not files.is_locked(tmp_path / ".lock")
+
+
+@pytest.fixture
+def no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder in which even root may make nothing; the temporary one that is left."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/sys/cache" if sys.platform == "linux" else "/dev/null/cache")
+    return tmp_path / "tmp" / f"recipe-ladder-{os.getuid()}"
+
+
+def test_home_that_cannot_be_written_is_replaced_by_a_temporary_folder(no_home: Path) -> None:
+    for _ in range(2):
+        path = files.in_cache("part/file", Path.exists, lambda path: files.write_atomically(made(path), "content"))
+        assert path == no_home / "part" / "file"
+    assert stat.S_IMODE(no_home.stat().st_mode) == 0o700
+
+
+def made(path: Path) -> Path:
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_what_lies_in_anothers_temporary_folder_is_not_taken(
+    no_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").write_text("theirs")
+    no_home.symlink_to(tmp_path / "theirs")
+    with pytest.raises(RunError, match=r"file can be kept nowhere \(/.*XDG_CACHE_HOME=FOLDER"):
+        files.in_cache("file", Path.exists, lambda path: path.write_text("ours"))
+    no_home.unlink()
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    shutil.copytree(tmp_path / "theirs", no_home.with_name("recipe-ladder-54321"))
+    with pytest.raises(RunError, match="can be kept nowhere"):
+        files.in_cache("file", Path.exists, lambda path: path.write_text("ours"))
+
+
+def test_cache_that_is_there_in_a_home_that_cannot_be_written_is_used(
+    no_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "recipe-ladder").mkdir(parents=True)
+    (tmp_path / "home" / "recipe-ladder" / "file").write_text("there")
+
+    def make(path: Path) -> None:
+        raise AssertionError
+
+    assert files.in_cache("file", Path.exists, make).read_text() == "there"
+
+
+def test_user_without_a_home_has_a_cache(no_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert files.cache_folders() == [no_home]

@@ -1,6 +1,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +109,31 @@ def test_run_that_waited_for_its_images_says_so(plan: Callable[..., Plan], tmp_p
         said.append((tmp_path / name / "train.log").read_text())
     assert "of the last epoch was spent waiting for images: `recipe bench loader`" in said[0]
     assert "waiting for images" not in said[1]
+
+
+def test_resuming_with_another_thread_count_is_said_and_stays_said(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Back at the first count, too: the epoch between them was computed otherwise."""
+    few = ("data.size=32", "batch_size=16", "micro_batch_size=8", "evaluate.every=3", "log.images=false")
+    composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "epochs=3", *few)
+    train_epoch = Run.train_epoch
+
+    def stop_in(last: int) -> Callable[[Run, int], None]:
+        def one(run: Run, epoch: int) -> None:
+            if epoch == last:
+                raise KeyboardInterrupt
+            train_epoch(run, epoch)
+
+        return one
+
+    said = []
+    for start, count in enumerate((1, 1, 2, 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "get_num_threads", lambda count=count: count)  # computed with one: that is quicker
+            if start < 3:
+                patch.setattr(Run, "train_epoch", stop_in(max(1, start)))
+            with pytest.raises(KeyboardInterrupt) if start < 3 else nullcontext():
+                train(replace(composed, folder=tmp_path))
+        said.append((tmp_path / "train.log").read_text().count("threads a rank so far"))
+    assert said == [0, 0, 1, 2]

@@ -22,6 +22,7 @@ from recipe.signals import Stopped
 Composer = Callable[..., Plan]
 # A learning rate too small to change a prediction: the first evaluation's top-1 stays the best.
 RUN = (
+    "checkpoint.keep_after_training=true",
     *("+recipe=v1", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "data.workers=0"),
     *("data=synthetic", "data.size=64", "batch_size=32", "micro_batch_size=16", "epochs=9", "evaluate.every=1"),
     *("optimizer.lr=1e-12", "log.every_steps=3", "log.images=false", "early_stopping.patience=2"),

@@ -14,6 +14,7 @@ TINY = (
     *("+recipe=r00_baseline", "model=resnet18", "data=synthetic", "data.num_classes=6", "data.size=32", "epochs=2"),
     *("batch_size=16", "micro_batch_size=8", "data.workers=0", "log.images=false", "ema.decay=0.9", "ema.steps=1"),
     *("resolution.train_crop=32", "resolution.val_resize=32", "resolution.val_crop=32"),
+    "checkpoint.keep_after_training=true",
 )
 
 

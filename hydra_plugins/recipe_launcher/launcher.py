@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from recipe import compose
+from recipe import compose, torchrun
 from recipe.checks import check
+from recipe.command_line import check_sweeps, quoted
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
 from recipe.output import say
 from recipe.restarts import COMMAND
 from recipe.sweep import machine, processes
-from recipe.sweep.jobs import Job, trainings, with_short_titles
+from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool
 
 NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")
@@ -69,11 +71,18 @@ class RecipeLauncher(Launcher):
         """Hydra hands over what it has composed."""
         self.hydra_context, self.config = hydra_context, config
         os.environ.setdefault(COMMAND, uuid.uuid4().hex)  # of the jobs: one that is started again goes on
+        self.by_folder: dict[str, Job] = {}
+        torchrun.refuse_sweep()
+        check_sweeps(config, hydra_context.config_loader)
+        _let_interpolations_see(config)
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first: int, world_size: int) -> list[Job]:
         """Jobs, composed and checked: a wrong one is refused before the first begins."""
         jobs = [self._job(overrides, number, world_size) for number, overrides in enumerate(job_overrides, first)]
-        return with_short_titles(jobs)
+        jobs = with_short_titles(jobs)
+        for line in the_same(jobs, self.by_folder):
+            say(line)
+        return jobs
 
     def _job(self, overrides: Sequence[str], number: int, world_size: int) -> Job:
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -86,8 +95,10 @@ class RecipeLauncher(Launcher):
                 raise ConfigError(f"{' '.join(overrides)}: {error}") from error
             raw: Any = OmegaConf.to_container(composed.hydra.sweep, resolve=False)
             composed.hydra.sweep.subdir = raw["subdir"].replace("${run_name:}", plan.name)  # which it would plan again
+        _let_interpolations_see(composed)
         folder = Path(composed.hydra.sweep.dir).absolute() / composed.hydra.sweep.subdir
-        return Job(tuple(overrides), replace(plan, folder=folder))
+        _let_interpolations_see(self.config)
+        return Job(tuple(overrides), replace(plan, folder=folder), number)
 
     def arguments(self, job: Job) -> list[str]:
         """What follows train.py in a job's command: its own overrides and those about Hydra that all share."""
@@ -99,7 +110,9 @@ class RecipeLauncher(Launcher):
             *(argument for folder in folders for argument in ("--config-dir", folder)),
             *job.overrides,
             *shared,
-            "hydra.run.dir=${hydra.sweep.dir}/${hydra.sweep.subdir}",
+            f"hydra.job.num={job.number}",
+            f"hydra.job.id={job.number}",
+            f"hydra.run.dir={quoted(str(job.folder))}",  # what fills it in may be the clock
         ]
 
 
@@ -197,6 +210,12 @@ class SlurmLauncher(RecipeLauncher):
         if failed:
             raise RunError(_failures(failed, len(jobs)))
         return [_returned(job) for job in jobs]
+
+
+def _let_interpolations_see(config: DictConfig) -> None:
+    """Of `${hydra:…}`, which looks into the one configuration that Hydra holds for the process."""
+    HydraConfig.instance().set_config(config)
+    OmegaConf.set_readonly(config.hydra, False)
 
 
 def _rises(shares: Sequence[float]) -> bool:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipe.checks import did_you_mean
 from recipe.errors import DataError, RunError
+
+if TYPE_CHECKING:
+    from recipe.data.verify import Size
 
 NAMES = {  # of recipe.data.originals → of conf/data
     "tiny-imagenet": "tiny_imagenet",
@@ -166,18 +169,39 @@ def verify(arguments: argparse.Namespace) -> None:
     if arguments.json:
         bad = [{"file": name, "reason": reason} for name, reason in found.bad.items()]
         facts = {"root": os.fspath(arguments.root), "images": found.images, "bad": bad, "odd": dict(found.odd)}
-        print(json.dumps({**facts, "other_files": found.others}, indent=2))
+        sizes = {which: {"width": s.width, "height": s.height, "file": s.name} for which, s in found.sizes().items()}
+        more = {"left_out": found.left_out, "sizes": sizes, "classes": found.classes._asdict()}
+        print(json.dumps({**facts, "other_files": found.others, **more}, indent=2))
     else:
         print(f"{found.images:,} images decoded, {found.others:,} other file{'' if found.others == 1 else 's'}")
+        for line in found.left_out:
+            print(line)
+        for line in _sizes(arguments.root, found.sizes()):
+            print(line)
         for name, count in found.odd.most_common():
             print(f"{count:>9,}  {name}")
+        for line in (*found.classes.wrong, *found.classes.alike):
+            print(line)
         for name, reason in found.bad.items():
             print(f"bad: {arguments.root / name}: {reason}")
+    wrong = []
     if found.bad:
-        raise DataError(
+        wrong.append(
             f"{len(found.bad):,} of {found.images:,} images in {arguments.root} cannot be read: replace them, or train "
             "with data.on_corrupt=skip"
         )
+    if found.classes.wrong:
+        wrong.append(f"class folders of {arguments.root} are empty or missing, as named above: training refuses that")
+    if wrong:
+        raise DataError("; ".join(wrong))
+
+
+def _sizes(root: Path, sizes: "dict[str, Size]") -> Iterator[str]:
+    if len({size.name for size in sizes.values()}) == 1:
+        yield f"all of {sizes['median'].width:,} x {sizes['median'].height:,} px"
+        return
+    for which, size in sizes.items():
+        yield f"{which:9} {size.width:,} x {size.height:,} px: {root / size.name}"
 
 
 def store(arguments: argparse.Namespace) -> None:

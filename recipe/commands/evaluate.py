@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -35,6 +36,7 @@ SINGLE = (
     "runtime.device",
 )
 PICTURES = (".png", ".svg", ".pdf")
+KEY = re.compile(r"[\w.]+=")  # at the beginning of KEY=VALUES; a run's folder may hold an = as well
 EXAMPLE = "recipe evaluate outputs/v2/seed=0 resolution.val_resize=224,232,240,248,256 weights=raw,ema --choose"
 
 
@@ -66,8 +68,9 @@ def add_to(parsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate, print a table for each run, and add the figures to its evaluations.json."""
-    folders = [Path(given) for given in arguments.arguments if "=" not in given or Path(given).is_dir()]
-    values = parse([given for given in arguments.arguments if Path(given) not in folders])
+    settings = [given for given in arguments.arguments if KEY.match(given) and not Path(given).is_dir()]
+    folders = [Path(given) for given in arguments.arguments if given not in settings]
+    values = parse(settings)
     (split,) = values.pop("split", ["val"])
     if not folders:
         raise ConfigError(f"which run? Name one or more run folders, as in: {EXAMPLE}")
@@ -107,7 +110,8 @@ def parse(given: list[str]) -> dict[str, list[str]]:
         name, _, text = argument.partition("=")
         if name not in known:
             raise ConfigError(f"evaluate knows no key {name}.{did_you_mean(name, known)} It takes {', '.join(known)}")
-        values[name] = text.split(",")
+        is_path = name in ("data.val_dir", "data.test_dir") or (name == "data.root" and os.path.exists(text))
+        values[name] = [text] if is_path else text.split(",")  # a folder's name may hold a comma
         if name not in VARIED and len(values[name]) > 1:
             raise ConfigError(f"{argument}: one value at a time; several are for {', '.join(VARIED)}")
         if name == "split" and text not in SPLITS:
@@ -191,6 +195,7 @@ def _evaluate(
     run: Trained, config: Config, settings: list[Setting], split: str, ranks: "Ranks", say: Any, own: Setting
 ) -> "tuple[dict[Setting, Evaluation], int, str]":
     """The settings' evaluations, a pass over the images for each resolution; the set's size and fingerprint."""
+    from recipe import console
     from recipe.data import dataset as datasets
     from recipe.loop import evaluate
     from recipe.model import check_crops
@@ -198,7 +203,7 @@ def _evaluate(
     _check_there(run, config)
     ranks.on_first(lambda: datasets.prepare(config.data))
     try:
-        images = datasets.load_split(config.data, split, run.environment["classes"])
+        images = datasets.load_split(config.data, split, run.environment["classes"], run.environment["data"])
     except DataError as error:
         raise DataError(f"{error}. Where the images are elsewhere now: data.root=FOLDER") from error
     other = split == "val" and images.fingerprint != run.environment["data"]["val"]
@@ -219,6 +224,8 @@ def _evaluate(
     unreadable = ranks.union({name for e in evaluations.values() for name in e.unreadable})
     if unreadable:
         say(f"left out, cannot be read: {min(unreadable)}{' …' * (len(unreadable) > 1)} ({len(unreadable):,} in all)")
+    for line in console.guessed(ranks.union({file for e in evaluations.values() for file in e.guessed})):
+        say(line)
     return evaluations, len(images), images.fingerprint
 
 

@@ -159,7 +159,7 @@ def _photos(the_run: Trained, config: Config) -> "tuple[np.ndarray, str]":
 
     sizes = config.resolution
     try:
-        photos = datasets.load_split(config.data, "val", the_run.environment["classes"])
+        photos = datasets.load_split(config.data, "val", the_run.environment["classes"], the_run.environment["data"])
         chosen = np.linspace(0, len(photos) - 1, min(CHECKED, len(photos))).astype(int)
         images = [
             apply_eval(photos.open(int(i)).whole(), sizes.val_resize, sizes.val_crop, sizes.interpolation)

@@ -59,9 +59,12 @@ def run(arguments: argparse.Namespace) -> None:
     config.runtime.device = arguments.device
     config.evaluate.batch_size = arguments.batch_size or config.evaluate.batch_size
 
-    from recipe import distributed, faults, prediction  # PyTorch, once the arguments are known to be right
+    from recipe import console, distributed, faults, prediction  # PyTorch, once the arguments are known to be right
 
-    files, wrong = prediction.find_photos(given)
+    strays: list[str] = []
+    files, wrong = prediction.find_photos(given, strays)
+    for line in strays:
+        print(line, file=sys.stderr, flush=True)
     for line in wrong:
         _say_wrong(line)
     if not files:
@@ -76,6 +79,8 @@ def run(arguments: argparse.Namespace) -> None:
         for file, logits in prediction.predict(model, photos, config, ranks):
             predictions.append(prediction.likeliest(file, logits, arguments.top or TOP))
             say("\n".join(_lines(predictions[-1], photos.classes)))
+    for line in console.guessed(photos.guessed):
+        print(line, file=sys.stderr, flush=True)
     read = {each.file for each in predictions}
     for file in files:
         if file not in read:

@@ -5,7 +5,6 @@ the caller's business. Links, devices and names that lead out of the archive are
 """
 
 import lzma
-import os
 import tarfile
 import zipfile
 import zlib
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from recipe.data.walk import broken_link, files_first, walk
 from recipe.errors import DataError
 
 TARS = (".tar", ".tar.gz", ".tgz")
@@ -52,18 +52,18 @@ def members(source: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 
 
 def _of_folder(source: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    for folder, folders, files in os.walk(source, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(folder) / file
-            name = path.relative_to(source).as_posix()
-            if file.startswith(".") or not wanted(name):
-                continue
-            if file.lower().endswith((".zip", *TARS)):
-                for member in members(path, lambda inner, outer=name: wanted(f"{outer}/{inner}")):  # type: ignore[misc]
-                    yield member._replace(name=f"{name}/{member.name}")
-            else:
-                yield Member(name, path.stat().st_size, path, path.read_bytes)
+    found = walk(source, aliases=True)
+    if broken := [name for name in found.broken if wanted(name)]:
+        raise broken_link(source, broken)
+    for name, size in sorted(found.files, key=lambda file: files_first(file[0])):
+        path = source / name
+        if not wanted(name):
+            continue
+        if name.lower().endswith((".zip", *TARS)):
+            for member in members(path, lambda inner, outer=name: wanted(f"{outer}/{inner}")):  # type: ignore[misc]
+                yield member._replace(name=f"{name}/{member.name}")
+        else:
+            yield Member(name, size, path, path.read_bytes)
 
 
 def _of_zip(source: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:

@@ -1,6 +1,7 @@
 """A data set: images by number, their labels, the names of the classes, and a fingerprint."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -76,35 +77,60 @@ def prepare(config: DataConfig) -> None:
         prepare_grocery(config.root)
 
 
-def load(config: DataConfig) -> tuple[Dataset, Dataset]:
-    """The training and validation set. Raises DataError, naming the folder."""
+def load(config: DataConfig, begun_with: Mapping[str, str] | None = None) -> tuple[Dataset, Dataset]:
+    """The training and validation set. Raises DataError, naming the folder.
+
+    Args:
+        begun_with: the fingerprints `train` and `val` of a run that was begun before: where they are those of the
+            images that an earlier version found in these folders, it goes on with these.
+    """
     if config.val_fraction is None and config.folds is None:
         val, train = _validation_set(config), _training_set(config)  # the small one first: it may not be there
         if isinstance(train, ImageFolder) and isinstance(val, ImageFolder):
             _check_classes(train, val)
-        return train, val
-    return _split(_training_set(config), config)
+        return _as_in(train, begun_with, "train"), _as_in(val, begun_with, "val")
+    images = _training_set(config)
+    now = _split(images, config)
+    wanted = (begun_with or {}).get("train")
+    if wanted in (None, now[0].fingerprint) or not isinstance(images, ImageFolder) or not images.earlier:
+        return now
+    before = _split(images.as_before(), config)
+    return before if before[0].fingerprint == wanted else now
 
 
-def load_split(config: DataConfig, split: str, classes: Sequence[str]) -> Dataset:
+def load_split(
+    config: DataConfig, split: str, classes: Sequence[str], begun_with: Mapping[str, str] | None = None
+) -> Dataset:
     """The val, test or train set, for networks trained to tell these classes apart; no other split needs to be there.
 
-    Raises DataError where it is not there, or has other classes.
+    `begun_with` as in `load`. Raises DataError where it is not there, or has other classes.
     """
     images: Dataset
     if split == "test":
         images = _test_set(config)
     elif config.val_fraction is not None or config.folds is not None:
-        train, val = load(config)
+        train, val = load(config, begun_with)
         images = val if split == "val" else train
     else:
-        images = _validation_set(config) if split == "val" else _training_set(config)
+        images = _as_in(_validation_set(config) if split == "val" else _training_set(config), begun_with, split)
     if images.classes != list(classes):
         where = images.root if isinstance(images, ImageFolder) else f"the {split} set"
         missing, more = (sorted(set(a) - set(b)) for a, b in ((classes, images.classes), (images.classes, classes)))
         told = [f"it {verb} {_few(names)}" for verb, names in (("lacks", missing), ("also has", more)) if names]
         raise DataError(f"the class folders of {where} are not those of the run: {'; '.join(told)}")
     return images
+
+
+def path_of(images: Dataset, name: str) -> str:
+    """Where a file of a data set lies: what tells it from one of the same name in another set."""
+    return os.path.join(images.root, name) if isinstance(images, ImageFolder) else name
+
+
+def _as_in(images: ImageFolder | RandomImages, begun_with: Mapping[str, str] | None, split: str) -> Dataset:
+    """The set, or the one of before, where it is that which a run was begun with."""
+    if begun_with is None or not isinstance(images, ImageFolder):
+        return images
+    return images.as_before() if images.earlier and images.earlier == begun_with.get(split) else images
 
 
 def _training_set(config: DataConfig) -> ImageFolder | RandomImages:

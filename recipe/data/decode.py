@@ -2,21 +2,20 @@
 
 import io
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
-from torchvision.transforms.functional import pil_to_tensor
 
 from recipe.box import Box
+from recipe.data.modes import to_rgb
 from recipe.data.region import can_decode_region, decode_region
+from recipe.data.unreadable import read, why_unreadable
 from recipe.errors import DataError
 
 JPEG_START = b"\xff\xd8\xff"
@@ -30,6 +29,7 @@ class Picture(NamedTuple):
     height: int
     width: int
     pixels: Callable[[Box], Tensor]  # of a box, (3, box.height, box.width) uint8 RGB; raises DataError
+    guess: str = ""  # the range that its values were taken to have, where nothing tells it: "0 to 4,095"
 
     def whole(self) -> Tensor:
         """All of them, (3, height, width) uint8 RGB. Raises DataError."""
@@ -55,45 +55,51 @@ def open_image(path: str | os.PathLike[str], exif_orientation: bool = False) -> 
     The pixels are Pillow's either way. Raises DataError, naming the file.
     """
     with _naming(path):
-        with open(path, "rb", buffering=0) as file:
-            encoded = file.read()
+        encoded = read(path)
         frame = jpeg_frame(encoded) if encoded.startswith(JPEG_START) else NO_FRAME
         _check_size(frame)
         if can_decode_region(encoded, frame.channels) and not (exif_orientation and _is_turned(encoded, frame)):
             return Picture(frame.height, frame.width, partial(_decode_box, path, encoded, frame))
-        image = decode(encoded, exif_orientation)
-    return picture_of(image)
+        return picture_of(*decode_any(encoded, exif_orientation))
 
 
-def picture_of(image: Tensor) -> Picture:
+def picture_of(image: Tensor, guess: str = "") -> Picture:
     """Of pixels that are there already: (3, H, W) uint8."""
     height, width = image.shape[1:]
-    return Picture(height, width, lambda box: box.of(image))
+    return Picture(height, width, lambda box: box.of(image), guess)
+
+
+def told(name: str, picture: Picture) -> str:
+    """A file, and the range that its values were guessed to have; "" where nothing was guessed."""
+    return f"{name} (taken as {picture.guess})" if picture.guess else ""
 
 
 def decode(encoded: bytes, exif_orientation: bool = False) -> Tensor:
-    """An encoded image's pixels as a (3, H, W) uint8 RGB tensor, equal to Pillow's on every kind of file.
+    """An encoded image's pixels as a (3, H, W) uint8 RGB tensor, equal to Pillow's on every kind of file of 8 bits.
 
-    JPEG of one or three channels goes through torchvision, which gives Pillow's pixels in less time; CMYK and
-    everything else through Pillow. Of an animation the first frame counts; 16-bit greys keep their upper 8 bits;
-    transparency is dropped.
+    Raises what Pillow and torchvision raise: see `recipe.data.unreadable`.
 
     Args:
         exif_orientation: turn and mirror the image as its EXIF tag says. The published runs did not.
+    """
+    return decode_any(encoded, exif_orientation)[0]
+
+
+def decode_any(encoded: bytes, exif_orientation: bool = False) -> tuple[Tensor, str]:
+    """The same, and the range that its values were guessed to have, or "".
+
+    JPEG of one or three channels goes through torchvision, which gives Pillow's pixels in less time; CMYK and
+    everything else through Pillow. Of an animation the first frame counts.
     """
     if encoded.startswith(JPEG_START):
         _check_size(jpeg_frame(encoded))
         data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
         image = decode_jpeg(data, mode=ImageReadMode.UNCHANGED, apply_exif_orientation=exif_orientation)
         if image.shape[0] == 3:
-            return image
+            return image, ""
         if image.shape[0] == 1:
-            return image.expand(3, -1, -1)
-    with Image.open(io.BytesIO(encoded)) as picture:
-        turned = ImageOps.exif_transpose(picture) if exif_orientation else picture
-        if turned.mode.startswith("I"):  # 16 bits: Pillow's own conversion would clip them to white
-            turned = Image.fromarray((np.asarray(turned).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-        return pil_to_tensor(turned.convert("RGB"))
+            return image.expand(3, -1, -1), ""
+    return to_rgb(encoded, exif_orientation)
 
 
 def jpeg_frame(encoded: bytes) -> Frame:
@@ -138,8 +144,5 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Whatever is wrong with a file, as a DataError that names it."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        unknown = isinstance(error, UnidentifiedImageError)  # whose own message names an object in memory
-        reason = "not an image" if unknown else (str(error).splitlines() or [type(error).__name__])[0]
-        reason = re.sub(r"^decode_jpeg, \S+:\d+, ", "", reason)  # where torchvision was compiled
-        raise DataError(f"cannot read the image {os.fspath(path)}: {reason}") from error
+    except Exception as error:  # decoders raise anything on damaged files
+        raise DataError(f"cannot read the image {os.fspath(path)}: {why_unreadable(error, path)}") from error

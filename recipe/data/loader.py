@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from recipe.config import Config
 from recipe.data.dataset import Dataset
+from recipe.data.decode import told
 from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
 from recipe.data.slots import Sent, Slots, rooms
@@ -41,6 +42,7 @@ class EvalBatch(NamedTuple):
     labels: Tensor  # (n,) int64
     indices: Tensor  # (n,) int64, in the data set
     unreadable: tuple[str, ...] = ()  # files that were left out (data.on_corrupt=skip)
+    guessed: tuple[str, ...] = ()  # files the range of whose values was guessed, each with that range
 
 
 class TrainLoader:
@@ -53,6 +55,7 @@ class TrainLoader:
         """`start`: epoch and step to begin at; both 0 for a new run."""
         self.wait_seconds = 0.0  # spent waiting for data, in all
         self.unreadable: set[str] = set()  # files met so far that other images stood in for
+        self.guessed: set[str] = set()  # files met so far the range of whose values was guessed
         self._order, self._config, self._ranks = order, config, ranks
         self._per_step = order.micro_batches // ranks.world_size
         self._loaded: list[MicroBatch] = []  # by the last task, and not yet handed out
@@ -86,6 +89,7 @@ class TrainLoader:
         batch = self._loaded.pop(0)
         self.wait_seconds += time.perf_counter() - begin
         self.unreadable.update(batch.unreadable)
+        self.guessed.update(batch.guessed)
         return batch
 
     def _tasks(self, epoch: int, first_step: int) -> Iterator[list[Task]]:
@@ -114,9 +118,11 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
         (images,) = rooms([len(indices)], val_crop, memory)
         loaded: list[int] = []
         unreadable: list[str] = []
+        guessed: list[str] = []
         for index in indices:
             try:
-                image = dataset.open(index).whole()
+                picture = dataset.open(index)
+                image = picture.whole()
             except DataError:
                 if config.data.on_corrupt == "fail":
                     raise
@@ -124,8 +130,9 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
                 continue
             images[len(loaded)] = apply_eval(image, val_resize, val_crop, config.resolution.interpolation)
             loaded.append(index)
-        labels = torch.from_numpy(dataset.labels[loaded])
-        return [EvalBatch(images[: len(loaded)], labels, torch.tensor(loaded, dtype=torch.int64), tuple(unreadable))]
+            guessed += filter(None, [told(dataset.name(index), picture)])
+        labels, numbers = torch.from_numpy(dataset.labels[loaded]), torch.tensor(loaded, dtype=torch.int64)
+        return [EvalBatch(images[: len(loaded)], labels, numbers, tuple(unreadable), tuple(guessed))]
 
     size = config.evaluate.batch_size
     tasks = shard(len(dataset), size, ranks.rank, ranks.world_size)

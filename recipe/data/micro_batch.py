@@ -9,6 +9,7 @@ from torch import Tensor
 from recipe.box import around
 from recipe.config import Config
 from recipe.data.dataset import Dataset
+from recipe.data.decode import told
 from recipe.data.slots import rooms
 from recipe.data.transforms import TrainDraw, apply_train, draw_train
 from recipe.errors import DataError
@@ -40,6 +41,7 @@ class MicroBatch(NamedTuple):
     number: int  # among the step's M micro-batches, over all ranks
     share: float  # of the step's images: the weight of its mean gradient
     unreadable: tuple[str, ...] = ()  # files that other images stand in for (data.on_corrupt=skip)
+    guessed: tuple[str, ...] = ()  # files the range of whose values was guessed, each with that range
 
 
 class _Row(NamedTuple):
@@ -48,6 +50,7 @@ class _Row(NamedTuple):
     draw: TrainDraw
     label: int
     unreadable: list[str]  # files that it stands in for
+    guessed: str  # it itself and the range that its values were taken to have, or ""
 
 
 def load_micro_batches(
@@ -68,11 +71,11 @@ def load_micro_batches(
     for index, wanted in places.items():
         unreadable: list[str] = []
         addresses = [(tasks[number].epoch, tasks[number].positions[row]) for number, row in wanted]
-        part, draws, label = _draw_and_decode(dataset, index, config, addresses, unreadable)
+        part, draws, label, guessed = _draw_and_decode(dataset, index, config, addresses, unreadable)
         for (number, row), draw in zip(wanted, draws, strict=True):
             here = draw._replace(operations=[]) if on_device else draw
             images[number][row] = apply_train(part, here, config.resolution)
-            rows[number][row] = _Row(draw, label, unreadable)
+            rows[number][row] = _Row(draw, label, unreadable, guessed)
     in_order = [[own[row] for row in range(len(own))] for own in rows]
     return [_micro_batch(*parts, on_device) for parts in zip(tasks, images, in_order, strict=True)]
 
@@ -89,14 +92,15 @@ def _micro_batch(task: Task, images: Tensor, rows: list[_Row], on_device: bool) 
         number=task.micro_batch,
         share=task.share,
         unreadable=tuple(dict.fromkeys(name for row in rows for name in row.unreadable)),
+        guessed=tuple(dict.fromkeys(row.guessed for row in rows if row.guessed)),
     )
 
 
 def _draw_and_decode(
     dataset: Dataset, index: int, config: Config, addresses: list[tuple[int, int]], unreadable: list[str]
-) -> tuple[Tensor, list[TrainDraw], int]:
-    """The part of an image that some draws need, (3, h, w) uint8; the draws, their crops counted from its corner; and
-    the label. With data.on_corrupt=skip, of the next image that can be read.
+) -> tuple[Tensor, list[TrainDraw], int, str]:
+    """The part of an image that some draws need, (3, h, w) uint8; the draws, their crops counted from its corner; the
+    label; and what was guessed. With data.on_corrupt=skip, of the next image that can be read.
 
     Args:
         addresses: epoch and position of each draw.
@@ -111,7 +115,8 @@ def _draw_and_decode(
             draws = [draw_train(augment, size, config.seed, *address, *sides, resize) for address in addresses]
             box = around(draw.crop for draw in draws)
             draws = [draw._replace(crop=draw.crop.within(box)) for draw in draws]
-            return picture.pixels(box), draws, int(dataset.labels[candidate])
+            guessed = told(dataset.name(candidate), picture)
+            return picture.pixels(box), draws, int(dataset.labels[candidate]), guessed
         except DataError:
             if config.data.on_corrupt == "fail":
                 raise

@@ -10,7 +10,8 @@ import torch
 
 from recipe.checks import did_you_mean
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.whole_folder import Counts, make_folder, put, refuse_inside
+from recipe.data.formats import left_out
+from recipe.data.whole_folder import Counts, made_of, make_folder, put, refuse_inside
 from recipe.errors import DataError
 from recipe.randomness import generator_at
 
@@ -39,7 +40,9 @@ def split_folder(
     Raises DataError; RunError where another process is at it.
     """
     refuse_inside(target, source)
-    images = _scan(source)
+    images = _scan(source, target)
+    for line in left_out(source, images.strays + images.kept_out, images.not_files):
+        print(line)
     chosen = _chosen(images, classes)
     rule: dict[str, Any] = {"first": first} if first is not None else {"fractions": fractions, "seed": seed}
     settings = {"source": images.fingerprint, **rule, "classes": chosen if classes is not None else None}
@@ -84,8 +87,10 @@ def _sizes(
     return shares(count, fractions) if fractions is not None else [*first, count - sum(first)]  # type: ignore[misc, arg-type]
 
 
-def _scan(source: Path) -> ImageFolder:
+def _scan(source: Path, target: Path) -> ImageFolder:
     images = scan_folder(source)
+    if made_of(target) == images.earlier != "":
+        images = images.as_before()  # an earlier version made it, which found less
     if set(images.classes) <= {"train", "val", "valid", "validation", "test", "predict"}:
         raise DataError(f"{source} is split already ({', '.join(images.classes)}): name one of these folders")
     return images

@@ -9,7 +9,6 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,8 +20,11 @@ from PIL import Image
 from torchvision.transforms.functional import to_pil_image
 
 from recipe import __version__
-from recipe.data.decode import decode
+from recipe.data.decode import decode_any
 from recipe.data.folder import ImageFolder, scan_folder
+from recipe.data.formats import left_out
+from recipe.data.unreadable import read, why_unreadable
+from recipe.data.walk import broken_link, walk
 from recipe.data.workers import in_chunks
 from recipe.errors import DataError
 from recipe.files import LOCK, lock, write_atomically
@@ -107,6 +109,9 @@ def _find(
         if target.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{target} lies in {folder}: name a folder outside of the originals")
     images = scan_folder(source / train_dir)
+    before = (_read(target / MARKER) or _read(target / STORE) or {}).get("source")
+    if before == images.earlier != "":
+        images = images.as_before()  # an earlier version began the store, which found less
     names = {images.name(number) for number in range(len(images))}
     clash = min((name for name in names if stored_name(name) != name and stored_name(name) in names), default=None)
     if clash is not None:
@@ -151,15 +156,19 @@ def _make(
         leftover.unlink()  # of a process that was killed while it wrote
     if settings.train_dir == ".":
         print(f"{source} has no training folder: all its images are re-encoded, those that will validate as well")
-    others = list(_others(source, images, settings.train_dir))
+    others = _others(source, images, settings.train_dir)
     for name in others:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(source / name, target / name)
     print(f"{len(others):,} other files, such as validation images, are linked, or copied, as they are")
     counts, corrupt = _store_images(images, target / settings.train_dir, settings, workers)
+    if counts["guessed"]:
+        print(f"{counts['guessed']:,} deep images: the range of their values was guessed; how, says docs/DATA.md")
     if corrupt:
         _report_corrupt(corrupt, len(images), skip_corrupt)
     stored = scan_folder(target / settings.train_dir)
+    if images.kept_out:  # they are linked as they are
+        stored = stored.as_before()
     if len(stored) != counts["re_encoded"] + counts["kept"] or stored.classes != images.classes:
         raise DataError(f"{target} has lost or got files of others meanwhile: delete it and begin anew")
     figures = {name: counts[name] for name in ("re_encoded", "kept", "bytes_before", "bytes_after")}
@@ -180,17 +189,21 @@ def _report_corrupt(corrupt: list[str], images: int, skip: bool) -> None:
     print(f"{len(corrupt)} of {images:,} images are left out:{listed}")
 
 
-def _others(source: Path, images: ImageFolder, train_dir: str) -> Iterator[str]:
-    """The files that are no training images, relative to source; hidden ones are left out, as in every scan."""
+def _others(source: Path, images: ImageFolder, train_dir: str) -> list[str]:
+    """The files that are no training images, relative to source; hidden ones are left out, as in every scan.
 
-    def fail(error: OSError) -> None:
-        raise error
-
-    for folder, folders, files in os.walk(source, onerror=fail, followlinks=True):
-        here = os.path.relpath(folder, source)
-        folders[:] = [name for name in folders if not name.startswith(".") and here != train_dir]  # no class folders
-        yield from (os.path.normpath(f"{here}/{name}") for name in files if not name.startswith("."))
-    yield from (f"{train_dir}/{name}" for name in images.strays)
+    What is neither a file nor a folder is left out and told. Raises DataError.
+    """
+    found = walk(source, without="" if train_dir == "." else train_dir, aliases=True)
+    if found.broken:
+        raise broken_link(source, found.broken)
+    names = (*images.strays, *images.kept_out)
+    in_class_folders = [os.path.normpath(f"{train_dir}/{name}") for name in names if "/" in name]
+    for line in left_out(images.root, names):
+        print(f"{line}, of the training images")
+    for line in left_out(source, [], [*found.not_files, *images.not_files]):
+        print(line)
+    return [*(name for name, _ in found.files), *in_class_folders]
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -225,31 +238,38 @@ def _store_some(source: Path, target: Path, settings: Settings, names: list[str]
     for name in names:
         original, stored = source / name, target / stored_name(name)
         try:
-            kind = _store_image(original, stored, settings)
+            kind, guessed = _store_image(original, stored, settings)
         except DataError as error:
             corrupt.append(str(error))
             continue
-        counts.update({kind: 1, "bytes_before": original.stat().st_size, "bytes_after": stored.stat().st_size})
+        counts.update(
+            {kind: 1, "guessed": guessed, "bytes_before": original.stat().st_size, "bytes_after": stored.stat().st_size}
+        )
     return counts, corrupt
 
 
-def _store_image(original: Path, stored: Path, settings: Settings) -> str:
-    """Write one image, unless it is there already; re_encoded or kept. Raises DataError where it is corrupt."""
+def _store_image(original: Path, stored: Path, settings: Settings) -> tuple[str, bool]:
+    """Write one image, unless it is there already. Raises DataError where it is corrupt.
+
+    Returns:
+        re_encoded or kept, and whether the range of its values was guessed.
+    """
     there = stored.is_file()
-    encoded = b"" if there else original.read_bytes()
+    encoded = b"" if there else read(original)
     try:
-        pixels = None if there else decode(encoded)  # also of an image that is kept: no corrupt one comes in
+        pixels, guess = (
+            (None, "") if there else decode_any(encoded)
+        )  # also of an image that is kept: no corrupt one comes in
         with Image.open(original) as picture:
             keep = picture.format in JPEG and max(picture.size) <= settings.max_side
             orientation = _orientation(picture)
-    except (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{original}: {reason}") from error
+    except Exception as error:  # decoders raise anything on damaged files
+        raise DataError(f"{original}: {why_unreadable(error, original)}") from error
     if keep:
         _link_or_copy(original, stored)
     elif pixels is not None:
         write_atomically(stored, _encode(to_pil_image(pixels), orientation, settings))
-    return "kept" if keep else "re_encoded"
+    return "kept" if keep else "re_encoded", bool(guess)
 
 
 def _orientation(picture: Image.Image) -> int | None:

@@ -16,7 +16,8 @@ from recipe.ingredients.augment import (
     draw_erase,
     draw_turn_and_sharpness,
     draw_window,
-    resize_shorter_side,
+    resize_and_crop,
+    resized,
 )
 from recipe.ingredients.policies import POLICIES, Operation, apply_operations
 from recipe.randomness import Draws
@@ -69,14 +70,14 @@ def apply_train(image: Tensor, draw: TrainDraw, resolution: ResolutionConfig) ->
     """
     size, how = resolution.train_resize or resolution.train_crop, resolution.interpolation
     if draw.window.height:
-        image = draw.window.of(resize_shorter_side(draw.crop.of(image), size, how))
+        image = resize_and_crop(draw.crop.of(image), size, draw.window, how)
     else:
         image = crop_and_resize(image, draw.crop, size, how)
     if draw.flip:
         image = image.flip(-1)
     image = _operate(image, draw.turn_and_sharpness, how)
     if image.shape[-1] > resolution.train_crop:
-        image = _centre(image, resolution.train_crop)
+        image = _centre(image.shape[-2], image.shape[-1], resolution.train_crop).of(image)
     return _operate(image, draw.operations, how)
 
 
@@ -90,13 +91,13 @@ def _operate(image: Tensor, operations: Sequence[Operation], interpolation: str)
 
 def apply_eval(image: Tensor, val_resize: int, val_crop: int, interpolation: str) -> Tensor:
     """Shorter side to val_resize, central crop: (3, H, W) uint8 to (3, val_crop, val_crop) uint8."""
-    return _centre(resize_shorter_side(image, val_resize, interpolation), val_crop)
+    height, width = resized(image.shape[1], image.shape[2], val_resize)
+    return resize_and_crop(image, val_resize, _centre(height, width, val_crop), interpolation)
 
 
-def _centre(image: Tensor, size: int) -> Tensor:
-    """The central square of a (3, H, W) image, as torchvision's CenterCrop takes it."""
-    height, width = image.shape[1:]
-    return Box(round((height - size) / 2), round((width - size) / 2), size, size).of(image)
+def _centre(height: int, width: int, size: int) -> Box:
+    """The central square of an image, as torchvision's CenterCrop takes it."""
+    return Box(round((height - size) / 2), round((width - size) / 2), size, size)
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:

@@ -51,6 +51,12 @@ def make_folder(target: Path, settings: dict[str, Any], fill: Callable[[Path], C
     return counts, False
 
 
+def made_of(target: Path) -> str | None:
+    """The fingerprint of the folder that a finished target was made of; None where there is no such target."""
+    source = (_read(target / FACTS) or {}).get("source")
+    return source if isinstance(source, str) else None
+
+
 def refuse_inside(target: Path, source: Path) -> None:
     """Raise DataError where the target lies in the source: its files would be taken for originals."""
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):

@@ -5,8 +5,10 @@ Every ingredient is a pair: a draw, which is random and knows no pixels, and doi
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from recipe.box import Box
@@ -17,6 +19,13 @@ ERASE_SCALE = (0.02, 0.33)  # area of the erased box, share of the image (Zhong 
 ERASE_RATIO = (0.3, 3.3)  # height / width of the erased box
 SHARPENED = 0.5  # share of the images, where augment.sharpness is set
 ATTEMPTS = 10  # until a box fits into the image
+# Pixels of an image that is resized whole: 100 MB. At 256 px that is a strip of 512 squares.
+LARGEST = 2**25
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 
 
 def draw_crop(config: AugmentConfig, draws: Draws, height: int, width: int) -> Box:
@@ -63,6 +72,26 @@ def resize_shorter_side(image: Tensor, size: int, interpolation: str) -> Tensor:
     """A (3, H, W) uint8 image with its shorter side resized to `size`, with antialiasing."""
     height, width = resized(image.shape[1], image.shape[2], size)
     return resize(image, height, width, interpolation)
+
+
+def resize_and_crop(image: Tensor, size: int, box: Box, interpolation: str) -> Tensor:
+    """The box of `resize_shorter_side`'s image, without the rest of it where that would be too large."""
+    height, width = resized(image.shape[1], image.shape[2], size)
+    if height * width <= LARGEST:
+        return box.of(resize(image, height, width, interpolation))
+    return _part_of_resized(image, height, width, box, interpolation)
+
+
+def _part_of_resized(image: Tensor, height: int, width: int, box: Box, interpolation: str) -> Tensor:
+    """A box of a (3, H, W) uint8 image that is resized to height x width: Pillow makes no more than the box.
+
+    With the weights of the whole image: the pixels differ from `resize`'s as Pillow's do, by a grey level mostly.
+    """
+    down, right = image.shape[1] / height, image.shape[2] / width
+    source = (box.left * right, box.top * down, (box.left + box.width) * right, (box.top + box.height) * down)
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    part = picture.resize((box.width, box.height), FILTERS[interpolation], source)
+    return torch.from_numpy(np.array(part)).permute(2, 0, 1)
 
 
 def crop_and_resize(image: Tensor, box: Box, size: int, interpolation: str) -> Tensor:

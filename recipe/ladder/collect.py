@@ -63,7 +63,7 @@ def read(folder: Path) -> Run:
     except FileNotFoundError:
         problem = f"no {ENVIRONMENT}" if (folder / RESULT).exists() else "failed before it began"
         return _unknown(folder, problem)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return _unknown(folder, f"cannot read {ENVIRONMENT} ({_reason(error)})")
     lacking = [key for key in ENVIRONMENT_KEYS if key not in environment]
     if lacking:
@@ -98,7 +98,7 @@ def _with_result(run: Run) -> Run:
         result = _read_object(run.folder / RESULT)
     except FileNotFoundError:
         return replace(run, problem="not finished")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return replace(run, problem=f"cannot read {RESULT} ({_reason(error)})")
     steps = run.environment["config"].get("max_steps")
     if steps is not None:
@@ -156,6 +156,8 @@ def is_repeated(run: Run) -> bool:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():  # a named pipe would be waited for
+        raise ValueError("not a file")
     with path.open("rb") as file:
         content = json.loads(file.read())
     if not isinstance(content, dict):

@@ -41,7 +41,7 @@ def of_flips(comparison: Comparison, most: int) -> dict[int, Thumbnail]:
 def _read(run: Run, numbers: list[int]) -> dict[int, Thumbnail]:
     config = compose.load(run.folder / "config.yaml").data
     datasets.prepare(config)
-    _, images = datasets.load(config)
+    _, images = datasets.load(config, run.environment["data"])
     if images.fingerprint != run.environment["data"]["val"]:
         raise DataError(f"{config.root}: not the images that {run.folder} was validated on")
     found = {}

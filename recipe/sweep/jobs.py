@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from recipe import compose
+from recipe.checks import leaves
 from recipe.compose import Plan
-from recipe.errors import RunError
+from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
 from recipe.restarts import COMMAND, begun_by_this_command
 
+# What makes other runs of the same hashes: other images, and whether to begin anew.
+BESIDE_THE_HASHES = ("data.root", "data.train_dir", "data.val_dir", "data.on_corrupt", "resume")
 TAIL = 16_384  # bytes at the end of a log that are read for its last entries
 
 
@@ -25,6 +28,7 @@ class Job:
 
     overrides: tuple[str, ...]  # of its own command line
     plan: Plan
+    number: int = 0  # of the sweep's
     shared: frozenset[tuple[str, str]] = frozenset()  # differences from the recipe that all jobs of the sweep have
 
     @property
@@ -91,6 +95,54 @@ def with_short_titles(jobs: Sequence[Job]) -> list[Job]:
     """The same, called by what tells them apart."""
     shared = frozenset.intersection(*(frozenset(job.plan.differences.items()) for job in jobs))
     return [replace(job, shared=shared) for job in jobs]
+
+
+def the_same(jobs: Sequence[Job], by_folder: dict[str, Job]) -> list[str]:
+    """A line for each job whose run is that of another one.
+
+    Args:
+        by_folder: the jobs so far; these are added.
+
+    Raises ConfigError where two runs would share a folder.
+    """
+    lines = []
+    for job in jobs:
+        other = by_folder.setdefault(os.path.realpath(job.folder), job)
+        if other is job:
+            continue
+        one, two = _called_apart(other, job)
+        if differ := _differences(other.plan, job.plan):
+            raise ConfigError(f"two runs would share the folder {job.folder}: {one} and {two}. {_way_out(differ, job)}")
+        lines.append(f"{two}: {f'the same run as {one}' if one != two else 'listed twice'}, done once")
+    return lines
+
+
+def _differences(one: Plan, other: Plan) -> list[str]:
+    """The keys that make them two runs."""
+    counts = set(BESIDE_THE_HASHES)
+    if (one.training_hash, one.result_hash) != (other.training_hash, other.result_hash):
+        counts |= set(compose.values_of(one.config, {"weights", "result"}))
+    pairs = zip(leaves(one.config), leaves(other.config), strict=True)
+    keys = [key for (key, value, _), (_, another, _) in pairs if key in counts and value != another]
+    return keys or (["run_name:"] if one.name != other.name else [])
+
+
+def _called_apart(one: Job, other: Job) -> tuple[str, str]:
+    """By the overrides that they do not share."""
+    own = ([text for text in a.overrides if text not in b.overrides] for a, b in ((one, other), (other, one)))
+    first, second = (" ".join(texts) or job.title for texts, job in zip(own, (one, other), strict=True))
+    return first, second
+
+
+def _way_out(differ: Sequence[str], job: Job) -> str:
+    if len(job.folder.parts) > 1 and job.folder.parts[-2:] != (job.plan.name, f"seed={job.plan.config.seed}"):
+        return f"Let hydra.sweep.subdir hold {' or '.join(f'${{{key}}}' for key in differ[:3])}"
+    if differ[0].startswith("data."):
+        return (
+            f"{differ[0]} is no part of a run's name: for each data set write conf/data/NAME.yaml (name: imagefolder, "
+            "root: …), and sweep over data=NAME,NAME"
+        )
+    return f"{differ[0]} is no part of a run's name: give it one value in a sweep"
 
 
 def trainings(jobs: Iterable[Job]) -> list[list[Job]]:

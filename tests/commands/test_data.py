@@ -114,7 +114,7 @@ def test_prepare_says_how_to_train(command: Command, tmp_path: Path) -> None:
 
 def test_verify_ends_with_code_2_where_an_image_is_bad(command: Command, photos: Path) -> None:
     code, printed, errors = command("verify", photos)
-    assert (code, printed, errors) == (0, "15 images decoded, 0 other files\n", "")
+    assert (code, printed, errors) == (0, "15 images decoded, 0 other files\nall of 30 x 20 px\n", "")
     (photos / "bear" / "3.jpg").write_bytes(b"no image")
     code, printed, errors = command("verify", photos, "--workers", 1)
     assert code == 2
@@ -125,6 +125,37 @@ def test_verify_ends_with_code_2_where_an_image_is_bad(command: Command, photos:
     assert code == 2
     assert [entry["file"] for entry in facts["bad"]] == [os.path.join("bear", "3.jpg")]
     assert (facts["images"], facts["odd"], facts["other_files"]) == (15, {}, 0)
+
+
+def test_verify_names_sizes_and_what_is_left_out(command: Command, photos: Path) -> None:
+    (photos / "bear" / "wide.png").write_bytes(encoded(photo(20, 4000), "PNG"))
+    (photos / "bear" / "notes.txt").write_text("of the photographer")
+    code, printed, errors = command("verify", photos)
+    assert (code, errors) == (0, "")
+    assert printed.splitlines() == [
+        "16 images decoded, 1 other file",
+        "left out, no image by its name: bear/notes.txt",
+        f"(1 file in {photos}: 1 .txt)",
+        f"smallest  30 x 20 px: {photos}/bear/0.jpg",
+        f"median    30 x 20 px: {photos}/bear/0.jpg",
+        f"largest   4,000 x 20 px: {photos}/bear/wide.png",
+    ]
+    facts = json.loads(command("verify", photos, "--json")[1])
+    assert facts["sizes"]["largest"] == {"width": 4000, "height": 20, "file": "bear/wide.png"}
+    assert facts["left_out"][0].endswith("bear/notes.txt")
+
+
+def test_verify_ends_with_code_2_where_training_would_refuse_the_class_folders(command: Command, photos: Path) -> None:
+    (photos / "Dog").mkdir()
+    (photos / "Dog" / "1.jpg").write_bytes((photos / "dog" / "1.jpg").read_bytes())
+    code, printed, errors = command("verify", photos)
+    assert (code, errors) == (0, "")
+    assert printed.splitlines()[-1] == "alike: Dog and dog differ only in case or blanks"
+    (photos / "empty").mkdir()
+    code, printed, errors = command("verify", photos)
+    assert code == 2
+    assert "empty class: empty has no images" in printed.splitlines()
+    assert errors.startswith(f"Error: class folders of {photos} are empty or missing")
 
 
 def test_every_known_data_set_has_an_option_with_its_classes(plan: Callable[..., Plan], tmp_path: Path) -> None:

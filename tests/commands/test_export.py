@@ -153,9 +153,11 @@ def test_wrong_arguments_are_refused(
 
 def test_weights_that_are_gone_are_told(photo_run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture) -> None:
     shutil.copytree(photo_run, tmp_path / "run")
-    (tmp_path / "run" / "checkpoints" / "best.pt").unlink()
-    for file in (tmp_path / "run" / "checkpoints").glob("last*.pt"):
-        file.unlink()
+    (tmp_path / "run" / "checkpoints" / "raw.pt").unlink()
+    index = tmp_path / "run" / "checkpoints" / "weights.json"
+    content = json.loads(index.read_text())
+    content["files"]["best"] = "best.pt"
+    index.write_text(json.dumps(content))
     for kind in ("best", "raw"):
         assert recipe("export", tmp_path / "run", "--weights", kind) == 2
         assert f"has no {kind} weights any more" in capsys.readouterr().err

@@ -87,6 +87,34 @@ def test_unreadable_files_are_named_and_the_rest_is_predicted(
     assert not any("0x" in line or ".cpp" in line for line in errors)
 
 
+def test_strips_and_odd_folders_are_predicted_and_annotated(
+    photo_run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture
+) -> None:
+    """A PNG of 20,000 x 1 pixels has a few bytes, and would have 4 GB at 256 px."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, size in (("wide.png", (20_000, 1)), ("tall.png", (1, 20_000))):
+        Image.new("RGB", size, "teal").save(folder / name)
+    Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(folder / "deep.tif")
+    (folder / "notes.txt").write_text("of the photographer")
+    (folder / "again").symlink_to(folder)
+    os.mkfifo(folder / "pipe.jpg")
+    table, annotated = tmp_path / "t.csv", tmp_path / "annotated"
+    assert recipe("predict", photo_run, folder, "--csv", table, "--top", 1, "--annotate", annotated) == 0
+    files = [str(folder / name) for name in ("deep.tif", "tall.png", "wide.png")]
+    assert [row["file"] for row in rows_of(table)] == files
+    assert len(list(annotated.iterdir())) == 3
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[:3] == [
+        "left out, no image by its name: notes.txt",
+        f"(1 file in {folder}: 1 .txt)",
+        f"left out, neither file nor folder: again (the same folder as .) … (2 in {folder})",
+    ]
+    assert f"what range their values have was guessed: {files[0]} (taken as 0 to 1)" in errors[3]
+    assert recipe("predict", photo_run, folder / "pipe.jpg") == 2
+    assert "it is no file but a named pipe" in capsys.readouterr().err
+
+
 def test_folders_are_searched_in_name_order_and_patterns_expanded(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.PNG", "sub/c.jpeg", "sub/.hidden.jpg", "sub/notes.txt", ".dir/d.jpg", "z/y/x.webp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

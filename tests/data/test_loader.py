@@ -263,7 +263,7 @@ def test_repeats_of_an_image_are_decoded_once_on_a_rank(world_size: int, reads: 
             share = len(positions) / len(order.step_positions(step))
             (alone,) = load_micro_batches(dataset, config, [Task(epoch, step, number, list(positions), indices, share)])
             assert all(torch.equal(one, other) for one, other in zip(batch[:5], alone[:5], strict=True))
-            assert (*batch[5:8], tuple(batch.unreadable)) == alone[5:]
+            assert (*batch[5:8], tuple(batch.unreadable), batch.guessed) == alone[5:]
 
 
 @pytest.mark.parametrize("policy", ["none", "ta_wide", "ra", "imagenet"])

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from recipe.config import AugmentConfig, ResolutionConfig
 from recipe.data.transforms import TrainDraw, apply_eval, apply_train, draw_train, normalise
+from recipe.ingredients import augment
 from recipe.ingredients.augment import Box, crop_and_resize
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -54,6 +58,48 @@ def test_evaluation_with_nearest_takes_pillow_s_pixels_but_for_ties(
     )
     image = apply_eval(pil_to_tensor(picture), val_resize, val_crop, "nearest")
     assert (image != pil_to_tensor(oracle(picture))).float().mean() < 0.05  # a row of 32 pixels
+
+
+@pytest.mark.parametrize(("interpolation", "grey_levels"), [("bilinear", 1), ("bicubic", 2)])
+@pytest.mark.parametrize(("height", "width"), [(30, 900), (900, 30), (1, 500), (500, 1), (7, 333), (375, 500)])
+@pytest.mark.parametrize(("val_resize", "val_crop"), [(256, 224), (37, 32), (224, 224)])
+def test_strip_that_is_not_resized_whole_comes_out_as_if_it_were(
+    height: int, width: int, val_resize: int, val_crop: int, interpolation: str, grey_levels: int
+) -> None:
+    image = pil_to_tensor(photo(height, width))
+    whole = apply_eval(image, val_resize, val_crop, interpolation)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augment, "LARGEST", 0)
+        part = apply_eval(image, val_resize, val_crop, interpolation)
+    assert part.shape == whole.shape
+    difference = (part.int() - whole.int()).abs()
+    assert (difference > grey_levels).float().mean() < 0.001  # Pillow may take rows before columns
+    assert difference.max() <= 8
+
+
+STRIPS = """
+import resource
+import torch
+from recipe.config import AugmentConfig, ResolutionConfig
+from recipe.data.transforms import apply_eval, apply_train, draw_train
+
+sizes = ResolutionConfig(train_crop=176)
+apply_eval(torch.zeros((3, 300, 300), dtype=torch.uint8), 256, 224, "bilinear")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for shape in ((20_000, 1), (1, 20_000), (1, 5_000_000), (3, 200_000)):
+    image = torch.full((3, *shape), 200, dtype=torch.uint8)
+    assert (apply_eval(image, 256, 224, "bilinear") == 200).all()
+    for crop in ("random_resized", "resize_random"):
+        draw = draw_train(AugmentConfig(crop=crop, policy="none"), 176, 0, 0, 0, *shape)
+        assert apply_train(image, draw, sizes).unique().tolist() == [200]
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_strips_take_little_more_memory_than_their_own_pixels() -> None:
+    """Resized whole, 20,000 x 1 pixels are 4 GB at 256 px."""
+    done = subprocess.run([sys.executable, "-c", STRIPS], capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout) < 150  # MB
 
 
 @pytest.mark.parametrize("policy", ["ta_wide", "ra", "imagenet"])

@@ -21,6 +21,8 @@ ODD = {
     "cmyk.jpg": (encoded(photo().convert("CMYK"), "JPEG"), {"CMYK"}),
     "png.JPEG": (encoded(photo(), "PNG"), {"PNG named .JPEG"}),
     "deep.png": (encoded(grey16(), "PNG"), {"16 bit"}),
+    "deeper.tif": (encoded(Image.fromarray(np.zeros((40, 50), np.float32)), "TIFF"), {"32 bit"}),
+    "phone.jfif": (encoded(photo(), "JPEG"), set()),
     "turned.jpg": (encoded(photo(), "JPEG", exif=orientation(6)), {"turned by EXIF"}),
     "upright.jpg": (encoded(photo(), "JPEG", exif=orientation(1)), set()),
     "small.jpg": (encoded(photo(15, 40), "JPEG"), {"under 16 px"}),
@@ -59,6 +61,7 @@ def test_bad_images_are_named_and_odd_ones_counted(tmp_path: Path) -> None:
         assert list(found.bad) == sorted(f"train/a/deeper/{name}" for name in BAD)
         assert all(found.bad.values())
         assert (found.images, found.others) == (len(ODD) + len(BAD), 1)
+        assert found.odd.pop("of a guessed range (docs/DATA.md)") == 1  # deep.png, whose values end at 1,999
         assert found.odd == {kind: 1 for _, kinds in ODD.values() for kind in kinds}
 
 
@@ -79,6 +82,19 @@ def test_folder_without_images_is_refused(tmp_path: Path) -> None:
         verify(tmp_path, 1)
     with pytest.raises(DataError, match="there is no folder"):
         verify(tmp_path / "nowhere", 1)
+
+
+def test_sizes_are_those_of_the_images(tmp_path: Path) -> None:
+    sides = [(10, 90), (20, 20), (20, 20), (20, 21), (300, 5)]
+    for number, (width, height) in enumerate(sides):
+        (tmp_path / f"{number}.png").write_bytes(encoded(Image.new("RGB", (width, height)), "PNG"))
+    (tmp_path / "bad.png").write_bytes(b"")
+    for workers in (1, 2):
+        sizes = verify(tmp_path, workers).sizes()
+        assert sizes == {"smallest": (20, 20, "1.png"), "median": (20, 21, "3.png"), "largest": (300, 5, "4.png")}
+    for name in ("0.png", "1.png", "2.png", "3.png", "4.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert verify(tmp_path, 1).sizes() == {}
 
 
 @pytest.mark.skipif(PHOTOS is None, reason="shared/data/imagenet-photos-200.tar is not here")

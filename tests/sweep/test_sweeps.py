@@ -17,6 +17,7 @@ from recipe.signals import STOPPED
 TINY = (
     *("scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false", "data.workers=0"),
     *("data=synthetic", "data.size=64", "batch_size=32", "micro_batch_size=16", "log.every_steps=1"),
+    "checkpoint.keep_after_training=true",
 )
 LONG = ("+recipe=v1", "epochs=40", "evaluate.every=40", "checkpoint.every_minutes=0.0001")
 
