@@ -8,8 +8,9 @@ export OMP_NUM_THREADS ?= 1
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, two processes, about 3 minutes on 2 cores
-	$(BIN)/torchrun --nproc_per_node=2 train.py +recipe=v2 scale=demo
+demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, one process a GPU or core, 3 minutes on 2 cores
+	processes=$$($(BIN)/python -m recipe.sweep.machine 4) && \
+		$(BIN)/torchrun --nproc_per_node=$$processes train.py +recipe=v2 scale=demo
 
 RUNGS ?= r00_baseline,r01_lr_optimizations,r02_trivial_augment,r12_repeated_augmentation
 SEEDS ?= 0,1,2
@@ -17,8 +18,10 @@ ladder: $(VENV)/.ladder  ## Train 4 rungs with 3 seeds on these photos (RUNGS=al
 	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) scale=demo
 	$(BIN)/python -m recipe report multirun_outputs
 
+# GPUS=1: with PyTorch made to report one GPU, GPUS=0: none. What needs a real one asks tests/gpus.py.
+PRETENDING = $(if $(GPUS),PRETENDED_GPUS=$(GPUS) PYTHONPATH=$(CURDIR)/tests/pretended$${PYTHONPATH:+:$$PYTHONPATH})
 test: $(VENV)/.dev  ## Tests, about 7 minutes on 2 cores
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(PRETENDING) $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too
 	$(BIN)/pytest -n 2 --dist worksteal

@@ -32,9 +32,9 @@ from recipe.bench.step import device_name  # noqa: E402
 from recipe.config import AugmentConfig  # noqa: E402
 from recipe.data import region  # noqa: E402
 from recipe.data.decode import open_image  # noqa: E402
-from recipe.distributed import cores  # noqa: E402
 from recipe.files import write_atomically  # noqa: E402
 from recipe.ingredients.augment import draw_crop  # noqa: E402
+from recipe.limits import cores  # noqa: E402
 from recipe.randomness import Draws  # noqa: E402
 
 BATCH, LEAST_ROUNDS = 128, 3

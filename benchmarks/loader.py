@@ -20,7 +20,7 @@ from recipe.bench import loader, pipelines
 from recipe.commands.bench import table
 from recipe.data import region, store
 from recipe.data.folder import scan_folder
-from recipe.distributed import cores
+from recipe.limits import cores
 
 IMAGES = 4800  # in an epoch, about
 ROUND = 4096

@@ -18,8 +18,8 @@ from recipe.config import AugmentConfig
 from recipe.data import store
 from recipe.data.decode import decode
 from recipe.data.formats import IMAGE_SUFFIXES
-from recipe.distributed import cores
 from recipe.ingredients.augment import draw_crop
+from recipe.limits import cores
 from recipe.randomness import Draws
 
 SETTINGS = ((400, 90), (500, 95))  # max side, quality

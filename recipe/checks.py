@@ -12,6 +12,7 @@ from recipe.config import MISSING, Config
 from recipe.contradictions import CONTRADICTIONS, divisors, either
 from recipe.errors import ConfigError
 from recipe.guesses import did_you_mean as did_you_mean  # for those who import it from here
+from recipe.limits import cores, device
 
 
 def check(config: Config, world_size: int = 1) -> None:
@@ -20,6 +21,7 @@ def check(config: Config, world_size: int = 1) -> None:
         _check_value(dotted, value, limits)
     for contradiction in CONTRADICTIONS:
         contradiction(config)
+    cores(), device(config.runtime.device)  # as the environment has them
     _check_world_size(config, world_size)
 
 

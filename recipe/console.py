@@ -4,7 +4,6 @@ import math
 import os
 import shutil
 import textwrap
-import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +19,11 @@ from recipe.data.dataset import Dataset
 from recipe.data.folder import ImageFolder
 from recipe.data.formats import left_out
 from recipe.data.store import store_of
+from recipe.ingredients.schedule import Plateau
 from recipe.logs import duration
 from recipe.loop import Evaluation
 from recipe.naming import text
+from recipe.pace import seconds_left
 from recipe.preprocessing import Preprocessing, own_preprocessing
 from recipe.pretrained import Start
 from recipe.run_folder import earlier_threads
@@ -73,11 +74,13 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     yield from _other_preprocessing(c)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
     yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")
-    yield _row("length", f"{c.epochs} epochs x {_count(order.steps, 'step')}")
+    yield _row("length", f"{_count(c.epochs, 'epoch')} x {_count(order.steps, 'step')}")
+    if run.steps < c.epochs * order.steps:
+        last = run.steps - (run.epochs - 1) * order.steps
+        yield _row("", f"max_steps={c.max_steps}: it ends after step {last} of epoch {run.epochs}")
     if order.repetitions > 1:
-        yield _row(
-            "", f"an epoch holds {order.positions} images, each {order.repetitions} times (repeated augmentation)"
-        )
+        of = f"{-(-order.positions // order.repetitions):,} of the {order.num_images:,} images"
+        yield _row("", f"an epoch takes {of}, each {order.repetitions} times (repeated augmentation)")
     if order.dropped:
         yield _row("", f"the last {order.dropped} positions of each epoch are too few for a step and left out")
     sizes = c.resolution
@@ -91,7 +94,7 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     if ema.model is not None:
         copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
         yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
-    yield _row("device", f"{ranks.device.type}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
+    yield _row("device", f"{device_name(ranks.device)}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
     if c.runtime.compile:
         yield _row(
             "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
@@ -107,6 +110,9 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     if run.progress.epoch or run.progress.step:
         at = f"epoch {run.progress.epoch + 1}, step {run.progress.step}"
         yield _row("resumed", f"going on from the checkpoint at {at}")
+        if run.training.plateau.factor < 1:
+            lr = run.training.plateau.lowered(c.optimizer.lr)
+            yield _row("", f"schedule=plateau has lowered the learning rate to {lr:.4g} so far")
     yield ""
 
 
@@ -192,6 +198,14 @@ def guessed(files: Collection[str]) -> Iterator[str]:
         yield _row("", f"({_count(len(files), 'image')} so far; how, says docs/DATA.md)")
 
 
+def lowered(plateau: Plateau, c: Config) -> Iterator[str]:
+    """That the learning rate has just been lowered, from what to what; nothing where it was at its lowest."""
+    before, now = (f"{plateau.lowered(c.optimizer.lr, back):.4g}" for back in (1, 0))
+    evaluations = _count(c.schedule.patience + 1, "evaluation")
+    if before != now:
+        yield f"learning rate lowered from {before} to {now}: {evaluations} without a lower loss (schedule=plateau)"
+
+
 def compiled(seconds: float) -> str:
     """What compiling cost."""
     return _row("compiled", f"the first step was done after {seconds:.0f} s")
@@ -202,10 +216,11 @@ def epoch_line(run: "Run", epoch: int) -> str:
     done = epoch + 1
     if math.isnan(run.speed):  # evaluated, not trained, since the run was started again
         return f"epoch {done}/{run.config.epochs}"
-    left = (time.monotonic() - run.began) / (done - run.first_epoch) * (run.epochs - done)
+    left = seconds_left(run, epoch)
+    most = "at most " if run.config.early_stopping.patience is not None else ""
     return (
         f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.loss:.3f}  "
-        f"{run.speed:.0f} images/s  {duration(left)} left"
+        f"{run.speed:.0f} images/s{f'  {most}{duration(left)} left' if left is not None else ''}"
     )
 
 
@@ -216,10 +231,14 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
     yield from published(run.plan, len(run.val_set))
     best = run.progress.best
     yield _row("best epoch", f"top-1 {best['acc1']:6.2f}   (epoch {best['epoch'] + 1}, by {best['by']})")
-    yield _row("time", f"{duration(run.progress.seconds)} on {run.ranks.world_size} x {run.ranks.device.type}")
+    yield _row("time", f"{duration(run.progress.seconds)} on {run.ranks.world_size} x {device_name(run.ranks.device)}")
     if run.config.max_steps is not None and math.isfinite(run.speed):
-        yield _row("speed", f"{run.speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
-        measured = estimate.Measured(run.speed, run.evaluation_seconds)
+        pace = run.training.meter.pace
+        speed = pace.images_per_second()
+        yield _row("speed", f"{speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
+        if not pace.known:
+            yield _row("", "the first steps are the slowest, and there were no others: max_steps=50 says more")
+        measured = estimate.Measured(speed, run.evaluation_seconds)
         for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
             yield _row(title, text)
     if run.data_wait > MUCH_WAITING:
@@ -264,6 +283,11 @@ def figures(found: Mapping[str, Evaluation]) -> dict[str, float]:
     """Evaluations by the names they have in metrics.jsonl and TensorBoard: val/acc1, ema/acc1 …"""
     prefixes = {"raw": "val", "ema": "ema"}
     return {f"{prefixes[which]}/{name}": value for which, e in found.items() for name, value in e.figures().items()}
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU by its name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _row(title: str, text: str) -> str:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from recipe import rendezvous
+from recipe import limits, rendezvous
 from recipe.config import RuntimeConfig
 from recipe.errors import RunError, UserError
 from recipe.signals import end_with_parent
@@ -146,11 +146,6 @@ class Agreement:
             self._sent = None
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def is_first() -> bool:
     """Whether this process is the run's rank 0, before the processes have joined."""
     return os.environ.get("RANK", "0") == "0"
@@ -166,8 +161,10 @@ def start(config: RuntimeConfig) -> Ranks:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_parent()
     device = _device(config, local_rank, local_world_size, world_size)
+    if "OMP_NUM_THREADS" not in os.environ:  # PyTorch counts the machine's cores, a container may have few of them
+        torch.set_num_threads(min(torch.get_num_threads(), limits.cores()))
     if config.precision == "fp16" and device.type == "cpu":
-        raise RunError("runtime.precision=fp16 needs a GPU and there is none here: use bf16 or fp32")
+        raise RunError("runtime.precision=fp16 needs a GPU, and this run is on a CPU: use bf16 or fp32")
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts on a device
     if device.type == "cuda":
@@ -206,18 +203,19 @@ def gradients_averaged(model: nn.Module, now: bool) -> Iterator[None]:
 
 
 def _device(config: RuntimeConfig, local_rank: int, local_world_size: int, world_size: int) -> torch.device:
-    kind = config.device
+    kind = limits.device(config.device)
     if kind == "auto":
         mps = world_size == 1 and torch.backends.mps.is_available()
         kind = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if kind == "cuda":
         available = torch.cuda.device_count()
         if local_world_size > available:
+            most = f"at most --nproc_per_node={available}" if available > 1 else "--nproc_per_node=1"
             raise RunError(
-                f"{local_world_size} processes on this machine, but {available} GPU(s): "
-                f"use --nproc_per_node={available}, or runtime.device=cpu"
+                f"{local_world_size} processes on this machine, but {available} GPU{'s' * (available > 1)}: "
+                f"use {most}, or runtime.device=cpu"
                 if available
-                else "runtime.device=cuda, but PyTorch finds no GPU here: use runtime.device=cpu"
+                else "PyTorch finds no GPU here, and runtime.device (or $RECIPE_DEVICE) asks for one: use cpu"
             )
         return torch.device("cuda", local_rank)
     if kind == "mps":

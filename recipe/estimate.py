@@ -1,6 +1,5 @@
 """What a whole run, and a whole ladder, will take: from the speed of the steps that were run."""
 
-import os
 import resource
 import sys
 import time
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recipe import compose
+from recipe import compose, limits
 from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data.order import make_order
@@ -28,7 +27,7 @@ def run_hours(config: Config, num_images: int, measured: Measured) -> float:
     """Hours that the whole run takes, evaluations included."""
     order = make_order(config, num_images)
     training = order.images_seen(config.epochs * order.steps) / measured.images_per_second
-    evaluations = -(-config.epochs // config.evaluate.every)
+    evaluations = -(-config.epochs // config.evaluate.every) + len(config.evaluate.grid)
     return (training + evaluations * measured.evaluation_seconds) / 3600
 
 
@@ -68,8 +67,7 @@ def peak_memory(device: torch.device) -> str:
         return f"{torch.cuda.max_memory_reserved(device) / 2**30:.1f} of {total / 2**30:.0f} GiB on each GPU"
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{held / 2**30:.1f} of {total / 2**30:.0f} GiB for each rank, without its workers"
+    return f"{held / 2**30:.1f} of {limits.memory() / 2**30:.0f} GiB for each rank, without its workers"
 
 
 def _hours(hours: float) -> str:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
+from recipe import limits
 from recipe.config import Config
 from recipe.data.transforms import normalise
 from recipe.encoding import as_json_text
@@ -100,7 +101,9 @@ def largest_difference(path: Path, model: nn.Module, images: np.ndarray, config:
         import onnxruntime
     except ImportError:
         return None
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = limits.cores()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     worst = 0.0
     for part in (images, images[:1]):  # two batch sizes
         batch = inputs(part, config, pixels)

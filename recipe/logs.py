@@ -19,8 +19,8 @@ from recipe.distributed import Ranks
 from recipe.encoding import shown
 from recipe.files import flush
 from recipe.output import Shown, as_text, opened
+from recipe.pace import SETTLED, Pace
 
-SETTLED = 5  # steps of a process until its speed is that of the rest: workers and caches are warm
 QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within an epoch
 
 
@@ -171,6 +171,7 @@ class TrainMeter:
         `overflows`: whether a loss scale is searched for, so that some gradients are not finite.
         """
         self.loss = math.nan  # mean over the steps between the last two entries
+        self.pace = Pace()
         self._journal, self._ranks, self._steps, self._every, self._last = journal, ranks, steps, every, last
         self._loss_sum: Tensor = torch.zeros((), device=ranks.device)
         self._steps_summed = 0
@@ -179,11 +180,13 @@ class TrainMeter:
         self._not_finite: Tensor = torch.zeros((), dtype=torch.int64, device=ranks.device)  # first such step, or 0
         self._steps_done = 0  # by this process
         self._images = 0  # that this rank has trained on, since the start of the process
+        self._images_of_step = 0
         self._loader: TrainLoader | None = None
 
     def start_epoch(self, epoch: int, loader: TrainLoader) -> None:
         """Begin to measure: an evaluation in between does not count as training time."""
         self._loader = loader
+        self.pace.start_epoch()
         self._mark_speed()
         self._last_line = time.monotonic()
         self._restart_clock()
@@ -192,6 +195,7 @@ class TrainMeter:
         """A micro-batch's mean loss, its share of the step's images, and its images."""
         self._loss_sum += loss.detach() * share
         self._images += images
+        self._images_of_step += images
 
     def step_done(self, epoch: int, step: int, lr: float, norm: Tensor) -> None:
         """After each optimizer step; writes an entry every so many. Raises NotFiniteError.
@@ -218,6 +222,8 @@ class TrainMeter:
             if between and time.monotonic() - self._last_line > QUIET_SECONDS:
                 self._last_line = time.monotonic()
                 self._journal.say(f"  epoch {epoch + 1}, step {step + 1}/{self._steps}: {note}")
+        self.pace.step_done(self._images_of_step * self._ranks.world_size)  # a GPU is waited for by now, if at all
+        self._images_of_step = 0
         self._journal.advance_bar(note)
 
     def check(self) -> None:

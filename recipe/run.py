@@ -24,6 +24,7 @@ from recipe.ingredients.freeze import freeze
 from recipe.logs import Journal, NotFiniteError
 from recipe.loop import Evaluation, evaluate, evaluate_grid, train_one_epoch
 from recipe.model import check_resolution, make_model
+from recipe.pace import evaluates
 from recipe.parts import build
 from recipe.progress import Progress, check_identity, restore, state_of
 from recipe.scaling import ema_steps
@@ -79,7 +80,7 @@ def _begun_by_this_command(plan: Plan, ranks: Ranks) -> bool:
 
 def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     if plan.config.model.sync_batch_norm and ranks.world_size > 1 and ranks.device.type != "cuda":
-        raise RunError("model.sync_batch_norm=true needs GPUs, and there is none here: PyTorch has none of it on a CPU")
+        raise RunError("model.sync_batch_norm=true needs GPUs, and this run is on a CPU: PyTorch has none of it there")
     ranks.on_first(lambda: datasets.prepare(plan.config.data))
     train_set, val_set = datasets.load(plan.config.data, run_folder.begun_with(plan))
     plan = fit_to_data(plan, train_set)
@@ -105,7 +106,7 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
         found: dict[str, Evaluation] = {}
         for epoch in range(run.progress.epoch, run.epochs):
             run.train_epoch(epoch)
-            if (epoch + 1) % plan.config.evaluate.every == 0 or epoch + 1 == run.epochs:
+            if evaluates(run, epoch):
                 found = run.validate(epoch)
             if run.stopped_early:
                 break
@@ -170,7 +171,6 @@ class Run:
             restore(state, self.training)
         self.writer, self.agreement = Writer(), Agreement(ranks)
         self.began = self.saved = self.counted = time.monotonic()
-        self.first_epoch = self.progress.epoch
         self.compiling = self.config.runtime.compile  # until this process's first step is done
 
     def train_epoch(self, epoch: int) -> None:
@@ -236,7 +236,7 @@ class Run:
         self.evaluation_seconds = time.monotonic() - begin
         self.unreadable.update(path_of(self.val_set, name) for name in found["raw"].unreadable)
         self._tell_guesses(found["raw"].guessed)
-        self.training.plateau.update(found["raw"].loss)
+        lowers = self.training.plateau.update(found["raw"].loss)
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, console.figures(found))
         primary = list(found)[-1]
         by = self.config.checkpoint.best_by
@@ -248,6 +248,8 @@ class Run:
         if epoch + 1 < self.epochs:
             accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
             self.journal.say(f"{console.epoch_line(self, epoch)}  top-1 {accuracies}")
+            for line in console.lowered(self.training.plateau, self.config) if lowers else ():
+                self.journal.say(line)
         self.progress.epoch, self.progress.step = epoch + 1, 0
         self.training.early_stopping.update(found[primary].acc1, found[primary].loss)
         reason = self.training.early_stopping.reason()

@@ -26,9 +26,10 @@ from recipe.config import Config
 from recipe.data import dataset as datasets
 from recipe.data import region
 from recipe.data.store import store_of
-from recipe.distributed import Ranks, cores
+from recipe.distributed import Ranks
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, lock, read_json, write_atomically
+from recipe.limits import cores
 from recipe.loop import Evaluation
 from recipe.naming import text
 from recipe.rungs import RECIPE_GROUPS

@@ -22,6 +22,8 @@ from recipe.config import Config
 from recipe.rungs import Rung
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads beyond the cores make small tensors crawl
+os.environ["RECIPE_DEVICE"] = "cpu"  # the same bits on every machine: what is for GPUs says so itself, see gpus.py
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
 PHOTO_RUN = (  # noqa: SIM905 +recipe=v2, on a few photos of 3 classes
     "scale=demo scale.resolution=0.15 data=imagefolder data.workers=0 model.name=shufflenet_v2_x0_5 batch_size=16 "
     "micro_batch_size=8 epochs=8 schedule.warmup_epochs=0 ema.decay=0.999999 ema.steps=1 optimizer.lr=0.02 "

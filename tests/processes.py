@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recipe.compose import PROJECT
 
 TIMEOUT = 240  # seconds, for any one command
+os.environ.setdefault("RECIPE_DEVICE", "cpu")  # as in conftest.py, for scripts that are no tests
 OF_THE_CLOCK = ("train/images_per_second", "train/data_wait", "seconds", "device_seconds")
 
 

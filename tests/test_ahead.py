@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-import pytest
 import torch
+from gpus import needs_gpus
 from torch import Tensor
 
 from recipe.ahead import Ahead
@@ -29,7 +29,7 @@ def test_on_a_cpu_nothing_is_taken_or_made_before_it_is_asked_for() -> None:
     assert happened == [f"{what} {number}" for number in range(3) for what in ("take", "make", "step")]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpus()
 def test_on_a_gpu_every_step_gets_its_own_pixels_however_slow_it_is() -> None:
     """Many steps of other lengths, each slower than what makes its input, in memory that is used again and again."""
     device = torch.device("cuda", 0)
@@ -44,7 +44,7 @@ def test_on_a_gpu_every_step_gets_its_own_pixels_however_slow_it_is() -> None:
     assert torch.stack(seen).tolist() == [[number + 1.0] * 2 for number in range(60)]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpus()
 def test_on_a_gpu_at_most_one_is_made_ahead_of_the_device() -> None:
     """However far the host is ahead, memory for three is all that is taken: two in use, and one being made."""
     device = torch.device("cuda", 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gpus import needs_gpus
 from PIL import Image
 from processes import ended, metrics, started
 
@@ -111,11 +112,10 @@ def test_config_error_is_printed_once_under_torchrun(command: Command, tmp_path:
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
 def test_sync_batch_norm_without_gpus_is_refused(command: Command) -> None:
     done = command("+recipe=v1", *SYNTHETIC, "batch_size=32", "micro_batch_size=16", SYNC, processes=2)
     assert done.returncode != 0
-    assert (done.stdout + done.stderr).count("model.sync_batch_norm=true needs GPUs") == 1
+    assert (done.stdout + done.stderr).count("model.sync_batch_norm=true needs GPUs, and this run is on a CPU") == 1
 
 
 def test_sweep_under_torchrun_is_refused(command: Command) -> None:
@@ -205,10 +205,18 @@ def test_variants_of_the_baseline_train(command: Command, tmp_path: Path, varian
     assert "device-hours" in done.stdout
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@needs_gpus(2)
 def test_sync_batch_norm_over_two_gpus_is_batch_norm_over_the_whole_step(command: Command, tmp_path: Path) -> None:
     kept = "checkpoint.keep_after_training=true"
-    arguments = ("+recipe=v1", *SYNTHETIC, "max_steps=3", "batch_size=32", "runtime.precision=fp64", kept)
+    arguments = (
+        "+recipe=v1",
+        *SYNTHETIC,
+        "max_steps=3",
+        "batch_size=32",
+        "runtime.precision=fp64",
+        "runtime.device=cuda",
+        kept,
+    )
     variants: list[tuple[int, list[str]]] = [
         (0, ["micro_batch_size=32"]),
         (2, ["micro_batch_size=16", "model.sync_batch_norm=true"]),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from gpus import needs_gpus
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -135,7 +136,7 @@ def sync_is_an_error() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpus()
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_step_on_a_gpu_does_not_wait(plan: Callable[..., Plan], tmp_path: Path, precision: str) -> None:
     run = run_on(

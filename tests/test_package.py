@@ -28,7 +28,9 @@ def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
     elsewhere.mkdir()
 
     def run(*arguments: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
+        others = [path for path in os.environ["PYTHONPATH"].split(os.pathsep) if path != str(PROJECT)]
+        path = os.pathsep.join([str(tmp_path / "site"), *others])
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         environment.pop("RECIPE_OUTPUTS", None)
         command = [sys.executable, "-m", *arguments]
         done = subprocess.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from recipe import console
 from recipe.checkpoint import load_checkpoint
 from recipe.compose import Plan
 from recipe.data.dataset import RandomImages
@@ -31,6 +32,7 @@ def test_plateau_lowers_the_rate_and_goes_on_after_an_interruption(
 
     def stop_before_the_fourth(run: Run, epoch: int) -> None:
         if epoch == 3:
+            run.save(epoch, 0)
             raise KeyboardInterrupt
         train_epoch(run, epoch)
 
@@ -40,12 +42,32 @@ def test_plateau_lowers_the_rate_and_goes_on_after_an_interruption(
     monkeypatch.undo()
     train(interrupted)
     # The first loss is the best there is, and no other is a tenth of it: each epoch after it halves the rate.
+    lowered = "learning rate lowered from 0.{} to 0.{}: 1 evaluation without a lower loss (schedule=plateau)"
+    steps = [lowered.format(*pair) for pair in (("0125", "00625"), ("00625", "003125"), ("003125", "001563"))]
+    assert [line for line in (whole.folder / "train.log").read_text().splitlines() if "lowered" in line] == steps
+    log = (interrupted.folder / "train.log").read_text()
+    assert "schedule=plateau has lowered the learning rate to 0.003125 so far" in log
     assert rates(whole.folder) == rates(interrupted.folder) == pytest.approx([0.1 / 8 / 2**e for e in (0, 0, 1, 2, 3)])
 
 
 def rates(folder: Path) -> list[float]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [row["train/lr"] for row in rows if "train/lr" in row]
+
+
+def test_images_of_an_epoch_are_counted_without_their_repeats(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """768 positions of 1,000 images: 192 images, each 4 times."""
+    composed = plan("+recipe=v2", *SMALL, "data.size=1000", "model.name=shufflenet_v2_x0_5", "max_steps=1")
+    train(replace(composed, folder=tmp_path))
+    log = (tmp_path / "train.log").read_text()
+    assert "an epoch takes 192 of the 1,000 images, each 4 times (repeated augmentation)" in log
+
+
+def test_a_gpu_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which PyTorch is made to know here."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA H100 {device.index}")
+    assert console.device_name(torch.device("cuda", 1)) == "NVIDIA H100 1"
+    assert console.device_name(torch.device("cpu")) == "cpu"
 
 
 def test_diverged_network_is_no_result(plan: Callable[..., Plan], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from recipe import compose, torchrun
+from recipe import compose, limits, torchrun
 from recipe.checks import check
 from recipe.command_line import check_sweeps, quoted
 from recipe.errors import ConfigError, RunError
@@ -140,7 +140,7 @@ class TorchrunLauncher(RecipeLauncher):
     def _run(self, jobs: list[Job]) -> dict[Job, str]:
         """Run what has not finished. Returns the jobs that failed, with the reasons."""
         groups = trainings(jobs)
-        on_cpu = all(job.plan.config.runtime.device == "cpu" for job in jobs)
+        on_cpu = all(limits.device(job.plan.config.runtime.device) == "cpu" for job in jobs)
         finished = all(job.result() is not None for job in jobs)
         gpus = [] if on_cpu or finished else machine.visible_gpus()
         shares = machine.shares(self.per_job, self.devices, self.at_once, len(groups), gpus)

@@ -68,7 +68,7 @@ def run_loader(arguments: argparse.Namespace) -> None:
 
     from recipe.bench import loader  # PyTorch, once the overrides are known to be right
     from recipe.data.region import state
-    from recipe.distributed import cores
+    from recipe.limits import cores
 
     images = loader.image_files(config)
     terminal = sys.stderr.isatty()
@@ -157,7 +157,7 @@ def table(config: "Config", measured: "Measured", rate: float | None) -> Iterato
     """The figures for people: at most 80 columns."""
     from recipe.bench.loader import OURS, REFERENCE, TIMM
     from recipe.data.region import state
-    from recipe.distributed import cores
+    from recipe.limits import cores
 
     sizes, augment = config.resolution, config.augment
     rounds = len(measured.rows[0].rates)

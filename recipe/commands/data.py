@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipe import limits
 from recipe.checks import did_you_mean
 from recipe.errors import DataError, RunError
 
@@ -160,10 +161,9 @@ def say_what_is_there(
 def verify(arguments: argparse.Namespace) -> None:
     """Decode everything and say what was seen. Raises DataError where an image cannot be read."""
     from recipe.data import verify as images
-    from recipe.distributed import cores
 
     try:
-        found = images.verify(arguments.root, arguments.workers or cores())
+        found = images.verify(arguments.root, arguments.workers or limits.workers())
     except BrokenProcessPool as error:
         raise DataError("a worker process was killed, perhaps for want of memory: try --workers 1") from error
     if arguments.json:
@@ -207,11 +207,10 @@ def _sizes(root: Path, sizes: "dict[str, Size]") -> Iterator[str]:
 def store(arguments: argparse.Namespace) -> None:
     """Make the store, and say what it is. Raises DataError."""
     from recipe.data import store as stores
-    from recipe.distributed import cores
     from recipe.logs import duration
 
     begin, a = time.monotonic(), arguments
-    workers = a.workers or cores()
+    workers = a.workers or limits.workers()
     try:
         with stopping_is_no_loss(a.target):
             facts = stores.prepare(a.source, a.target, a.train_dir, a.max_side, a.quality, workers, a.skip_corrupt)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from recipe import limits
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.decode import told
@@ -23,7 +24,7 @@ from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
 from recipe.data.slots import Sent, Slots, rooms
 from recipe.data.transforms import apply_eval
-from recipe.distributed import Ranks, cores
+from recipe.distributed import Ranks
 from recipe.errors import DataError, rank_local
 from recipe.signals import outlive_the_last_step
 
@@ -148,8 +149,9 @@ def tasks_ahead(together: int) -> int:
 
 
 def default_workers(local_world_size: int) -> int:
-    """Decoding processes for each rank of a machine: its share of the cores, less one for the rank itself."""
-    return max(1, min(MOST_WORKERS, cores() // local_world_size - 1))
+    """Decoding processes for each rank of a machine: its share of the cores less one for itself, and of the memory."""
+    fit = limits.that_fit(limits.MEMORY_PER_WORKER) // local_world_size
+    return max(1, min(MOST_WORKERS, limits.cores() // local_world_size - 1, fit))
 
 
 def _in_workers(

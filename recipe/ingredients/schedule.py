@@ -142,16 +142,23 @@ class Plateau:
         self._config = config
         self._best, self._bad = math.inf, 0
 
-    def update(self, loss: float) -> None:
-        """Take in the validation loss of the trained weights."""
+    def lowered(self, lr: float, back: int = 0) -> float:
+        """A learning rate as it is lowered by now; or was, so many times `back`."""
+        factor = self.factor / self._config.gamma**back
+        return lr if factor == 1 else max(lr * factor, self._config.min_lr)
+
+    def update(self, loss: float) -> bool:
+        """Take in the validation loss of the trained weights. Whether it lowers the learning rate."""
         if self._config.name != "plateau":
-            return
+            return False
         if loss < self._best * (1 - self._config.threshold):
             self._best, self._bad = loss, 0
         else:
             self._bad += 1
-        if self._bad > self._config.patience:
-            self.factor, self._bad = self.factor * self._config.gamma, 0
+        if self._bad <= self._config.patience:
+            return False
+        self.factor, self._bad = self.factor * self._config.gamma, 0
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

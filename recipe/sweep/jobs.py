@@ -50,7 +50,9 @@ class Job:
     @property
     def work(self) -> float:
         """What its training costs, in a unit of which only ratios count."""
-        return self.plan.config.epochs * self.plan.config.resolution.train_crop**2
+        c = self.plan.config
+        length = c.epochs if c.max_steps is None else c.max_steps * c.batch_size
+        return float(length * c.resolution.train_crop**2)
 
     def result(self) -> dict[str, Any] | None:
         """What it has come to, if it has finished and need not train again.
@@ -76,14 +78,18 @@ class Job:
         return is_locked(self.folder / LOCK)
 
     def progress(self) -> tuple[float, dict[str, float]]:
-        """The share of its epochs that is done, and the newest of its figures by name."""
+        """The share of its training that is done, and the newest of its figures by name."""
         figures: dict[str, float] = {}
-        done = 0.0
+        done, whole = 0.0, False
         for row in _last_rows(self.folder / "metrics.jsonl"):
             figures.update({name: value for name, value in row.items() if value is not None})
+            whole = "val/acc1" in row
         if figures:
-            done = (figures["epoch"] + 0.5) / self.plan.config.epochs  # the steps of an epoch are not known here
-        return done, figures
+            epochs = figures["epoch"] + (1.0 if whole else 0.5)  # the steps of an epoch are not known here
+            done = epochs / self.plan.config.epochs
+            if self.plan.config.max_steps is not None:
+                done = max(done, figures["step"] / self.plan.config.max_steps)
+        return min(1.0, done), figures
 
     def last_lines(self, count: int = 5) -> list[str]:
         """The last lines that its console showed."""

@@ -1,5 +1,6 @@
 """What a sweep shows while it runs: a line for each thing that happens, and below them where every job stands."""
 
+import heapq
 import shutil
 import sys
 import time
@@ -53,20 +54,30 @@ class Screen:
 class Clock:
     """How long the rest will take, from what has been done since the sweep was started."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = jobs
-        self._began, self._before = time.monotonic(), self._done(())
+    def __init__(self, jobs: Sequence[Job], at_once: int) -> None:
+        """`at_once`: how many of the jobs run at a time, in their order."""
+        self._jobs, self._at_once = jobs, at_once
+        self._before = self._done()
 
-    def left(self, given_up: Container[Job]) -> float | None:
-        """Seconds; None before anything is known."""
-        done = self._done(given_up)
+    def left(self, busy: float, ended: Container[Job]) -> float | None:
+        """Seconds; None before anything is known.
+
+        Args:
+            busy: seconds that jobs have run since the start, added up over those side by side.
+            ended: jobs from which no more is to come, whether they finished, stopped early or failed.
+        """
+        done = self._done()
         if done <= self._before:
             return None
-        rate = (done - self._before) / (time.monotonic() - self._began)
-        return (sum(job.work for job in self._jobs) - done) / rate
+        seconds = busy / (done - self._before)  # of one job, for a unit of work
+        free = [0.0] * self._at_once  # when each place will be free
+        for job in self._jobs:
+            if job not in ended:
+                heapq.heapreplace(free, free[0] + seconds * job.work * (1 - job.progress()[0]))
+        return max(free)
 
-    def _done(self, given_up: Container[Job]) -> float:
-        return sum(job.work * (1.0 if job in given_up else job.progress()[0]) for job in self._jobs)
+    def _done(self) -> float:
+        return sum(job.work * job.progress()[0] for job in self._jobs)
 
 
 def running_line(job: Job, began: float) -> str:

@@ -53,7 +53,8 @@ class Pool:
         self.shares, self.processes = shares, processes
         self._free = list(shares)
         self._command = command
-        self._screen, self._clock = Screen(), Clock([group[0] for group in self._waiting])
+        self._screen, self._clock = Screen(), Clock([group[0] for group in self._waiting], len(shares))
+        self._busy = 0.0  # seconds that jobs which have ended took
         self._drawn = 0.0
 
     def run(self) -> None:
@@ -102,6 +103,7 @@ class Pool:
         """See which jobs have ended, and how."""
         for running in [running for running in self._running if running.process.poll() is not None]:
             self._running.remove(running)
+            self._busy += time.monotonic() - running.began
             job, rest, code = running.job, running.rest, running.process.returncode
             # Another sweep may have begun it in the same moment, and finished it.
             if (code == 0 and (job.folder / "result.json").exists()) or job.result() is not None:
@@ -147,7 +149,8 @@ class Pool:
         if now - self._drawn < DRAW_SECONDS:
             return
         self._drawn = now
-        left = self._clock.left(self.failed)
+        busy = self._busy + sum(now - running.began for running in self._running)
+        left = self._clock.left(busy, self.done | self.failed.keys())
         waiting = len(self.jobs) - len(self.done) - len(self.failed) - len(self._running)
         counts = {"done": len(self.done), "running": len(self._running), "waiting": waiting, "failed": len(self.failed)}
         summary = [f"{count} {name}" for name, count in counts.items() if count or name == "done"]

@@ -21,7 +21,7 @@ def command(*arguments: object, cwd: Path, hidden: str = "pass") -> subprocess.C
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 

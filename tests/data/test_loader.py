@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from gpus import needs_gpus
 from PIL import Image
 
 from recipe.config import (
@@ -338,7 +339,7 @@ def test_batches_for_other_devices_are_in_memory_of_their_own() -> None:
     assert (own.images == 7).all()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_gpus()
 def test_batches_for_a_gpu_are_pinned_and_whole(all_batches: Batches) -> None:
     on_gpu = Ranks(0, 1, 0, 1, torch.device("cuda", 0))
     found = micro_batches(make_config(1), on_gpu)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gpus import needs_gpus
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import _get_inverse_affine_matrix, pil_to_tensor, to_pil_image
@@ -246,7 +247,7 @@ def test_autocast_and_default_dtype_change_nothing() -> None:
             torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@needs_gpus()
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_gpu_makes_the_same_pixels_without_waiting(interpolation: str) -> None:
     lists = [[(name, value)] for name in NAMES for value in values_of(name)]

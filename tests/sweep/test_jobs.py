@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipe import compose
+from recipe import compose, limits
 from recipe.compose import Plan
 from recipe.errors import ConfigError
 from recipe.files import CONSOLE, LOCK, lock
@@ -126,7 +126,7 @@ def test_progress_is_read_from_the_end_of_the_log(finished: Job) -> None:
     text = "".join(f"{json.dumps(row)}\n" for row in rows) + json.dumps({"step": 1000, "epoch": 9, "val/acc1": None})
     (finished.folder / "metrics.jsonl").write_text(text + '\n{"step": 1001, "ep')  # being written
     share, figures = finished.progress()
-    assert share == 9.5 / epochs
+    assert share == 10 / epochs  # evaluated, if without a figure
     assert figures["train/loss"] == 1 / 1000
     assert figures["step"] == 1000
     assert "val/acc1" not in figures
@@ -138,7 +138,8 @@ def test_last_lines(finished: Job) -> None:
     assert finished.last_lines(2) == ["line 7", "line 8"]
 
 
-def test_gpus_are_shared_out() -> None:
+def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "memory", lambda: 2**50)
     gpus = [f"GPU-{number}" for number in range(8)]
     one_each = machine.shares(1, None, None, 100, gpus)
     assert [share.gpus for share in one_each] == [(name,) for name in gpus]
@@ -158,6 +159,8 @@ def test_gpus_that_are_not_there_are_refused(per_job: int, devices: list[int] | 
 
 def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(limits, "memory", lambda: 2**50)
+    monkeypatch.setattr(limits, "cores", lambda: len(CORES))
     given = machine.shares(1, None, None, 100, [])
     assert len(given) == len(CORES)
     assert sorted(core for share in given for core in share.cores) == CORES

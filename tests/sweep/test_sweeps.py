@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from processes import assert_same_ending, children, ended, started, steps_logged, when
 
-from recipe import compose
+from recipe import compose, limits
 from recipe.files import CONSOLE, LOCK, is_locked
 from recipe.signals import STOPPED
 
@@ -21,7 +21,7 @@ TINY = (
 )
 LONG = ("+recipe=v1", "epochs=40", "evaluate.every=40", "checkpoint.every_minutes=0.0001")
 
-CORES = len(os.sched_getaffinity(0))
+CORES = limits.cores()
 
 
 def sweep(outputs: Path, *arguments: str) -> "subprocess.Popen[str]":
