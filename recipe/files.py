@@ -94,7 +94,7 @@ def lock(path: Path) -> TextIO | None:
 def is_locked(path: Path) -> bool:
     """Whether a process holds the file."""
     try:
-        file = path.open("r+", encoding="utf-8")
+        file = path.open("r+")
     except OSError:  # not there, or not ours to know
         return False
     with file:
