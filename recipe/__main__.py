@@ -5,6 +5,7 @@ import sys
 
 from recipe.command_line import refuse_empty, with_home
 from recipe.commands import bench, clean, curves, data, evaluate, explain, export, predict, report
+from recipe.encoding import any_locale
 from recipe.errors import check_here, fail
 from recipe.hydra_errors import explain as explain_error
 from recipe.output import show_what_can_be_shown, tell_what_was_not_shown
@@ -16,6 +17,7 @@ COMMANDS = (evaluate, predict, export, explain, report, curves, clean, data, ben
 def main() -> None:
     """Run the command; an error that the user can put right is one message and exit code 2."""
     show_what_can_be_shown()
+    any_locale()
     parser = argparse.ArgumentParser(prog="recipe", description="What is done with runs, beside training them.")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

@@ -1,35 +1,42 @@
 """What a network says of a photo, written on the photo itself."""
 
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torchvision.transforms.v2.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from recipe.data.decode import open_image
+from recipe.lettering import Letters
 
 SHARE = 18  # of the photo's shorter side: one of so many parts is the height of the letters
 SMALLEST = 12  # pixels
+LEAST = 3  # letters of a class's name, where it is cut
 BEHIND = (0, 0, 0, 170)  # black that lets a third of the photo through: white letters stand out on any photo
 QUALITY = 95  # of JPEGs
 
 
-def annotate(file: str, text: str, target: Path) -> None:
-    """Draw a line of text at the lower edge of a photo, upright and at its own size. Raises DataError and OSError.
+def annotate(file: str, said: Sequence[tuple[str, str]], target: Path) -> None:
+    """Draw lines of a class and its probability at the lower edge of a photo, upright and at its own size.
 
-    A line that is too long gets smaller letters, down to SMALLEST, and is then cut.
+    Where they do not fit, the letters get smaller, down to SMALLEST, then the names of classes are cut; the probability
+    never is. A photo that is too small for that stands above its lines, on black.
+
+    Raises DataError and OSError.
     """
     photo = F.to_pil_image(open_image(file, exif_orientation=True).whole())
-    font, text = _fitting(text, *photo.size)
-    margin = max(2, round(font.size / 4))
-    box = font.getbbox(text)
-    height = sum(font.getmetrics()) + 2 * margin
-    label = Image.new("RGBA", (min(photo.width, round(box[2]) + 2 * margin), height), BEHIND)
-    ImageDraw.Draw(label).text((margin, margin), text, fill="white", font=font)
-    photo.paste(label.convert("RGB"), (0, photo.height - height), label.getchannel("A"))
-    options = {"quality": QUALITY, "subsampling": 0} if target.suffix == ".jpg" else {}
-    photo.save(target, **options)
+    label = _label(said, *photo.size)
+    width, height = max(photo.width, label.width), photo.height
+    if label.width > photo.width or label.height > photo.height:
+        height += label.height
+    sheet = Image.new("RGB", (width, height))
+    sheet.paste(photo)
+    sheet.paste(label.convert("RGB"), (0, height - label.height), label.getchannel("A"))
+    options: dict[str, Any] = {"quality": QUALITY, "subsampling": 0} if target.suffix == ".jpg" else {}
+    sheet.save(target, **options)
 
 
 def targets(files: Iterable[str], folder: Path) -> dict[str, Path]:
@@ -52,18 +59,24 @@ def targets(files: Iterable[str], folder: Path) -> dict[str, Path]:
     return found
 
 
-def _fitting(text: str, width: int, height: int) -> tuple[ImageFont.FreeTypeFont, str]:
-    """The font and the part of the text that fit into a photo."""
+def _label(said: Sequence[tuple[str, str]], width: int, height: int) -> Image.Image:
+    """The lines on their dark ground, as wide as they need to be."""
     for size in range(max(SMALLEST, min(width, height) // SHARE), SMALLEST - 1, -1):
-        font = _font(size)
-        if font.getlength(text) <= width - size:
-            return font, text
-    while len(text) > 1 and font.getlength(text) > width - size:
-        text = text[:-2].rstrip("…") + "…"
-    return font, text
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font
+        letters, margin = Letters(size), max(2, round(size / 4))
+        gap = letters.length("  ")
+        figures = [gap + letters.length(figure) for _, figure in said]
+        full = [letters.length(name) + figure for (name, _), figure in zip(said, figures, strict=True)]
+        if max(full) <= width - 2 * margin:
+            break
+    least = [letters.length(f"{name[:LEAST]}…") + figure for (name, _), figure in zip(said, figures, strict=True)]
+    room = max(width - 2.0 * margin, *map(min, full, least))
+    names = [letters.cut(name, room - figure) for (name, _), figure in zip(said, figures, strict=True)]
+    widest = max(letters.length(name) + figure for name, figure in zip(names, figures, strict=True))
+    size_of_label = math.ceil(widest) + 2 * margin, len(said) * letters.height + 2 * margin
+    label = Image.new("RGBA", size_of_label, BEHIND)
+    canvas = ImageDraw.Draw(label)
+    for number, (name, (_, figure)) in enumerate(zip(names, said, strict=True)):
+        top = margin + number * letters.height
+        letters.draw(canvas, margin, top, name, "white")
+        letters.draw(canvas, margin + letters.length(name) + gap, top, figure, "white")
+    return label

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from recipe import compose, pictures
+from recipe import compose, lettering, pictures
 from recipe.checks import leaves
 from recipe.config import Config
 from recipe.loop import Evaluation
@@ -18,6 +18,8 @@ def show_beginning(run: "Run") -> None:
         return
     run.journal.text("config", f"```yaml\n{compose.to_yaml(run.config)}\n```")
     if run.config.log.images:
+        if (line := lettering.missing(run.train_set.classes)) is not None:
+            run.journal.say(line)
         batch = pictures.first_training_images(run.training, run.train_set, run.order)
         run.journal.picture("train/images", 0, batch)
         run.journal.picture("val/images", 0, pictures.first_validation_images(run.config, run.val_set))

@@ -29,6 +29,7 @@ from recipe.ablations import key_of as _key
 from recipe.checks import check, leaves
 from recipe.command_line import for_hydra
 from recipe.config import Config
+from recipe.contradictions import check_not_taken_for_the_demo
 from recipe.errors import ConfigError, unreadable
 from recipe.guesses import did_you_mean
 from recipe.naming import hash_of, run_name, text
@@ -101,6 +102,8 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
     root = config.data.root  # empty where $IMAGENET_DIR is
     config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
+    if to_run:
+        check_not_taken_for_the_demo(config)
     _check_model(config)
 
     sources = [source.path for source in hydra.runtime.config_sources]

@@ -15,6 +15,7 @@ from recipe import disk, estimate, rungs
 from recipe.advice import other_preprocessing
 from recipe.compose import Plan
 from recipe.config import Config
+from recipe.data import notices
 from recipe.data.dataset import Dataset
 from recipe.data.folder import ImageFolder
 from recipe.data.formats import left_out
@@ -62,6 +63,10 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         yield _row("", f"fold {c.data.fold + 1} of {c.data.folds} (data.fold={c.data.fold})")
     yield from _classes(run.train_set)
     yield from _strays(run.train_set, run.val_set)
+    if ranks.first:
+        begun = run.progress.steps_done(order.steps) > 0  # then train.log has it, of the first start
+        for line in notices.noticed(c, run.train_set, run.val_set, order, ranks.world_size, compare=not begun):
+            yield _row("notice", line)
     yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")
     if trainable < parameters:
         yield _row("", f"{trainable:,} of {parameters:,} parameters train (model.freeze={c.model.freeze})")

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from mimetypes import guess_type
 
 from recipe.config import Config
+from recipe.data.grocery import CLASSES
 from recipe.errors import ConfigError
 
 
@@ -174,6 +176,32 @@ def _check_data(config: Config) -> None:
         )
     if data.name == "synthetic" and data.num_classes is None:
         raise ConfigError("data=synthetic needs data.num_classes=…")
+
+
+def check_not_taken_for_the_demo(config: Config) -> None:
+    """A folder of one's own photos, without the data that it is: it would be trained as the demo's groceries.
+
+    (Apart from the others: finished runs that were trained so are still evaluated.)
+    """
+    data = config.data
+    if data.root is None or data.name not in ("grocery", "synthetic") or not os.path.isdir(data.root):
+        return
+    train = os.path.join(data.root, data.train_dir)
+    folders = [entry for entry in os.scandir(train if os.path.isdir(train) else data.root) if entry.is_dir()]
+    if {folder.name for folder in folders} != set(CLASSES) and any(_has_images(folder.path) for folder in folders):
+        reads = "is the demo's photos of groceries" if data.name == "grocery" else "makes its images and reads none"
+        raise ConfigError(
+            f"data.root={data.root} holds class folders of other photos, and data={data.name} {reads}: "
+            "add data=imagefolder for your own"
+        )
+
+
+def _has_images(folder: str) -> bool:
+    """By their names."""
+    try:
+        return any((guess_type(entry.name)[0] or "").startswith("image/") for entry in os.scandir(folder))
+    except OSError:
+        return False
 
 
 def _check_folds(config: Config) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recipe import limits
 from recipe.config import Config
 from recipe.data.transforms import normalise
+from recipe.encoding import as_json_text
 from recipe.errors import RunError
 from recipe.files import write_atomically
 from recipe.loop import channel_statistics
@@ -127,7 +128,7 @@ def inputs(images: np.ndarray, config: Config, pixels: bool) -> Tensor:
 
 def metadata(about: dict[str, Any]) -> dict[str, str]:
     """What a file says of itself: each value as JSON."""
-    return {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()}
+    return {name: as_json_text(json.dumps(value, ensure_ascii=False)) for name, value in about.items()}
 
 
 def _side(config: Config) -> tuple[int, int]:

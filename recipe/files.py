@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from recipe.encoding import SHOWN
 from recipe.errors import RunError, unreadable
 
 LOCK = ".lock"  # of a run folder: held while a process trains in it
@@ -27,7 +28,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
     """Write a file under a temporary name in the same folder, flush it to the disk, then rename it.
 
     Args:
-        content: the file's bytes or text, or a function that writes the file at the path it is given.
+        content: the file's bytes or text (UTF-8), or a function that writes the file at the path it is given.
 
     Raises OSError, naming the file; the old one is then intact.
     """
@@ -36,7 +37,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         if callable(content):
             content(temporary)
         else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode("utf-8", SHOWN) if isinstance(content, str) else content)
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
@@ -68,7 +69,7 @@ def lock(path: Path) -> TextIO | None:
     Raises RunError where another process holds it. (A child process does not inherit the lock.)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+")
+    file = path.open("a+", encoding="utf-8")
     patience = time.monotonic() + LOCK_SECONDS
     while True:
         try:

@@ -11,6 +11,7 @@ from recipe.checks import leaves
 from recipe.command_line import DATA_PATHS
 from recipe.compose import CONF, RECIPE_GROUPS, known_keys
 from recipe.config import Config
+from recipe.encoding import shown
 from recipe.errors import UserError
 from recipe.guesses import did_you_mean
 from recipe.networks import unknown_option
@@ -24,6 +25,8 @@ def explain(error: BaseException) -> str | None:
     for link in chain:
         if isinstance(link, UserError):
             return str(link)
+        if isinstance(link, UnicodeEncodeError):  # TensorBoard's folder, for one
+            return f"{shown(link.object)[:200]} is no UTF-8, which something here takes alone: choose another name"
         if isinstance(link, ValueError) and "Config group override" in str(link):
             return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
         if isinstance(link, ValueError) and (said := _about_flags(str(link))):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from recipe.data.loader import TrainLoader
 from recipe.distributed import Ranks
+from recipe.encoding import shown
 from recipe.files import flush
 from recipe.output import Shown, as_text, opened
 from recipe.pace import SETTLED, Pace
@@ -84,7 +85,7 @@ class Journal:
     def text(self, name: str, markdown: str) -> None:
         """A card of text in TensorBoard."""
         if self.on:
-            self._board.text(name, markdown)
+            self._board.text(name, shown(markdown))
 
     def picture(self, name: str, step: int, pixels: Tensor) -> None:
         """A picture in TensorBoard: (3, H, W) uint8."""
@@ -99,7 +100,8 @@ class Journal:
         if self.on:
             from torch.utils.tensorboard.summary import hparams
 
-            for summary in hparams(dict(values), dict.fromkeys(final, 0.0)):
+            settings = {key: shown(value) if isinstance(value, str) else value for key, value in values.items()}
+            for summary in hparams(settings, dict.fromkeys(final, 0.0)):
                 self._board.add(summary)
             for name, value in final.items():
                 self._board.scalar(name, value, step)

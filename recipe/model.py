@@ -1,6 +1,6 @@
 """The network, from torchvision or timm, initialised from the seed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -66,9 +66,22 @@ def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None
 
     Runs on tensors without data ("meta"): no pixel is computed. Raises ConfigError.
     """
-    shadow = deepcopy(model).to("meta")
     sizes = config.resolution
-    for key, size, training in (("train_crop", sizes.train_crop, True), ("val_crop", sizes.val_crop, False)):
+    grid = [("evaluate.grid", entry["val_crop"]) for entry in config.evaluate.grid if "val_crop" in entry]
+    _check_sizes(model, config, num_classes, [("resolution.train_crop", sizes.train_crop)], training=True)
+    check_crops(model, config, num_classes, [("resolution.val_crop", sizes.val_crop), *grid])
+
+
+def check_crops(model: nn.Module, config: Config, num_classes: int, crops: Sequence[tuple[str, int]]) -> None:
+    """The same of images that are evaluated: the keys that name their sizes, and the sizes. Raises ConfigError."""
+    _check_sizes(model, config, num_classes, crops, training=False)
+
+
+def _check_sizes(
+    model: nn.Module, config: Config, num_classes: int, crops: Sequence[tuple[str, int]], training: bool
+) -> None:
+    shadow = deepcopy(model).to("meta")
+    for key, size in crops:
         images = torch.empty(2, 3, size, size, device="meta", dtype=next(shadow.parameters()).dtype)
         try:
             output = shadow.train(training)(images)
@@ -79,7 +92,7 @@ def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None
             own = own_preprocessing(config.model)
             made_for = f"; it is made for {own.crop} px" if own else ""
             raise ConfigError(
-                f"model.name={config.model.name} does not take images of {size} px (resolution.{key}): "
+                f"model.name={config.model.name} does not take images of {size} px ({key}): "
                 f"{reason.rstrip('.!')}{made_for}"
             ) from error
         if not isinstance(output, Tensor) or output.shape != (2, num_classes):

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from recipe.encoding import SHOWN
+
 
 class Shown(io.FileIO):
     """A file whose writing never fails: what cannot be written is lost."""
@@ -61,7 +63,7 @@ def as_text(file: Shown, like: TextIO | None = None) -> TextIO:
     """The file to print to, line by line; or as another one is printed to."""
     buffer = io.BufferedWriter(file)
     if like is None:
-        return io.TextIOWrapper(buffer, "utf-8", "surrogateescape", line_buffering=True)
+        return io.TextIOWrapper(buffer, "utf-8", SHOWN, line_buffering=True)
     by_line = bool(like.line_buffering) or getattr(like, "write_through", False)
     return io.TextIOWrapper(buffer, like.encoding, like.errors, line_buffering=by_line)
 

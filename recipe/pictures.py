@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from recipe.config import Config
@@ -13,11 +13,12 @@ from recipe.data.micro_batch import Task, load_micro_batches
 from recipe.data.order import Order
 from recipe.data.transforms import apply_eval
 from recipe.errors import DataError
+from recipe.lettering import Letters
 from recipe.loop import Evaluation, Training, prepare
 
 SHOWN = 16  # images in a grid
 TILE = 176  # pixels, at least: small images are enlarged
-FONT = ImageFont.load_default(18)
+LETTERS = 18  # pixels
 LINES = 2  # of a caption
 LINE = 22  # pixels
 
@@ -37,13 +38,13 @@ def grid(images: Tensor, captions: Sequence[str]) -> Tensor:
     rows = max(1, math.ceil(len(images) / columns))
     cell = side + 4, side + LINES * LINE + 8
     sheet = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
-    draw = ImageDraw.Draw(sheet)
+    draw, letters = ImageDraw.Draw(sheet), Letters(LETTERS)
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left, top = number % columns * cell[0], number // columns * cell[1]
         picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
         sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (left, top))
-        for line, text in enumerate(_fitting(caption, side)):
-            draw.text((left + 2, top + side + 2 + line * LINE), text, fill="black", font=FONT)
+        for line, text in enumerate(caption.split("\n")[:LINES]):
+            letters.draw(draw, left + 2, top + side + 2 + line * LINE, letters.cut(text, side - 4), "black")
     return (
         torch.frombuffer(bytearray(sheet.tobytes()), dtype=torch.uint8)
         .view(sheet.height, sheet.width, 3)
@@ -108,13 +109,3 @@ def _target(target: Tensor, classes: list[str]) -> str:
     if len(parts) == 1:
         return parts[0][1]
     return "\n".join(f"{share:.2f} {name}" for share, name in parts)
-
-
-def _fitting(caption: str, width: int) -> list[str]:
-    """At most LINES lines, each cut to the width."""
-    lines = []
-    for line in caption.split("\n")[:LINES]:
-        while FONT.getlength(line) > width - 4:
-            line = line[:-2].rstrip("…") + "…"
-        lines.append(line)
-    return lines

@@ -14,7 +14,8 @@ import torch
 
 def seed_at(seed: int, stream: str, *address: int) -> int:
     """A 63-bit seed for one address. blake2b: the same in every process, unlike Python's `hash`."""
-    key = "/".join(map(str, (seed, stream, *address))).encode()
+    name = "/".join(map(str, (seed, stream, *address)))
+    key = name.encode("utf-8", "surrogateescape")  # a folder's name may be part of it
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 

@@ -103,6 +103,6 @@ def _has_average(source: Config, wanted: Config) -> bool:
 
 def _training_curve(source: Trained) -> list[tuple[int, int, dict[str, float]]]:
     """Step, epoch and figures of the training, entry by entry."""
-    rows = [json.loads(line) for line in (source.folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (source.folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     figures = [{name: value for name, value in row.items() if name.startswith("train/")} for row in rows]
     return [(row["step"], row["epoch"], of_row) for row, of_row in zip(rows, figures, strict=True) if of_row]

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from recipe import command_line, compose, torchrun
 from recipe.compose import CONF
+from recipe.encoding import any_locale
 from recipe.errors import RunError, UserError, check_here, fail, rank_local
 from recipe.hydra_errors import explain
 from recipe.output import say, show_what_can_be_shown, tell_what_was_not_shown
@@ -45,6 +46,7 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """Run, and turn an error that the user can put right into one message and exit code 2."""
     show_what_can_be_shown()
+    any_locale()
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets its exceptions through; `explain` words them
     failures.clear()

@@ -241,3 +241,14 @@ def bare_model(source: str, name: str) -> nn.Module:
     if source == "timm":
         return timm.create_model(name, num_classes=10)
     return torchvision.models.get_model(name, weights=None, num_classes=10)
+
+
+def test_sizes_of_the_grid_are_checked_at_the_beginning() -> None:
+    config = Config()
+    config.model.name, config.resolution.train_crop = "squeezenet1_1", 40
+    config.resolution.val_resize = config.resolution.val_crop = 40
+    network = make_model(config, 3)
+    check_resolution(network, config, 3)
+    config.evaluate.grid = [{"val_crop": 36}, {"val_crop": 12}]
+    with pytest.raises(ConfigError, match=r"does not take images of 12 px \(evaluate.grid\)"):
+        check_resolution(network, config, 3)

@@ -188,7 +188,7 @@ def table(config: "Config", measured: "Measured", rate: float | None) -> Iterato
 def _machine() -> str:
     """The processor's name."""
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine() or os.name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from recipe import trained
 from recipe.checks import check, did_you_mean
 from recipe.config import Config
-from recipe.errors import ConfigError, RunError
+from recipe.errors import ConfigError, DataError, RunError
 from recipe.evaluation.choice import Setting, choose_on_half, halves
 from recipe.evaluation.choice import lines as choice_lines
 from recipe.scaling import even
@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 SPLITS = ("val", "test", "train")
 VARIED = ("weights", "resolution.val_resize", "resolution.val_crop")  # keys that take several values
-SINGLE = ("data.root", "data.val_dir", "data.test_dir", "data.workers", "evaluate.batch_size", "runtime.device")
+SINGLE = (
+    "data.root",
+    "data.val_dir",
+    "data.test_dir",
+    "data.on_corrupt",
+    "data.workers",
+    "evaluate.batch_size",
+    "runtime.device",
+)
+PICTURES = (".png", ".svg", ".pdf")
 KEY = re.compile(r"[\w.]+=")  # at the beginning of KEY=VALUES; a run's folder may hold an = as well
 EXAMPLE = "recipe evaluate outputs/v2/seed=0 resolution.val_resize=224,232,240,248,256 weights=raw,ema --choose"
 
@@ -67,6 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"which run? Name one or more run folders, as in: {EXAMPLE}")
     if arguments.out is not None and not (arguments.report and len(folders) == 1):
         raise ConfigError("--out takes the --report of one run")
+    if arguments.figure is not None and arguments.figure.suffix not in PICTURES:
+        raise ConfigError(f"--figure {arguments.figure}: its ending says the kind of picture, {', '.join(PICTURES)}")
     runs = [trained.read(folder) for folder in folders]
     plans = [(each, *settings_of(each, values)) for each in runs]
     if arguments.figure is not None:
@@ -137,6 +148,7 @@ def settings_of(run: Trained, values: dict[str, list[str]]) -> tuple[Config, lis
     if left_out and os.environ.get("RANK", "0") == "0":
         print(f"{left_out} combination(s) left out: a crop does not fit into a smaller resized image")
     if values:  # a run's own config was checked, and its report may outlive its images
+        _check_there(run, config)
         check(config)
     return config, settings
 
@@ -186,15 +198,22 @@ def _evaluate(
     from recipe import console
     from recipe.data import dataset as datasets
     from recipe.loop import evaluate
+    from recipe.model import check_crops
 
+    _check_there(run, config)
     ranks.on_first(lambda: datasets.prepare(config.data))
-    images = datasets.load_split(config.data, split, run.environment["classes"], run.environment["data"])
+    try:
+        images = datasets.load_split(config.data, split, run.environment["classes"], run.environment["data"])
+    except DataError as error:
+        raise DataError(f"{error}. Where the images are elsewhere now: data.root=FOLDER") from error
     other = split == "val" and images.fingerprint != run.environment["data"]["val"]
     _say_head(say, run, len(images), split, ["(not the images that the run was validated on)"] if other else [])
     models = trained.networks(run, ranks.device, list({setting.weights for setting in settings}))
     missing = {setting.weights for setting in settings} - models.keys()
     if missing:
         raise trained.gone(run, missing.pop())
+    network, classes = next(iter(models.values())), run.environment["classes"]
+    check_crops(network, config, len(classes), [("resolution.val_crop", s.val_crop) for s in settings])
     evaluations = {}
     for size in dict.fromkeys((s.val_resize, s.val_crop) for s in settings):
         wanted = [s for s in settings if (s.val_resize, s.val_crop) == size]
@@ -202,9 +221,23 @@ def _evaluate(
         for setting in wanted:
             evaluations[setting] = found[setting.weights]
             _say_row(say, setting, evaluations[setting], own if split == "val" else None)
+    unreadable = ranks.union({name for e in evaluations.values() for name in e.unreadable})
+    if unreadable:
+        say(f"left out, cannot be read: {min(unreadable)}{' …' * (len(unreadable) > 1)} ({len(unreadable):,} in all)")
     for line in console.guessed(ranks.union({file for e in evaluations.values() for file in e.guessed})):
         say(line)
     return evaluations, len(images), images.fingerprint
+
+
+def _check_there(run: Trained, config: Config) -> None:
+    """Raises DataError where the folder of the images is gone."""
+    root = config.data.root
+    if root is not None and config.data.name != "grocery" and not os.path.isdir(root):
+        were = "were" if root == run.config.data.root else "are to be"
+        raise DataError(
+            f"the images of {run.name} {were} in {root}, and there is no such folder: say where they are with "
+            "data.root=FOLDER"
+        )
 
 
 def _same_images(run: Trained, config: Config) -> bool:
@@ -254,7 +287,7 @@ def _keep(folder: Path, entries: list[dict[str, Any]], choice: dict[str, Any] | 
     from recipe.files import write_atomically
 
     path = folder / "evaluations.json"
-    before = json.loads(path.read_text()) if path.exists() else {"evaluations": [], "choice": None}
+    before = json.loads(path.read_text("utf-8")) if path.exists() else {"evaluations": [], "choice": None}
 
     def of(entry: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(entry[name] for name in ("images", *Setting._fields))

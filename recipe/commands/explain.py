@@ -93,7 +93,7 @@ def _ablations(plan: Plan, ablations: list[str], others: list[str]) -> Iterator[
 def _what_it_is(recipe: str) -> str:
     """The first comment of the recipe's file, after the line that Hydra reads."""
     path = rungs.recipe_file(recipe)
-    comments = re.findall(r"^# (?!@package)(?:Rung \d+: )?(.*)$", path.read_text() if path else "", re.MULTILINE)
+    comments = re.findall(r"^# (?!@package)(?:Rung \d+: )?(.*)$", path.read_text("utf-8") if path else "", re.MULTILINE)
     return comments[0] if comments else ""
 
 

@@ -113,8 +113,13 @@ def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
 
 
 def _format(arguments: argparse.Namespace) -> str:
+    """By the file's name, or as it is said. Raises ConfigError where the name is of something else."""
     named = {suffix: form for form, suffix in SUFFIXES.items()}
-    by_name = named.get(arguments.out.suffix) if arguments.out is not None else None
+    by_name = named.get(arguments.out.suffix.lower()) if arguments.out is not None else None
+    if arguments.out is not None and (by_name is None or arguments.out.is_dir()):
+        what = "is a folder" if arguments.out.is_dir() else "names a kind of file that is not written here"
+        example = arguments.out / "model" if arguments.out.is_dir() else arguments.out.with_suffix("")
+        raise ConfigError(f"--out {arguments.out} {what}: {' or '.join(f'{example}{suffix}' for suffix in named)}")
     if arguments.format is not None and by_name not in (None, arguments.format):
         raise ConfigError(f"--out {arguments.out} is named as {by_name}, and --format is {arguments.format}")
     return str(arguments.format or by_name or "safetensors")

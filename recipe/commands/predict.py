@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "recipe predict outputs/v2/seed=0 photos/ 'more/*.jpg' --csv classes.csv --annotate annotated"
 OF_WEIGHTS = "recipe predict --model resnet50 --weights IMAGENET1K_V2 photo.jpg"
+TOP = 5
 CSV_HEADER = ("file", "rank", "class", "probability")
 
 
@@ -35,10 +36,10 @@ def add_to(parsers: Any) -> None:
     parser.add_argument("arguments", nargs="+", metavar="RUN|FILE", help="a run; files, folders, patterns")
     parser.add_argument("--model", metavar="NAME", help="instead of a run: a model, with --weights of it")
     parser.add_argument("--source", choices=("torchvision", "timm"), default="torchvision", help="(torchvision)")
-    parser.add_argument("--top", type=whole_number(1, 100_000), default=5, metavar="K", help="classes a photo (5)")
+    parser.add_argument("--top", type=whole_number(1, 100_000), metavar="K", help=f"classes a photo ({TOP}, 1 drawn)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help=f"the same as a table: {', '.join(CSV_HEADER)}")
     parser.add_argument(
-        "--annotate", type=Path, metavar="DIR", help="copies of the photos with class and probability on them"
+        "--annotate", type=Path, metavar="DIR", help="copies of the photos with classes and probabilities on them"
     )
     parser.add_argument(
         "--weights",
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     predictions = []
     with faults.memory_for_images("--batch-size", config.evaluate.batch_size):
         for file, logits in prediction.predict(model, photos, config, ranks):
-            predictions.append(prediction.likeliest(file, logits, arguments.top))
+            predictions.append(prediction.likeliest(file, logits, arguments.top or TOP))
             say("\n".join(_lines(predictions[-1], photos.classes)))
     for line in console.guessed(photos.guessed):
         print(line, file=sys.stderr, flush=True)
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.csv is not None:
         _write_csv(arguments.csv, predictions, photos.classes)
     if arguments.annotate is not None:
-        _annotate(arguments.annotate, predictions, photos.classes)
+        _annotate(arguments.annotate, predictions, photos.classes, arguments.top or 1)
     if wrong:
         raise DataError(f"{len(wrong)} of {len(predictions) + len(wrong)} could not be predicted: they are named above")
 
@@ -127,21 +128,26 @@ def _write_csv(path: Path, predictions: "list[Prediction]", classes: list[str]) 
             table.writerow([found.file, rank, classes[number], f"{probability:.6f}"])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        write_atomically(path, text.getvalue())
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}") from error
     print(f"Table: {path}")
 
 
-def _annotate(folder: Path, predictions: "list[Prediction]", classes: list[str]) -> None:
+def _annotate(folder: Path, predictions: "list[Prediction]", classes: list[str], count: int) -> None:
+    from recipe import lettering
     from recipe.annotation import annotate, targets
 
     where = targets((found.file for found in predictions), folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for found in predictions:
-            text = f"{classes[found.classes[0]]}  {100 * found.probabilities[0]:.1f}%"
-            annotate(found.file, text, where[found.file])
+            likeliest = zip(found.classes[:count], found.probabilities, strict=False)
+            said = [(classes[number], f"{100 * probability:.1f}%") for number, probability in likeliest]
+            annotate(found.file, said, where[found.file])
     except OSError as error:
         raise RunError(f"cannot write to {folder}: {error.strerror}") from error
+    drawn = {classes[number] for found in predictions for number in found.classes[:count]}
+    if (line := lettering.missing(drawn)) is not None:
+        print(line)
     print(f"Annotated: {folder}")

@@ -13,6 +13,7 @@ from recipe.config import DataConfig
 from recipe.data.decode import Picture, picture_of
 from recipe.data.folder import ImageFolder, scan_folder
 from recipe.data.grocery import prepare_grocery
+from recipe.data.notices import look_alikes
 from recipe.data.split import folds_of, part_fingerprint, share_of_every_class
 from recipe.data.store import refuse_unfinished
 from recipe.errors import DataError
@@ -187,7 +188,9 @@ def _check_classes(train: ImageFolder, val: ImageFolder) -> None:
         if alone:
             lines.append(f"only {one.root} has {_few(alone)}")
     if lines:
-        raise DataError(f"the class folders of {train.root} and {val.root} differ: {'; '.join(lines)}")
+        alike = look_alikes({*train.classes, *val.classes})
+        same = f". These look alike and are two names: {', '.join(alike[:5])}" if alike else ""
+        raise DataError(f"the class folders of {train.root} and {val.root} differ: {'; '.join(lines)}{same}")
 
 
 def _few(names: list[str]) -> str:

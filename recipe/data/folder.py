@@ -16,6 +16,10 @@ from recipe.data.walk import broken_link, walk
 from recipe.errors import DataError, RunError
 from recipe.files import cache_folders, in_cache, write_atomically
 
+# What systems and archivers put beside class folders: thumbnails, other halves of files, what was deleted.
+NOT_CLASSES = frozenset(
+    ["@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "__MACOSX", "lost+found", "$RECYCLE.BIN"]
+)
 CACHE_FORMAT = 2
 CACHED_FROM = 20_000  # files: below that a scan takes no time
 
@@ -119,7 +123,7 @@ def _class_folders(root: Path) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(root) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or entry.name in NOT_CLASSES:
                     continue
                 if os.path.isdir(entry.path):
                     classes.append(entry.name)

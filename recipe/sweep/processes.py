@@ -44,7 +44,7 @@ def start(job: Job, arguments: list[str], share: Share, processes: int) -> "subp
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
-            env={**environment, **share.environment(processes)},
+            env={**environment, **share.environment(processes), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,
             preexec_fn=before_it_begins,
         )

@@ -54,7 +54,7 @@ class Training:
                     stdin=subprocess.DEVNULL,
                     stdout=console,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, COMMAND: self.sweep},
+                    env={**os.environ, COMMAND: self.sweep, "PYTHONIOENCODING": "utf-8"},
                 )
             while self.process.poll() is None:  # a wait would hold a lock that `checkpoint` needs
                 time.sleep(0.5)

@@ -202,6 +202,7 @@ def generator() -> torch.Generator:
         (["RUN", "split=tset"], "Did you mean test?"),
         (["RUN", "split=val,test"], "one value at a time"),
         (["RUN", "--out", "x"], "--out takes the --report of one run"),
+        (["RUN", "--figure", "x.tflite"], "its ending says the kind of picture, .png, .svg, .pdf"),
         (["RUN", "data.root=a,b"], "one value at a time"),
         (["weights=ema"], "which run?"),
         (["/"], "/ is not the folder of a run"),
@@ -221,6 +222,22 @@ def test_wrong_arguments_are_refused(
         recipe(monkeypatch, "evaluate", *(run if argument == "RUN" else argument for argument in arguments))
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_size_that_the_network_does_not_take_is_refused(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["scale=demo", "data=synthetic", "data.size=64", "data.workers=0", "max_steps=1", "log.images=false"]
+    sizes = ["resolution.train_crop=40", "resolution.val_resize=40", "resolution.val_crop=40"]
+    composed = plan("+recipe=r01_lr_optimizations", *small, *sizes, "model.name=squeezenet1_1")
+    train(replace(composed, folder=tmp_path / "run"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        recipe(monkeypatch, "evaluate", str(tmp_path / "run"), "resolution.val_crop=40,12", "resolution.val_resize=40")
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert "model.name=squeezenet1_1 does not take images of 12 px (resolution.val_crop): " in error
+    assert error.count("\n") == 1
 
 
 def test_unfinished_run_is_refused(

@@ -107,3 +107,35 @@ def test_report_goes_where_it_is_told(run: Path, recipe: Recipe, tmp_path: Path)
     assert recipe("evaluate", run, "--report", "--out", tmp_path / "here") == 0
     assert len(list((tmp_path / "here").glob("*/report.txt"))) == 1
     assert not (run / "evaluation").exists()
+
+
+def test_one_bad_photo_is_left_out_where_that_is_asked_for(
+    photo_run: Path, run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(photo_run.parent / "data", tmp_path / "data")
+    bad = tmp_path / "data" / "test" / "dark" / "bad.jpg"
+    bad.write_bytes(b"no photo")
+    where = f"data.root={tmp_path / 'data'}", "split=test"
+    assert recipe("evaluate", run, *where) == 2
+    assert str(bad) in capsys.readouterr().err
+    assert recipe("evaluate", run, *where, "data.on_corrupt=skip", "--report") == 0
+    assert "left out, cannot be read: dark/bad.jpg (1 in all)" in capsys.readouterr().out
+    assert report(run, "test-ema")["images"] == 12
+    assert recipe("evaluate", run, *where, "data.on_corrupt=skpi") == 2
+    assert "must be one of fail, skip. Did you mean skip?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("split=test",), ("weights=raw",), ("resolution.val_resize=40",)], ids=str)
+def test_photos_that_have_moved_are_asked_for(
+    run: Path, recipe: Recipe, tmp_path: Path, more: tuple[str, ...], capsys: Capture
+) -> None:
+    config, data = (run / "config.yaml").read_text(), trained.read(run).config.data.root
+    (run / "config.yaml").write_text(config.replace(str(data), "/nowhere"))
+    assert recipe("evaluate", run, *more) == 2
+    error = capsys.readouterr().err
+    assert "/nowhere" in error
+    assert "data.root=FOLDER" in error
+    (tmp_path / "moved" / "train").mkdir(parents=True)
+    assert recipe("evaluate", run, f"data.root={tmp_path / 'moved'}", *more) == 2
+    assert "data.root=FOLDER" in capsys.readouterr().err
+    assert recipe("evaluate", run, f"data.root={data}", *more) == 0

@@ -133,6 +133,13 @@ def test_extra_is_named(
         (["RUN", "--weights", "bets"], "Did you mean best?"),
         (["RUN", "--with-preprocessing"], "--with-preprocessing is for --format onnx"),
         (["RUN", "--format", "onnx", "--out", "a.safetensors"], "is named as safetensors"),
+        (
+            ["RUN", "--out", "model.tflite"],
+            "model.tflite names a kind of file that is not written here: model.safetens",
+        ),
+        (["RUN", "--format", "onnx", "--out", "model.pt"], "is not written here: model.safetensors or model.onnx"),
+        (["RUN", "--out", "model"], "names a kind of file that is not written here"),
+        (["RUN", "--out", "/tmp"], "--out /tmp is a folder: /tmp/model.safetensors or /tmp/model.onnx"),
         (["RUN", "--out", "/proc/a.safetensors"], "cannot write /proc/a.safetensors"),
     ],
     ids=str,

@@ -127,7 +127,7 @@ def test_folders_are_searched_in_name_order_and_patterns_expanded(tmp_path: Path
     assert nothing == []
 
 
-def test_annotated_photos_keep_their_size_and_never_take_anothers_place(
+def test_annotated_photos_are_upright_and_never_take_anothers_place(
     photo_run: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     shutil.copytree(photo_run.parent / "data" / "val", tmp_path / "photos")
@@ -138,9 +138,9 @@ def test_annotated_photos_keep_their_size_and_never_take_anothers_place(
         assert len(list(folder.glob("*.predicted*.jpg"))) == len(before)
     assert {path: path.read_bytes() for path in before} == before
     with Image.open(tmp_path / "annotated" / "0.predicted.jpg") as turned:
-        assert turned.size == (40, 60)  # the file holds 60 x 40, and says that it is to be turned
-    with Image.open(tmp_path / "annotated" / "1.predicted.jpg") as same:
-        assert same.size == (60, 41)
+        assert turned.height > 60  # the file holds 60 x 40, and says that it is to be turned; the line is below it
+        assert np.asarray(turned.crop((0, 0, 40, 60))).mean() > 40
+        assert turned.width == 40 or np.asarray(turned.crop((44, 0, turned.width, 60))).max() < 40  # of a JPEG
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
@@ -148,7 +148,7 @@ def test_label_stands_out_on_any_photo(grey: int, tmp_path: Path) -> None:
     from recipe.annotation import annotate
 
     Image.new("RGB", (400, 300), (grey, grey, grey)).save(tmp_path / "photo.png")
-    annotate(str(tmp_path / "photo.png"), "Granny-Smith  93.1%", tmp_path / "out.png")
+    annotate(str(tmp_path / "photo.png"), [("Granny-Smith", "93.1%")], tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as picture:
         label = picture.crop((0, 300 - 18, 60, 300)).convert("L")
         assert picture.crop((0, 0, 400, 200)).getcolors() == [(400 * 200, (grey, grey, grey))]
@@ -158,15 +158,42 @@ def test_label_stands_out_on_any_photo(grey: int, tmp_path: Path) -> None:
     assert np.mean(np.asarray(label) < 110) > 0.5
 
 
-def test_long_label_is_cut_to_the_photo(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(400, 300), (100, 100), (60, 40), (32, 32), (100, 12), (3, 200)], ids=str)
+def test_probability_is_never_cut_off(size: tuple[int, int], tmp_path: Path) -> None:
+    """A photo with two long names and their figures: each figure's pixels are those of the figure alone."""
     from recipe.annotation import annotate
 
-    Image.new("RGB", (60, 40), "white").save(tmp_path / "photo.png")
-    annotate(str(tmp_path / "photo.png"), "a very long name of a class  93.1%", tmp_path / "long.png")
-    annotate(str(tmp_path / "photo.png"), "a very long name of a class  11.1%", tmp_path / "other.png")
-    with Image.open(tmp_path / "long.png") as one, Image.open(tmp_path / "other.png") as other:
-        assert one.size == (60, 40)
-        assert ImageChops.difference(one, other).getbbox() is None  # both end before their figures
+    Image.new("RGB", size, "white").save(tmp_path / "photo.png")
+    name = "a very long name of a class that has no end"
+
+    def drawn(*figures: str) -> Image.Image:
+        annotate(str(tmp_path / "photo.png"), [(name, figure) for figure in figures], tmp_path / "out.png")
+        with Image.open(tmp_path / "out.png") as picture:
+            return picture.copy()
+
+    pictures = [drawn("11.1%", "88.8%"), drawn("11.4%", "88.8%"), drawn("11.1%", "88.0%")]
+    assert len({picture.size for picture in pictures}) == 1
+    first, second = (ImageChops.difference(pictures[0], other).getbbox() for other in pictures[1:])
+    assert first is not None  # the last digit of each figure is there to be seen
+    assert second is not None
+    assert first[3] <= second[1]  # on a line of its own
+    if min(size) >= 100:
+        assert pictures[0].size == size
+    else:  # the photo stays whole, above its lines
+        assert pictures[0].crop((0, 0, *size)).getcolors() == [(size[0] * size[1], (255, 255, 255))] or size == (60, 40)
+
+
+def test_as_many_classes_are_drawn_as_are_asked_for(photo_run: Path, recipe: Recipe, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 300), "white").save(tmp_path / "photo.png")
+    heights = []
+    for top in ((), ("--top", 1), ("--top", 2), ("--top", 3)):
+        assert recipe("predict", photo_run, tmp_path / "photo.png", "--annotate", tmp_path / "out", *top) == 0
+        with Image.open(tmp_path / "out" / "photo.predicted.png") as picture:
+            label = ImageChops.difference(picture, Image.new("RGB", (300, 300), "white")).getbbox()
+            assert label is not None
+            heights.append(label[3] - label[1])
+    assert heights[0] == heights[1]
+    assert heights[3] - heights[2] == heights[2] - heights[1] > 12
 
 
 @pytest.mark.parametrize(

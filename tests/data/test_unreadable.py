@@ -99,7 +99,7 @@ def test_all_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert f"{file}: {reason}" in str(stored.value)
         for read in (
             lambda file: open_image(file).whole(),
-            lambda file: annotate(str(file), "ant", tmp_path / "a.png"),
+            lambda file: annotate(str(file), [("ant", "1%")], tmp_path / "a.png"),
         ):
             with pytest.raises(DataError) as caught:
                 read(file)

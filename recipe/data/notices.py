@@ -1,0 +1,197 @@
+"""What is seen about data at the start of a run and makes its figures worth less than they look: a line each, or none.
+
+Nothing here stops a run: all of it is meant at times.
+"""
+
+import hashlib
+import os
+import time
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from recipe.config import Config
+from recipe.data.folder import NOT_CLASSES, ImageFolder
+from recipe.data.order import Order
+
+if TYPE_CHECKING:
+    from recipe.data.dataset import Dataset
+
+SECONDS = 3.0  # that comparing the images of training and validation may take
+TAIL = 4096  # bytes at the end of a file, which tell nearly all images apart
+FEW_STEPS = 10  # an epoch
+A_POINT = 100  # validation images: with so many, or fewer, one of them is a point of top-1
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+def noticed(
+    config: Config, train_set: "Dataset", val_set: "Dataset", order: Order, world_size: int, compare: bool = True
+) -> Iterator[str]:
+    """The lines. `compare`: also look for images that are in both sets, which reads files for SECONDS at most."""
+    yield from scale_of_pixels(config)
+    if isinstance(train_set, ImageFolder) and isinstance(val_set, ImageFolder):
+        yield from folders_that_are_no_classes(train_set, val_set)
+        if not _one_folder(config, train_set, val_set):
+            yield from same_images(train_set, val_set) if compare else ()
+        else:
+            yield f"validated on the training images, {train_set.root}: the figures say what the network remembers"
+    yield from names_of_classes(train_set.classes)
+    yield from few_steps(config, order, world_size)
+    if len(val_set) <= A_POINT:
+        yield f"few validation images: one of the {len(val_set)} is {100 / len(val_set):.1f} points of top-1"
+
+
+def scale_of_pixels(config: Config) -> Iterator[str]:
+    """A mean or std of pixels from 0 to 255; those of this data are of pixels from 0 to 1."""
+    if max(config.data.mean) > 1 or max(config.data.std) > 2:
+        mean, std = (
+            f"data.{name}=[{','.join(f'{value / 255 if max(values) > 1 else value:.4g}' for value in values)}]"
+            for name, values in (("mean", config.data.mean), ("std", config.data.std))
+        )
+        yield f"pixels count from 0 to 1, data.mean and data.std as if from 0 to 255: here they would be {mean} {std}"
+
+
+def folders_that_are_no_classes(*sets: ImageFolder) -> Iterator[str]:
+    """Folders that systems and archivers make: those beside the class folders are left out, those inside are not."""
+    for root in dict.fromkeys(images.root for images in sets):
+        others = sorted(set(os.listdir(root)) & NOT_CLASSES)
+        if others:
+            yield f"left out, no class{'es' * (len(others) > 1)} but what systems make: {', '.join(others)} in {root}"
+    for images in sets:
+        names = images.paths.tobytes()  # of a million files searched in a moment
+        inside = [name for name in sorted(NOT_CLASSES) if os.fsencode(f"/{name}/") in names]
+        for name in inside:
+            count = sum(os.fsencode(f"/{name}/") in path for path in images.paths.tolist())
+            yield f"{count:,} of the images of {images.root} lie in folders {name}, made by systems: copies of others?"
+
+
+def names_of_classes(classes: Sequence[str]) -> Iterator[str]:
+    """Names that look alike, and those of parts of a data set."""
+    alike = look_alikes(classes)
+    if alike:
+        more = f" … ({len(alike):,} pairs)" if len(alike) > 1 else ""
+        yield f"classes that look alike: {alike[0]}{more}"
+    if {name.casefold() for name in classes} <= SPLITS:
+        yield f"the classes are {', '.join(classes)}: names of parts, which data.train_dir and data.val_dir take"
+
+
+def look_alikes(names: Iterable[str]) -> list[str]:
+    """Names that differ in the spelling of their letters, in capitals or in spaces alone, in words."""
+    groups = defaultdict(list)
+    for name in names:
+        groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    return [_in_words(some) for some in groups.values() if len(some) > 1]
+
+
+def few_steps(config: Config, order: Order, world_size: int) -> Iterator[str]:
+    """Where an epoch has so few steps that a recipe's ingredients have no time to work; what would make them more."""
+    if order.steps >= FEW_STEPS:
+        return
+    images = order.positions - order.dropped
+    steps = f"{order.steps} steps" if order.steps > 1 else "1 step"
+    larger = f", more than the {images:,} images," if config.batch_size > images else ""
+    line = f"few steps: batch_size={config.batch_size}{larger} makes {steps} an epoch"
+    smaller = _with_more_steps(config, order, world_size)
+    if smaller is not None:
+        lr = config.optimizer.lr * smaller.batch_size / config.batch_size
+        micro = smaller.batch_size // smaller.micro_batches
+        batch = f"batch_size={smaller.batch_size}{f' micro_batch_size={micro}' * (micro != config.micro_batch_size)}"
+        line += f"; {batch} optimizer.lr={lr:.4g} would make {smaller.steps}"
+    yield line
+
+
+def same_images(train_set: ImageFolder, val_set: ImageFolder, seconds: float = SECONDS) -> Iterator[str]:
+    """Validation images that are in the training set as well, by content."""
+    known = _Known(time.monotonic() + seconds)
+    found: dict[str, str] = {}
+    try:
+        by_size = known.by_size(train_set, val_set)
+        for in_train, in_val in by_size:
+            found.update(known.equal(in_train, in_val))
+        rest = ""
+    except TimeoutError:
+        rest = f" (not all were compared: that takes more than {seconds:g} s)"
+    except OSError:  # a file that is gone, or not to be read: loading it says so
+        rest = " (not all were compared: some cannot be read)"
+    if found:
+        first, twin = next(iter(found.items()))
+        yield f"leak: {len(found):,} of {len(val_set):,} validation images are in the training set as well{rest}, as"
+        yield f"{first} = {twin}"
+    elif rest:
+        yield f"whether validation images are in the training set as well is not known{rest}"
+
+
+class _Known:
+    """Files compared until it is too late: then TimeoutError."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+
+    def by_size(self, train_set: ImageFolder, val_set: ImageFolder) -> list[tuple[list[str], list[str]]]:
+        """Files of the two sets that have the same number of bytes."""
+        of_size: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        for number, images in ((1, val_set), (0, train_set)):
+            root = f"{images.root}/"
+            for index in range(len(images)):
+                path = root + images.name(index)
+                size = os.stat(path).st_size
+                if number == 1 or size in of_size:
+                    of_size[size][number].append(path)
+                self._look_at_the_clock()
+        return [pair for pair in of_size.values() if pair[0] and pair[1]]
+
+    def equal(self, in_train: list[str], in_val: list[str]) -> dict[str, str]:
+        """Of files of one size: those of the second list that have the content of one of the first, and which."""
+        found = {}
+        tails = defaultdict(list)
+        for path in in_train:
+            tails[self._end_of(path)].append(path)
+        for path in in_val:
+            for other in tails.get(self._end_of(path), ()):
+                if self._content(path) == self._content(other):
+                    found[path] = other
+                    break
+        return found
+
+    def _end_of(self, path: str) -> bytes:
+        self._look_at_the_clock()
+        with open(path, "rb", buffering=0) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            return file.read()
+
+    def _content(self, path: str) -> bytes:
+        self._look_at_the_clock()
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest()
+
+    def _look_at_the_clock(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise TimeoutError
+
+
+def _with_more_steps(config: Config, order: Order, world_size: int) -> Order | None:
+    """The largest smaller steps of which an epoch has enough; None where there are none."""
+    micro = config.micro_batch_size
+    while micro >= 2:
+        for count in range(order.batch_size // micro, 0, -1):
+            shorter = replace(order, batch_size=count * micro, micro_batches=count)
+            fits = count % world_size == 0 and count >= order.repetitions
+            if fits and shorter.steps >= FEW_STEPS:
+                return shorter
+        micro //= 2
+    return None
+
+
+def _one_folder(config: Config, train_set: ImageFolder, val_set: ImageFolder) -> bool:
+    parted = config.data.val_fraction is not None or config.data.folds is not None
+    return not parted and os.path.realpath(train_set.root) == os.path.realpath(val_set.root)
+
+
+def _in_words(names: list[str]) -> str:
+    """Names that look alike; with the form of their letters, where that is all that tells them apart."""
+    forms = {name: "NFC" if unicodedata.is_normalized("NFC", name) else "NFD" for name in names}
+    if len({unicodedata.normalize("NFC", name) for name in names}) == 1:
+        return " and ".join(f"{name} ({form})" for name, form in forms.items())
+    return " and ".join(f"'{name}'" for name in names)
