@@ -32,6 +32,7 @@ from recipe.config import Config
 from recipe.contradictions import check_not_taken_for_the_demo
 from recipe.errors import ConfigError, unreadable
 from recipe.guesses import did_you_mean
+from recipe.inert import inert, refuse_inert
 from recipe.naming import hash_of, run_name, text
 from recipe.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.scaling import scale
@@ -51,11 +52,17 @@ class Plan:
     folder: Path
     training_hash: str  # of every key that can change the weights
     result_hash: str  # of those and the keys that say how the weights are evaluated
+    former_hashes: dict[str, str]  # the same two, as version 0.1 made them at first: its run folders have them
     chain: tuple[str, ...]  # the recipes that it builds on, from the first, and itself
     differences: dict[str, str]  # from the recipe, as the name has them: data and scale by choice, other keys by value
     overrides: tuple[str, ...]  # of the command line
     literal: frozenset[str]  # the dotted keys among them
     hydra_files: dict[str, str]  # file name → text: the contents of .hydra/
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of what is trained, and of what is trained and how it is evaluated."""
+        return {"training": self.training_hash, "result": self.result_hash}
 
 
 def register() -> None:
@@ -102,6 +109,7 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
     root = config.data.root  # empty where $IMAGENET_DIR is
     config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
+    refuse_inert(config, literal)
     if to_run:
         check_not_taken_for_the_demo(config)
     _check_model(config)
@@ -122,6 +130,7 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
         folder=Path(output_dir),
         training_hash=training_hash(config),
         result_hash=digest(config, {"weights", "result"}),
+        former_hashes=_former_hashes(config),
         chain=tuple(chain(recipe, sources)),
         differences=differences,
         overrides=tuple(overrides),
@@ -166,9 +175,13 @@ def configs(recipes: Sequence[str | None], overrides: list[str]) -> list[Config]
 
 
 def training_hash(config: Config) -> str:
-    """Of every key that can change the weights; with a plateau or early stopping, evaluations can."""
+    """Hash of every key that can change the weights; with a plateau or early stopping, evaluations can."""
+    return digest(config, _of_training(config))
+
+
+def _of_training(config: Config) -> set[str]:
     evaluations_count = config.schedule.name == "plateau" or config.early_stopping.patience is not None
-    return digest(config, {"weights", "result"} if evaluations_count else {"weights"})
+    return {"weights", "result"} if evaluations_count else {"weights"}
 
 
 def digest(config: Config, affects: set[str]) -> str:
@@ -177,9 +190,28 @@ def digest(config: Config, affects: set[str]) -> str:
 
 
 def values_of(config: Config, affects: set[str]) -> dict[str, Any]:
-    """The keys that affect one of these, by dotted name; weights by their content, so without paths."""
-    values = {key: value for key, value, about in leaves(config) if about["affects"] in affects}
-    return {key: identity(value) if key == "model.weights" else value for key, value in values.items()}
+    """The keys that affect one of these, by dotted name; weights by their content, so without paths.
+
+    A key that does nothing here has its default, and one that came with a later version is in it only away from its
+    default: so that runs that are the same training have the same hash, in versions to come too.
+    """
+    idle = inert(config)
+    found = {}
+    for key, value, about in leaves(config):
+        default = about["default"]
+        if about["affects"] in affects and ("since" not in about or value != default):
+            found[key] = default if key in idle else identity(value) if key == "model.weights" else value
+    return found
+
+
+def _former_hashes(config: Config) -> dict[str, str]:
+    """The hashes of this run before keys that do nothing were set to their defaults in them."""
+
+    def former(affects: set[str]) -> str:
+        known = [item for item in leaves(config) if item[2]["affects"] in affects and "since" not in item[2]]
+        return hash_of({key: identity(value) if key == "model.weights" else value for key, value, _ in known})
+
+    return {"training": former(_of_training(config)), "result": former({"weights", "result"})}
 
 
 def to_yaml(config: Config) -> str:
@@ -311,7 +343,8 @@ def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, .
     chosen = {key: value for key, _, value in (o.partition("=") for o in overrides) if key in ("data", "scale")}
     base_values = _scaled_values((*alone, *(f"{group}={choice}" for group, choice in chosen.items())))
     parts = {group: choice for group, choice in chosen.items() if choice != own_choices[group]}
+    idle = inert(config)
     for key, value, about in leaves(config):
-        if key != "seed" and about["affects"] != "nothing" and value != base_values[key]:
+        if key not in ("seed", *idle) and about["affects"] != "nothing" and value != base_values[key]:
             parts[key] = text(value)
     return {key: parts[key] for key in sorted(parts)}

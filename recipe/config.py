@@ -19,14 +19,21 @@ def key(
     at_most: float | None = None,
     below: float | None = None,
     affects: str = "weights",
+    used_by: tuple[str, ...] | None = None,
+    since: str | None = None,
 ) -> Any:
     """A config key with the values it may take, and what it can change.
 
-    `affects` is "weights" (part of the training hash), "result" (how the trained weights are evaluated: two runs
-    that differ only there are one training) or "nothing" (paths, logging, ...). Folder names leave out the last.
+    Args:
+        affects: "weights" (part of the training hash), "result" (how the trained weights are evaluated: two runs that
+            differ only there are one training) or "nothing" (paths, logging, ...). Folder names leave out the last.
+        used_by: ("name", "sgd", "rmsprop"): it does something only where its neighbour `name` has one of these
+            values; ("decay",): only where `decay` is set. Elsewhere it is refused by hand, and its default counts.
+        since: the version that brought it. At its default it is in no hash, so that earlier runs stay the same runs.
     """
     limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    metadata = {**{name: limit for name, limit in limits.items() if limit is not None}, "affects": affects}
+    about = {**limits, "affects": affects, "used_by": used_by, "since": since, "default": default}
+    metadata = {name: value for name, value in about.items() if value is not None or name == "default"}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -35,6 +42,17 @@ def key(
 def section(kind: type) -> Any:
     """A group of keys: one folder of `conf/`."""
     return field(default_factory=kind)
+
+
+# What some keys are used by: see `key`.
+HIDDEN = ("head", "mlp", "concat_pool")
+BOX = ("crop", "random_resized")
+ADAM = ("name", "adam", "adamw", "lamb")
+BY_GAMMA = ("name", "step", "exponential", "plateau")
+TO_MINIMUM = ("name", "cosine", "plateau")
+PLATEAU = ("name", "plateau")
+ONECYCLE = ("name", "onecycle")
+WARMUP = ("warmup_epochs",)
 
 
 @dataclass
@@ -49,8 +67,8 @@ class ModelConfig:
     freeze: str = key("none")  # backbone: all but the head; a stage's name: it and all before it
     frozen_batch_norm: str = key("train", choices=("train", "eval"))  # train: frozen ones still follow the batches
     head: str = key("linear", choices=("linear", "mlp", "concat_pool"))  # recipe/heads.py
-    head_width: int = key(256, at_least=1)  # hidden features of mlp and concat_pool
-    head_dropout: float = key(0.0, at_least=0, below=1)  # mlp; concat_pool: half of it first, then all of it
+    head_width: int = key(256, at_least=1, used_by=HIDDEN)  # hidden features
+    head_dropout: float = key(0.0, at_least=0, below=1, used_by=HIDDEN)  # concat_pool: half of it first, then all of it
 
 
 @dataclass
@@ -68,7 +86,7 @@ class DataConfig:
         "fail", choices=("fail", "skip"), affects="nothing"
     )  # skip: go on without the images that cannot be read
     num_classes: int | None = key(None, at_least=2)  # null: from the folders (synthetic: 10)
-    size: int = key(1024, at_least=1)  # synthetic only: training images (a quarter as many for validation)
+    size: int = key(1024, at_least=1, used_by=("name", "synthetic"))  # training images; a quarter as many to validate
     mean: list[float] = key([0.485, 0.456, 0.406])  # of the RGB channels, on a scale from 0 to 1
     std: list[float] = key([0.229, 0.224, 0.225], above=0)
     workers: int | None = key(None, at_least=0, affects="nothing")  # decoding processes per rank; null: from the cores
@@ -90,8 +108,8 @@ class AugmentConfig:
     crop: str = key("random_resized", choices=("random_resized", "resize_random"))
     policy: str = key(choices=("none", "ta_wide", "ra", "imagenet"))  # imagenet: AutoAugment's ImageNet policy
     policy_on: str = key("host", choices=("host", "device"), affects="nothing")  # who makes its pixels: the same ones
-    scale: list[float] = key([0.08, 1.0], above=0, at_most=1)  # random_resized: area of the box, share of the image
-    ratio: list[float] = key([0.75, 4 / 3], above=0)  # random_resized: width / height of the box
+    scale: list[float] = key([0.08, 1.0], above=0, at_most=1, used_by=BOX)  # area of the box, share of the image
+    ratio: list[float] = key([0.75, 4 / 3], above=0, used_by=BOX)  # width / height of the box
     hflip: float = key(0.5, at_least=0, at_most=1)  # probability
     rotation: float = key(0.0, at_least=0, at_most=180)  # degrees, at most, to either side; 0: off
     sharpness: float | None = key(None, at_least=0)  # of half the images: 0 blurs, 1 does nothing; null: off
@@ -113,17 +131,17 @@ class SamplerConfig:
 class LossConfig:
     name: str = key(choices=("cross_entropy", "bce", "poly", "nll"))  # nll: of a network that ends in log-softmax
     label_smoothing: float = key(0.0, at_least=0, below=1)
-    poly_epsilon: float = key(1.0)  # poly: cross entropy + poly_epsilon·(1 − p_target)
+    poly_epsilon: float = key(1.0, used_by=("name", "poly"))  # cross entropy + poly_epsilon·(1 − p_target)
 
 
 @dataclass
 class OptimizerConfig:
     name: str = key(choices=("sgd", "rmsprop", "adam", "adamw", "lamb"))
     lr: float = key(0.1, above=0)  # peak learning rate, for the whole batch_size
-    momentum: float = key(0.9, at_least=0, below=1)  # sgd, rmsprop
-    nesterov: bool = key(False)  # sgd
-    betas: list[float] = key([0.9, 0.999], at_least=0, below=1)  # adam, adamw, lamb
-    eps: float = key(1e-8, above=0)  # adam, adamw, lamb, rmsprop
+    momentum: float = key(0.9, at_least=0, below=1, used_by=("name", "sgd", "rmsprop"))
+    nesterov: bool = key(False, used_by=("name", "sgd"))
+    betas: list[float] = key([0.9, 0.999], at_least=0, below=1, used_by=ADAM)
+    eps: float = key(1e-8, above=0, used_by=(*ADAM, "rmsprop"))
     weight_decay: float = key(1e-4, at_least=0)
     norm_weight_decay: float | None = key(None, at_least=0)  # of normalisation layers; null: weight_decay
     bias_weight_decay: float | None = key(None, at_least=0)  # of other layers' biases; null: weight_decay
@@ -135,20 +153,20 @@ class OptimizerConfig:
 @dataclass
 class ScheduleConfig:
     name: str = key(choices=("step", "cosine", "exponential", "onecycle", "plateau", "constant"))
-    step_size: float = key(30.0, above=0)  # step: epochs between two decays
-    gamma: float = key(0.1, above=0, at_most=1)  # step, plateau: factor per decay; exponential: factor per epoch
-    min_lr: float = key(0.0, at_least=0)  # cosine: learning rate at the end; plateau: the lowest
-    patience: int = key(10, at_least=0)  # plateau: evaluations in a row without a lower loss that are put up with
-    threshold: float = key(1e-4, at_least=0, below=1)  # plateau: share by which a loss must be lower to count
-    pct_start: float = key(0.3, above=0, below=1)  # onecycle: share of the run in which the learning rate rises
-    div_factor: float = key(25.0, at_least=1)  # onecycle: lr / first learning rate
-    final_div_factor: float = key(1e4, at_least=1)  # onecycle: first / last learning rate
-    cycle_momentum: bool = key(True)  # onecycle: momentum (or first beta) from max to base and back
-    base_momentum: float = key(0.85, at_least=0, below=1)
-    max_momentum: float = key(0.95, at_least=0, below=1)
+    step_size: float = key(30.0, above=0, used_by=("name", "step"))  # epochs between two decays
+    gamma: float = key(0.1, above=0, at_most=1, used_by=BY_GAMMA)  # factor per decay; exponential: per epoch
+    min_lr: float = key(0.0, at_least=0, used_by=TO_MINIMUM)  # learning rate at the end; plateau: the lowest
+    patience: int = key(10, at_least=0, used_by=PLATEAU)  # evaluations without a lower loss put up with
+    threshold: float = key(1e-4, at_least=0, below=1, used_by=PLATEAU)  # share by which it must be lower
+    pct_start: float = key(0.3, above=0, below=1, used_by=ONECYCLE)  # share of the run in which lr rises
+    div_factor: float = key(25.0, at_least=1, used_by=ONECYCLE)  # lr / first learning rate
+    final_div_factor: float = key(1e4, at_least=1, used_by=ONECYCLE)  # first / last learning rate
+    cycle_momentum: bool = key(True, used_by=ONECYCLE)  # momentum (or first beta) from max to base and back
+    base_momentum: float = key(0.85, at_least=0, below=1, used_by=ONECYCLE)
+    max_momentum: float = key(0.95, at_least=0, below=1, used_by=ONECYCLE)
     warmup_epochs: float = key(0.0, at_least=0)
-    warmup_method: str = key("linear", choices=("linear", "constant"))
-    warmup_decay: float = key(0.01, above=0, at_most=1)  # first learning rate of the warm-up, as a share of lr
+    warmup_method: str = key("linear", choices=("linear", "constant"), used_by=WARMUP)
+    warmup_decay: float = key(0.01, above=0, at_most=1, used_by=WARMUP)  # first rate, as a share of lr
     interval: str = key("epoch", choices=("epoch", "step"))  # when the learning rate changes
 
 
@@ -157,7 +175,8 @@ class EmaConfig:
     decay: float | None = key(
         None, at_least=0, below=1, affects="result"
     )  # in ImageNet units (docs/RECIPES.md); null: off
-    steps: int = key(32, at_least=1, affects="result")  # optimizer steps between two updates, in ImageNet units
+    # Optimizer steps between two updates, in ImageNet units.
+    steps: int = key(32, at_least=1, affects="result", used_by=("decay",))
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Values that are valid alone and contradict each other, or what is on this machine: a refusal for each."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from mimetypes import guess_type
 
 from recipe.config import Config
@@ -264,7 +264,7 @@ def divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def either(numbers: list[int]) -> str:
+def either(choices: Sequence[object]) -> str:
     """As in 2, 4 or 8."""
-    words = [str(number) for number in numbers]
+    words = [str(choice) for choice in choices]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

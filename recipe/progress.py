@@ -55,9 +55,15 @@ def state_of(training: Training, progress: Progress, identity: dict[str, Any], m
     }
 
 
-def check_identity(state: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise RunError where a checkpoint is another run's, or of other data."""
-    differ = sorted(name for name in identity if state["identity"].get(name) != identity[name])
+def check_identity(state: dict[str, Any], identity: dict[str, Any], former: dict[str, str]) -> None:
+    """Raise RunError where a checkpoint is another run's, or of other data.
+
+    Args:
+        identity: what it must be, by name.
+        former: what some of it was in earlier versions.
+    """
+    known = {name: (value, former.get(name, value)) for name, value in identity.items()}
+    differ = sorted(name for name in identity if state["identity"].get(name) not in known[name])
     if differ:
         raise RunError(f"the checkpoint is another run's: its {', '.join(differ)} differ. resume=never trains anew")
 

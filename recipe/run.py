@@ -151,7 +151,7 @@ class Run:
         self.stopped_early: dict[str, Any] | None = None  # the last epoch, and why; None: the whole length
 
         self.identity = {
-            **run_folder.hashes(plan),
+            **plan.hashes,
             "training set": self.train_set.fingerprint,
             "validation set": self.val_set.fingerprint,
         }
@@ -163,7 +163,7 @@ class Run:
                 "the same folders on every machine"
             )
         if state is not None:
-            check_identity(state, self.identity)
+            check_identity(state, self.identity, plan.former_hashes)
         metrics_bytes = state["metrics_bytes"] if state is not None else 0
         self.journal = Journal(self.folder, ranks, metrics_bytes, self.progress.steps_done(order.steps))
         self.training = build(self, network)

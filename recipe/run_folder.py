@@ -108,7 +108,7 @@ def open_folder(
         starts = before["starts"]
     kept.refuse_without_result(folder)
     environment = {
-        "hashes": hashes(plan),
+        "hashes": plan.hashes,
         "data": data,
         "store": store_of(plan.config.data.root),
         "rung": {**asdict(plan.rung), "chain": plan.chain},
@@ -196,18 +196,13 @@ def earlier_threads(folder: Path) -> list[int]:
     return list(dict.fromkeys(start["threads_per_rank"] for start in starts))
 
 
-def hashes(plan: Plan) -> dict[str, str]:
-    """Of what is trained, and of what is trained and how it is evaluated."""
-    return {"training": plan.training_hash, "result": plan.result_hash}
-
-
 def _where(config: Config) -> tuple[str | None, ...]:
     return config.data.root, config.data.train_dir, config.data.val_dir
 
 
 def _check_same(plan: Plan, before: dict[str, Any], data: dict[str, str]) -> None:
     """Refuse to go on with a folder whose run is another one, or was trained on other images."""
-    if before["hashes"] != hashes(plan):
+    if before["hashes"] not in (plan.hashes, plan.former_hashes):
         raise RunError(
             f"{plan.folder} holds another run ({_differences(plan, before)}): add resume=never to set it aside"
         )

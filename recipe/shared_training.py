@@ -55,7 +55,8 @@ def _neighbours(own: Path) -> list[Path]:
 def _is_the_same(plan: Plan, folder: Path, data: dict[str, str]) -> bool:
     """Whether a run has the weights that the plan would train. Raises whatever its broken files cause."""
     environment = read_json(folder / "environment.json", "hashes", "data")
-    if environment["hashes"]["training"] != plan.training_hash or environment["data"] != data:
+    same = environment["hashes"]["training"] in (plan.training_hash, plan.former_hashes.get("training"))
+    if not same or environment["data"] != data:
         return False
     if not (folder / "checkpoints" / kept.FINAL).exists():  # its figures alone were kept
         return False

@@ -58,6 +58,7 @@ def plan_of(config: Config, folder: Path) -> Plan:
         folder=folder,
         training_hash="",
         result_hash="",
+        former_hashes={},
         chain=("test",),
         differences={},
         overrides=(),

@@ -51,11 +51,9 @@ def test_scaled_step_decay_keeps_its_share_of_the_run(plan: Composer) -> None:
 
 
 def test_values_on_the_command_line_are_not_scaled(plan: Composer) -> None:
-    config = plan(
-        "+recipe=v2", "scale=demo", "epochs=7", "optimizer.lr=0.2", "resolution.train_crop=48", "schedule.step_size=3"
-    ).config
+    config = plan("+recipe=v2", "scale=demo", "epochs=7", "optimizer.lr=0.2", "resolution.train_crop=48").config
     assert (config.epochs, config.optimizer.lr, config.resolution.train_crop) == (7, 0.2, 48)
-    assert config.schedule.step_size == 3
+    assert plan("+recipe=v1", "scale=demo", "schedule.step_size=3").config.schedule.step_size == 3
     assert config.batch_size == 128
 
 

@@ -69,6 +69,13 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (["+recipe=v1,v2"], ["+recipe=v1,v2 names several values", "add -m"]),
     ([V2, "augment.scale=0.1,0.9"], ["augment.scale=[0.1,0.9]", "in brackets"]),
     ([V2, "data.root=/a,/b"], ["data.root=/a,/b", "no such path", "add -m"]),
+    # Keys that do nothing
+    ([V2, "optimizer.betas=[0.9,0.99]"], ["optimizer.betas does nothing", "adam, adamw or lamb", "optimizer.name=sgd"]),
+    ([V2, "loss.poly_epsilon=2"], ["loss.poly_epsilon does nothing", "loss.name=poly", "loss.name=cross_entropy"]),
+    ([V2, "schedule.pct_start=0.2"], ["schedule.pct_start does nothing", "schedule.name=onecycle"]),
+    ([V2, "model.head_width=64"], ["model.head_width does nothing", "model.head=mlp or concat_pool"]),
+    ([V2, "data.size=64"], ["data.size does nothing", "data.name=synthetic"]),
+    (["+recipe=v1", "ema.steps=4"], ["ema.steps does nothing", "ema.decay", "ema.decay=null"]),
     # Combinations
     ([V2, "resolution.val_crop=300"], ["resolution.val_crop=300", "val_resize=232"]),
     ([V2, "resolution.train_resize=100"], ["resolution.train_crop=176", "train_resize=100", "at most 100"]),

@@ -43,9 +43,7 @@ SMALL = [
     "batch_size=32",
     "micro_batch_size=8",
     "resolution.train_crop=32",
-    "schedule.step_size=2",
     "optimizer.lr=0.1",
-    "ema.steps=1",
 ]
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"))
 ALPHA = 0.3  # of the average, through ema.decay
@@ -53,11 +51,10 @@ ALPHA = 0.3  # of the average, through ema.decay
 
 def overrides(rung: str) -> list[str]:
     chosen = [*SMALL]
-    if rung >= "r01":
-        chosen.append("schedule.warmup_epochs=1")
+    chosen.append("schedule.warmup_epochs=1" if rung >= "r01" else "schedule.step_size=2")
     if rung >= "r10":
         decay = 1 - ALPHA * 12 / 32 * IMAGES / 1_281_167
-        chosen.append(f"ema.decay={decay!r}")
+        chosen += [f"ema.decay={decay!r}", "ema.steps=1"]
     return chosen
 
 

@@ -69,8 +69,8 @@ class Job:
             root = compose.load(self.folder / "config.yaml").data.root
         except RunError:
             return None
-        hashes = result.get("training_hash"), result.get("result_hash")
-        same = hashes == (self.plan.training_hash, self.plan.result_hash) and root == self.plan.config.data.root
+        hashes = {"training": result.get("training_hash"), "result": result.get("result_hash")}
+        same = hashes in (self.plan.hashes, self.plan.former_hashes) and root == self.plan.config.data.root
         return result if same else None
 
     def is_running(self) -> bool:
