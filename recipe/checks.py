@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from recipe.config import MISSING, Config
+from recipe.config import MISSING, TORCH_OPTIMIZERS, Config, OptimizerConfig
 from recipe.contradictions import CONTRADICTIONS, divisors, either
 from recipe.errors import ConfigError
 from recipe.guesses import did_you_mean as did_you_mean  # for those who import it from here
@@ -19,6 +19,7 @@ def check(config: Config, world_size: int = 1) -> None:
     """Refuse a config that cannot be run by `world_size` processes. Raises ConfigError with one message."""
     for dotted, value, limits in leaves(config):
         _check_value(dotted, value, limits)
+    _check_optimizer_name(config.optimizer)
     for contradiction in CONTRADICTIONS:
         contradiction(config)
     cores(), device(config.runtime.device)  # as the environment has them
@@ -59,6 +60,15 @@ def _check_value(dotted: str, value: Any, limits: dict[str, Any]) -> None:
     ):
         if name in limits and not allowed(limits[name]):
             raise ConfigError(f"{dotted}={value}: must be {name.replace('_', ' ')} {limits[name]}")
+
+
+def _check_optimizer_name(optimizer: OptimizerConfig) -> None:
+    """timm's are looked up in timm, once the rest is known to be right (`ingredients.optimizer.check_timm`)."""
+    if optimizer.source == "torch" and optimizer.name not in TORCH_OPTIMIZERS:
+        raise ConfigError(
+            f"optimizer.name={optimizer.name}: must be one of {', '.join(TORCH_OPTIMIZERS)}; timm's others with "
+            f"optimizer.source=timm.{did_you_mean(optimizer.name, list(TORCH_OPTIMIZERS))}"
+        )
 
 
 def _check_world_size(config: Config, world_size: int) -> None:

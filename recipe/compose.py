@@ -71,7 +71,7 @@ def register() -> None:
 
     for launcher in (TorchrunLauncher, SlurmLauncher):
         Plugins.instance().register(launcher)  # Hydra's own search does not see editable installations
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=_schema())
     sweeper = BasicSweeperConf(params={})  # Hydra's own null takes no values from a command line
     ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=sweeper, provider="hydra")
     root = Path(os.environ.get("RECIPE_OUTPUTS") or PROJECT).resolve()
@@ -80,6 +80,15 @@ def register() -> None:
     OmegaConf.register_new_resolver("step_size", step_size, replace=True)  # of conf/without and conf/with
     # Hydra resolves the name before it makes the folder, so that a wrong config leaves none behind.
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+
+
+def _schema() -> Any:
+    """The schema as Hydra reads it. Dicts take any keys: Hydra would let none be added on the command line."""
+    schema = OmegaConf.structured(Config)
+    for dotted, value, _ in leaves(Config()):
+        if isinstance(value, dict):
+            OmegaConf.set_struct(OmegaConf.select(schema, dotted), False)
+    return schema
 
 
 def _run_name(_root_: Any) -> str:
@@ -113,6 +122,7 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
     if to_run:
         check_not_taken_for_the_demo(config)
     _check_model(config)
+    _check_timm_optimizer(config)
 
     sources = [source.path for source in hydra.runtime.config_sources]
     differences = _differences(config, overrides, about_hydra)
@@ -318,6 +328,13 @@ def _check_model(config: Config) -> None:
         check_name(config.model)
     elif config.model.name not in names:
         raise ConfigError(networks.unknown_name(config.model.name, config.model.source, names))
+
+
+def _check_timm_optimizer(config: Config) -> None:
+    if config.optimizer.source == "timm":
+        from recipe.ingredients.optimizer import check_timm
+
+        check_timm(config.optimizer)
 
 
 @lru_cache(maxsize=128)

@@ -4,6 +4,7 @@
 This module imports neither torch nor Hydra, so that a config error is reported before either costs time.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ def key(
     at_most: float | None = None,
     below: float | None = None,
     affects: str = "weights",
-    used_by: tuple[str, ...] | None = None,
+    used_by: Mapping[str, tuple[str, ...]] | None = None,
     since: str | None = None,
 ) -> Any:
     """A config key with the values it may take, and what it can change.
@@ -27,8 +28,8 @@ def key(
     Args:
         affects: "weights" (part of the training hash), "result" (how the trained weights are evaluated: two runs that
             differ only there are one training) or "nothing" (paths, logging, ...). Folder names leave out the last.
-        used_by: ("name", "sgd", "rmsprop"): it does something only where its neighbour `name` has one of these
-            values; ("decay",): only where `decay` is set. Elsewhere it is refused by hand, and its default counts.
+        used_by: {"name": ("sgd", "rmsprop")}: it does something only where its neighbour `name` has one of these
+            values; {"decay": ()}: only where `decay` is set. Elsewhere it is refused by hand, and its default counts.
         since: the version that brought it. At its default it is in no hash, so that earlier runs stay the same runs.
     """
     limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most, "below": below}
@@ -44,15 +45,21 @@ def section(kind: type) -> Any:
     return field(default_factory=kind)
 
 
+TORCH_OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "lamb")
+
 # What some keys are used by: see `key`.
-HIDDEN = ("head", "mlp", "concat_pool")
-BOX = ("crop", "random_resized")
-ADAM = ("name", "adam", "adamw", "lamb")
-BY_GAMMA = ("name", "step", "exponential", "plateau")
-TO_MINIMUM = ("name", "cosine", "plateau")
-PLATEAU = ("name", "plateau")
-ONECYCLE = ("name", "onecycle")
-WARMUP = ("warmup_epochs",)
+Users = Mapping[str, tuple[str, ...]]
+HIDDEN: Users = {"head": ("mlp", "concat_pool")}
+BOX: Users = {"crop": ("random_resized",)}
+TORCH: Users = {"source": ("torch",)}
+MOMENTUM: Users = {**TORCH, "name": ("sgd", "rmsprop")}
+ADAM: Users = {**TORCH, "name": ("adam", "adamw", "lamb")}
+WITH_EPS: Users = {**TORCH, "name": ("adam", "adamw", "lamb", "rmsprop")}
+BY_GAMMA: Users = {"name": ("step", "exponential", "plateau")}
+TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "plateau")}
+PLATEAU: Users = {"name": ("plateau",)}
+ONECYCLE: Users = {"name": ("onecycle",)}
+WARMUP: Users = {"warmup_epochs": ()}
 
 
 @dataclass
@@ -86,7 +93,9 @@ class DataConfig:
         "fail", choices=("fail", "skip"), affects="nothing"
     )  # skip: go on without the images that cannot be read
     num_classes: int | None = key(None, at_least=2)  # null: from the folders (synthetic: 10)
-    size: int = key(1024, at_least=1, used_by=("name", "synthetic"))  # training images; a quarter as many to validate
+    size: int = key(
+        1024, at_least=1, used_by={"name": ("synthetic",)}
+    )  # training images; a quarter as many to validate
     mean: list[float] = key([0.485, 0.456, 0.406])  # of the RGB channels, on a scale from 0 to 1
     std: list[float] = key([0.229, 0.224, 0.225], above=0)
     workers: int | None = key(None, at_least=0, affects="nothing")  # decoding processes per rank; null: from the cores
@@ -131,17 +140,19 @@ class SamplerConfig:
 class LossConfig:
     name: str = key(choices=("cross_entropy", "bce", "poly", "nll"))  # nll: of a network that ends in log-softmax
     label_smoothing: float = key(0.0, at_least=0, below=1)
-    poly_epsilon: float = key(1.0, used_by=("name", "poly"))  # cross entropy + poly_epsilon·(1 − p_target)
+    poly_epsilon: float = key(1.0, used_by={"name": ("poly",)})  # cross entropy + poly_epsilon·(1 − p_target)
 
 
 @dataclass
 class OptimizerConfig:
-    name: str = key(choices=("sgd", "rmsprop", "adam", "adamw", "lamb"))
+    name: str = key()  # torch: sgd, rmsprop, adam, adamw or lamb; timm: a name of its factory, as adan or lion
+    source: str = key("torch", choices=("torch", "timm"), since="0.2")
+    args: dict[str, Any] = key({}, used_by={"source": ("timm",)}, since="0.2")  # further ones of timm's optimizer
     lr: float = key(0.1, above=0)  # peak learning rate, for the whole batch_size
-    momentum: float = key(0.9, at_least=0, below=1, used_by=("name", "sgd", "rmsprop"))
-    nesterov: bool = key(False, used_by=("name", "sgd"))
+    momentum: float = key(0.9, at_least=0, below=1, used_by=MOMENTUM)
+    nesterov: bool = key(False, used_by={**TORCH, "name": ("sgd",)})
     betas: list[float] = key([0.9, 0.999], at_least=0, below=1, used_by=ADAM)
-    eps: float = key(1e-8, above=0, used_by=(*ADAM, "rmsprop"))
+    eps: float = key(1e-8, above=0, used_by=WITH_EPS)
     weight_decay: float = key(1e-4, at_least=0)
     norm_weight_decay: float | None = key(None, at_least=0)  # of normalisation layers; null: weight_decay
     bias_weight_decay: float | None = key(None, at_least=0)  # of other layers' biases; null: weight_decay
@@ -152,10 +163,13 @@ class OptimizerConfig:
 
 @dataclass
 class ScheduleConfig:
-    name: str = key(choices=("step", "cosine", "exponential", "onecycle", "plateau", "constant"))
-    step_size: float = key(30.0, above=0, used_by=("name", "step"))  # epochs between two decays
+    name: str = key(
+        choices=("step", "cosine", "exponential", "onecycle", "plateau", "constant", "linear", "polynomial")
+    )
+    step_size: float = key(30.0, above=0, used_by={"name": ("step",)})  # epochs between two decays
     gamma: float = key(0.1, above=0, at_most=1, used_by=BY_GAMMA)  # factor per decay; exponential: per epoch
     min_lr: float = key(0.0, at_least=0, used_by=TO_MINIMUM)  # learning rate at the end; plateau: the lowest
+    power: float = key(2.0, above=0, used_by={"name": ("polynomial",)}, since="0.2")  # of the share that is left
     patience: int = key(10, at_least=0, used_by=PLATEAU)  # evaluations without a lower loss put up with
     threshold: float = key(1e-4, at_least=0, below=1, used_by=PLATEAU)  # share by which it must be lower
     pct_start: float = key(0.3, above=0, below=1, used_by=ONECYCLE)  # share of the run in which lr rises
@@ -176,7 +190,7 @@ class EmaConfig:
         None, at_least=0, below=1, affects="result"
     )  # in ImageNet units (docs/RECIPES.md); null: off
     # Optimizer steps between two updates, in ImageNet units.
-    steps: int = key(32, at_least=1, affects="result", used_by=("decay",))
+    steps: int = key(32, at_least=1, affects="result", used_by={"decay": ()})
 
 
 @dataclass

@@ -6,21 +6,20 @@ from recipe.checks import leaves
 from recipe.config import Config
 from recipe.contradictions import either
 from recipe.errors import ConfigError
+from recipe.naming import text
 
 
 def inert(config: Config) -> dict[str, str]:
-    """The keys that do nothing here, by dotted name, each with what would use it."""
+    """The keys that do nothing here, by dotted name, each with the key that it depends on and what that would be."""
     values = {dotted: value for dotted, value, _ in leaves(config)}
-    found = {}
+    found: dict[str, str] = {}
     for dotted, _, about in leaves(config):
-        if "used_by" not in about:
-            continue
-        neighbour, *users = about["used_by"]
-        user = f"{dotted.rpartition('.')[0]}.{neighbour}"
-        if users and values[user] not in users:
-            found[dotted] = f"{user}={either(users)}"
-        elif not users and not values[user]:
-            found[dotted] = user
+        for neighbour, users in about.get("used_by", {}).items():
+            user = f"{dotted.rpartition('.')[0]}.{neighbour}"
+            if users and values[user] not in users:
+                found.setdefault(dotted, f"{user}={either(users)}")
+            elif not users and not values[user]:
+                found.setdefault(dotted, user)
     return found
 
 
@@ -30,8 +29,7 @@ def refuse_inert(config: Config, given: Set[str]) -> None:
     for dotted, users in inert(config).items():
         if dotted in given:
             user = users.partition("=")[0]
-            written = "null" if values[user] is None else values[user]
             raise ConfigError(
-                f"{dotted} does nothing here: it belongs to {users}, and this run has {user}={written}. Leave it out, "
-                f"or change {user}"
+                f"{dotted} does nothing here: it belongs to {users}, and this run has {user}={text(values[user])}. "
+                f"Leave it out, or change {user}"
             )

@@ -28,8 +28,10 @@ def text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return format(value, ".12g")
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{text(value[name])}' for name in sorted(value))}}}"
+    if isinstance(value, list | tuple):  # evaluate.grid's entries are written as in the names of the first runs
+        return f"[{','.join(str(item) if isinstance(item, dict) else text(item) for item in value)}]"
     return str(value)
 
 

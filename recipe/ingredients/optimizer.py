@@ -6,13 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recipe.checks import did_you_mean
 from recipe.config import OptimizerConfig
+from recipe.errors import ConfigError
+from recipe.naming import text
 from recipe.stages import NORM_LAYERS, stages
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """The optimizer over the model's trainable parameters, in groups of one weight decay and rate each."""
-    return OPTIMIZERS[config.name](parameter_groups(model, config), config)
+    make = OPTIMIZERS[config.name] if config.source == "torch" else _timm
+    return make(parameter_groups(model, config), config)
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -95,6 +99,33 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimizerConfig], torch.op
     "adamw": _adamw,
     "lamb": _lamb,
 }
+
+
+def _timm(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    from timm.optim import create_optimizer_v2  # with its defaults, as momentum 0.9
+
+    return create_optimizer_v2(groups, config.name, lr=config.lr, weight_decay=config.weight_decay, **config.args)
+
+
+def check_timm(config: OptimizerConfig) -> None:
+    """Raise ConfigError where timm has no such optimizer, or it cannot be used here. Imports PyTorch and timm."""
+    from timm.optim import get_optimizer_info, list_optimizers
+
+    what, known = f"optimizer.source=timm optimizer.name={config.name}", [str(name) for name in list_optimizers()]
+    if config.name not in known:
+        raise ConfigError(f"{what}: timm has no such optimizer.{did_you_mean(config.name, known)}")
+    if get_optimizer_info(config.name).second_order:
+        raise ConfigError(f"{what} needs second derivatives, and a training here computes gradients alone")
+    if config.name.startswith("kron"):
+        raise ConfigError(f"{what} draws random numbers of its own: a run that was stopped would go on differently")
+    try:
+        _timm([{"params": [nn.Parameter(torch.zeros(2, 2))], "weight_decay": config.weight_decay}], config)
+    except (TypeError, ValueError, AssertionError, ImportError, RuntimeError) as error:
+        given = f" with optimizer.args={text(config.args)}" if config.args else ""
+        raise ConfigError(
+            f"{what} cannot be made{given}: {' '.join(str(error).split())}. optimizer.args takes arguments of timm's "
+            "optimizer, as in optimizer.args={eps: 1e-6}"
+        ) from error
 
 
 def _pair(config: OptimizerConfig) -> tuple[float, float]:

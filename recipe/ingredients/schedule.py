@@ -47,6 +47,16 @@ def one_cycle(at: Progress, config: ScheduleConfig, lr: float) -> float:
     return cosine_between(first, lr, share) if rising else cosine_between(lr, last, share)
 
 
+def linear_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+    """min_lr + (lr − min_lr)·(1 − elapsed/total)"""
+    return config.min_lr + (lr - config.min_lr) * (1 - at.elapsed / at.total)
+
+
+def polynomial_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+    """min_lr + (lr − min_lr)·(1 − elapsed/total)^power (You et al., 2017: power 2)"""
+    return config.min_lr + (lr - config.min_lr) * (1 - at.elapsed / at.total) ** config.power
+
+
 def no_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
     """lr: constant, or left to `Plateau`"""
     return lr
@@ -59,6 +69,8 @@ DECAYS: dict[str, Decay] = {
     "onecycle": one_cycle,
     "plateau": no_decay,
     "constant": no_decay,
+    "linear": linear_decay,
+    "polynomial": polynomial_decay,
 }
 
 

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import (
     LinearLR,
     LRScheduler,
     OneCycleLR,
+    PolynomialLR,
     ReduceLROnPlateau,
     SequentialLR,
     StepLR,
@@ -73,8 +74,15 @@ def test_baseline_falls_tenfold_every_30_epochs() -> None:
         (ScheduleConfig(name="step", step_size=7, gamma=0.3), lambda o, t: StepLR(o, 7, 0.3)),
         (ScheduleConfig(name="exponential", gamma=0.9), lambda o, t: ExponentialLR(o, 0.9)),
         (ScheduleConfig(name="constant"), lambda o, t: ConstantLR(o, 1.0)),
+        (ScheduleConfig(name="linear"), lambda o, t: PolynomialLR(o, t, 1.0)),
+        (ScheduleConfig(name="linear", min_lr=0.05), lambda o, t: LinearLR(o, 1.0, 0.1, t)),  # of a peak of 0.5
+        (ScheduleConfig(name="polynomial"), lambda o, t: PolynomialLR(o, t, 2.0)),
+        (ScheduleConfig(name="polynomial", power=0.5), lambda o, t: PolynomialLR(o, t, 0.5)),
     ],
-    ids=["cosine", "cosine_to_min_lr", "step", "exponential", "constant"],
+    ids=[
+        *("cosine", "cosine_to_min_lr", "step", "exponential", "constant"),
+        *("linear", "linear_to_min_lr", "polynomial", "polynomial_half"),
+    ],
 )
 def test_every_epoch_equals_torch_s_scheduler(
     config: ScheduleConfig,
