@@ -1,3 +1,3 @@
 """recipe-ladder: training recipes as YAML, ablation rungs as differences."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
+from recipe import __version__
 from recipe.compose import Plan
 from recipe.config import DataConfig
 from recipe.data import dataset, store
@@ -249,7 +250,7 @@ def test_store_json_says_what_was_done(source: Path) -> None:
         "left_out": 0,
         "bytes_before": sum(map(len, files(before).values())),
         "bytes_after": sum(map(len, files(after).values())),
-        "versions": {"pillow": PIL.__version__, "recipe": "0.1.0"},
+        "versions": {"pillow": PIL.__version__, "recipe": __version__},
     }
     assert not (after.parent / "store.unfinished.json").exists()
 
