@@ -28,7 +28,8 @@ class EventFile:
 
         self._event = Event
         when, number = int(time.time()), next(_number)
-        name = f"events.out.tfevents.{when:010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+        start = f"{when:010d}.{socket.gethostname()}.{os.getpid()}.{number:06}"  # files are read in this order
+        name = f"events.out.tfevents.{start}"
         self.file = opened(folder / name)
         self._records = RecordWriter(self.file)
         self._write(file_version="brain.Event:2")

@@ -115,7 +115,8 @@ def file_of(path: str) -> Path:
 
 def exported(path: str | Path) -> dict[str, Any]:
     """What a safetensors file of `recipe export` says of itself; nothing of any other file."""
-    with open(path, "rb") as file:
+    dropped = kept.in_its_place(Path(path))
+    with open(dropped[0] if dropped else path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(size)) if 0 < size < LARGEST_HEADER else {}

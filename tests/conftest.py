@@ -4,7 +4,7 @@ import faulthandler
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from recipe.checks import check
 from recipe.command_line import for_hydra
 from recipe.compose import PROJECT, Plan
 from recipe.config import Config
+from recipe.restarts import COMMAND
 from recipe.rungs import Rung
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads beyond the cores make small tensors crawl
@@ -89,6 +90,13 @@ def torchrun(processes: int, script: Path, *arguments: object) -> None:
 def watch_over() -> None:
     """End this process, a rank, when the time is over, and say where it stands."""
     faulthandler.dump_traceback_later(TIMEOUT, exit=True)
+
+
+@pytest.fixture(autouse=True)
+def no_command_s_name() -> Iterator[None]:
+    """A sweep in a test's own process names the command that its jobs belong to: the next test's runs are not of it."""
+    yield
+    os.environ.pop(COMMAND, None)
 
 
 @pytest.fixture(scope="session")

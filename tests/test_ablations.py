@@ -231,16 +231,16 @@ def test_opening_lines_say_which_fold(tmp_path: Path) -> None:
         plan=SimpleNamespace(name="v1"),
         order=None,
         ranks=None,
-        training=SimpleNamespace(network=torch.nn.Linear(1, 1), ema=None),
+        training=SimpleNamespace(network=torch.nn.Linear(1, 1), ema=SimpleNamespace(model=None)),
         folder=tmp_path,
         train_set=train_set,
         val_set=val_set,
     )
-    _, _, images, fold = islice(opening(run), 4)
+    _, _, _, images, fold = islice(opening(run), 5)
     assert images.split() == ["data", "synthetic:", "16", "training,", "4", "validation", "images"]
     assert fold.strip() == "fold 1 of 5 (data.fold=0)"
     run.config = Config(data=DataConfig(name="synthetic", num_classes=2))
-    assert "data.fold" not in " ".join(islice(opening(run), 4))
+    assert "data.fold" not in " ".join(islice(opening(run), 5))
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_faulty_run_folder_can_be_set_aside(train: Callable[..., str], run: Path
         (["+recipe=r01_lr_optimizations"], "recipe v1 there, r01_lr_optimizations here", True),
         (["scale=small"], "scale demo there, small here", True),
         (["optimizer=adamw", "optimizer.lr=0.001"], "optimizer not given there, adamw here; optimizer.lr 0.0", True),
-        (["ema.decay=0.9", "ema.steps=7"], "ema.decay null there, 0.9 here; ema.steps 1 there, 7 here", False),
+        (["ema.decay=0.9", "ema.steps=7"], "ema.decay null there, 0.9 here; ema.steps 32 there, 7 here", False),
         (["data.num_classes=5"], "data.num_classes 10 there, 5 here", False),
     ],
     ids=str,

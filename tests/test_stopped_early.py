@@ -141,7 +141,7 @@ def test_two_ranks_stop_at_the_same_epoch_and_a_killed_run_goes_on_to_the_same_e
 def test_a_run_is_not_taken_for_one_that_stops_early(plan: Composer, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
-    with pytest.raises(Exception, match=r"early_stopping\.patience 2 there, None here"):
+    with pytest.raises(Exception, match=r"early_stopping\.patience 2 there, null here"):
         train(replace(still(plan, "early_stopping.patience=null"), folder=tmp_path / "run"))
 
 

@@ -26,6 +26,7 @@ from recipe.errors import DataError
 from recipe.run import train
 
 SIDE, QUALITY = 48, 90
+KEPT = "checkpoint.keep_after_training=true"  # to go on with, once result.json is taken away
 SMALL = ["scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "data.workers=0", "log.images=false"]
 
 
@@ -395,7 +396,7 @@ def test_run_says_which_store_it_was_trained_on(
     facts = prepared(source)
     environments = []
     for root in (source, source.with_name("store")):
-        composed = plan("+recipe=r00_baseline", *SMALL, "data=imagefolder", f"data.root={root}", "max_steps=2")
+        composed = plan("+recipe=r00_baseline", *SMALL, "data=imagefolder", f"data.root={root}", "max_steps=2", KEPT)
         composed = replace(composed, folder=root.with_name(f"run_{root.name}"))
         train(composed)
         line = "a store of max side 48, quality 90 (pixels differ from the originals)"
