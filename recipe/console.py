@@ -21,7 +21,7 @@ from recipe.data.folder import ImageFolder
 from recipe.data.formats import left_out
 from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
-from recipe.logs import duration
+from recipe.logs import TITLE, duration
 from recipe.loop import Evaluation
 from recipe.pace import seconds_left
 from recipe.pretrained import Start
@@ -31,7 +31,6 @@ from recipe.signals import nohup_in_vain
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
 LISTED_TENSORS = 12  # of those that weights and network do not have in common
-TITLE = 13  # characters before the text of a row
 MUCH_WAITING = 0.2  # share of an epoch, from which on a faster pipeline would shorten the training
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 

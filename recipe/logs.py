@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from recipe.files import flush
 from recipe.output import Shown, as_text, opened
 from recipe.pace import SETTLED, Pace
 
+TITLE = 13  # characters before the words of a row
 QUIET_SECONDS = 60.0  # without a terminal: between two lines of progress within an epoch
 
 
@@ -59,13 +62,18 @@ class Journal:
     def say(self, text: str) -> None:
         """A line on the console and in train.log."""
         if self.on:
-            tqdm.write(text, file=sys.stdout)
+            tqdm.write(wrapped(text, shutil.get_terminal_size().columns) if sys.stdout.isatty() else text, sys.stdout)
             sys.stdout.flush()
-            print(text, file=self._log)
+            self.note(text)
             for name, file in list(self._shown.items()):
                 if file.lost is not None:
                     del self._shown[name]
                     self.say(f"{name} cannot be written ({file.lost.strerror}). The training goes on without")
+
+    def note(self, text: str) -> None:
+        """A line in train.log alone."""
+        if self.on:
+            print(text, file=self._log)
 
     def record(self, step: int, epoch: int, figures: Mapping[str, float]) -> None:
         """Named figures after `step` optimizer steps: a line of metrics.jsonl, and points in TensorBoard."""
@@ -280,6 +288,15 @@ class TrainMeter:
         assert self._loader is not None
         self._begin, self._images_before = time.perf_counter(), self._images
         self._wait_before = self._loader.wait_seconds
+
+
+def wrapped(text: str, columns: int) -> str:
+    """A row of a title and words, in lines that fit; words are kept whole, and stand below words."""
+    if len(text) <= columns:
+        return text
+    below = " " * TITLE if text[TITLE - 1 : TITLE] == " " else ""
+    lines = textwrap.wrap(text, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

@@ -208,7 +208,9 @@ class Run:
         if stop:
             self.writer.wait()
             self.ranks.wait()  # torchrun ends all ranks when one exits
-            raise Stopped(f"after step {step} of epoch {epoch + 1}")
+            stopped = Stopped(f"after step {step} of epoch {epoch + 1}")
+            self.journal.note(f"Stopped {stopped.where}, and saved.")  # who lost the terminal finds it there
+            raise stopped
 
     def save(self, epoch: int, step: int) -> None:
         """Write a checkpoint, beside the training: `epoch` whole epochs and `step` steps of the next are done."""

@@ -8,7 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recipe.distributed import Ranks
-from recipe.logs import Journal, TrainMeter
+from recipe.logs import Journal, TrainMeter, wrapped
 
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"))
 
@@ -33,6 +33,19 @@ def test_resumed_log_has_every_step_once(tmp_path: Path) -> None:
     board = EventAccumulator(str(tmp_path))
     board.Reload()
     assert [event.step for event in board.Scalars("train/loss")] == [5, 10, 15, 20]
+
+
+def test_rows_are_wrapped_below_their_words() -> None:
+    row = (
+        f"{'notice':13}few steps: batch_size=128 makes 4 steps an epoch; batch_size=48 micro_batch_size=8 would make 11"
+    )
+    lines = wrapped(row, 80).splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].startswith(" " * 13 + "micro_batch_size=8")
+    assert " ".join(" ".join(lines).split()) == " ".join(row.split())
+    assert wrapped(row, 140) == row
+    assert wrapped(f"{'folder':13}" + "x" * 90, 80).split() == ["folder", "x" * 90]  # paths stay whole
 
 
 def test_log_shorter_than_its_checkpoint_says_is_not_padded(tmp_path: Path) -> None:
