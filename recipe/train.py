@@ -28,7 +28,11 @@ def run(composed: DictConfig) -> None:
     )  # after hydra.job.chdir=true, too, paths are relative to the command's place
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # with a launcher that runs its jobs in this process
         torchrun.refuse_sweep()
-    plan = compose.plan(composed)
+    try:
+        plan = compose.plan(composed)
+    except UserError as error:  # let through, Hydra would print the whole command line above its message
+        failures.append(error)
+        return
     from recipe.run import train  # imports torch: only once the config is known to be right
 
     try:

@@ -43,6 +43,8 @@ class Trained:
 
 def read(folder: Path) -> Trained:
     """The finished run in a folder. Raises RunError where there is none."""
+    if folder.is_file():
+        raise RunError(f"{folder} is a file, and the folder of a run is asked for{_run_above(folder)}")
     if not folder.is_dir():
         raise RunError(f"there is no folder {folder}")
     if not (folder / "result.json").exists():
@@ -55,6 +57,12 @@ def read(folder: Path) -> Trained:
         environment=read_json(folder / "environment.json"),
         result=read_json(folder / "result.json"),
     )
+
+
+def _run_above(file: Path) -> str:
+    """The run whose file it is, in words; nothing where it is none's."""
+    run = next((folder for folder in file.parents[:2] if (folder / "result.json").exists()), None)
+    return f": {run}" if run else ""
 
 
 def evaluation_config(run: Trained) -> Config:

@@ -1,6 +1,8 @@
 """Files of weights that any trainer may have written: the tensors in them, and which are a network's."""
 
 import argparse
+import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +50,8 @@ def read(file: Path) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace, *stand_ins]):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RunError(f"model.weights: {file} cannot be read: {_reason(file, error)}. {NO_CODE}") from error
+        advice = f". {NO_CODE}" if isinstance(error, pickle.UnpicklingError) and file.stat().st_size else ""
+        raise RunError(f"model.weights: {file} cannot be read: {_reason(file, error)}{advice}") from error
     if unknown and next(_state_dicts(content), None) is None:
         names = ", ".join(sorted(unknown)[:3]) + (" …" if len(unknown) > 3 else "")
         raise RunError(f"model.weights: {file} holds no state dict, but objects ({names}). {NO_CODE}")
@@ -68,7 +71,8 @@ def network_in(content: Any, own: Mapping[str, Tensor]) -> Found:
             rank = len(own.keys() & names), _is_average(f"{path}.{prefix}"), -len(prefix) if prefix else len(names)
             found.append((rank, _without(prefix, state, path)))
     if not found:
-        keys = f": it holds {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else ""
+        held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else ""
+        keys = f": it holds {held}" if held else ""
         raise RunError(f"model.weights: the file holds no state dict, tensors by name{keys}")
     return max(found, key=lambda each: each[0])[1]
 
@@ -117,8 +121,10 @@ def _reason(file: Path, error: Exception) -> str:
         return "it is a pointer of Git LFS, not the file itself (git lfs pull fetches that)"
     if start.lstrip()[:1] == b"<":
         return "it is a web page, not the file that was to be downloaded"
-    if start.startswith(b"PK") and ("central directory" in str(error) or "PytorchStreamReader" in str(error)):
+    if start.startswith(b"PK") and ("PytorchStreamReader" in str(error) or not zipfile.is_zipfile(file)):
         return "it is cut off, or no file of torch.save"
+    if file.suffix == ".safetensors":
+        return "it is cut off, or no safetensors file"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 

@@ -139,6 +139,12 @@ def test_faulty_photos_have_one_clear_message(
         assert fragment in message
 
 
+def test_message_stands_alone_where_a_folder_is_given(train: Callable[..., str], tmp_path: Path) -> None:
+    """Hydra prints the whole command line above an error that it lets through; `train` takes one line alone."""
+    assert "batch_size=0" in train(*SYNTHETIC, "batch_size=0", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "no such folder" in train(*FOLDER, f"data.root={tmp_path / 'none'}", f"hydra.run.dir={tmp_path / 'run'}")
+
+
 FAULTY_RECIPES = [
     ("no YAML", "# @package _global_\ndefaults: [v1, _self_\n", ["mine.yaml", "line"]),
     ("no first line", "defaults: [v1, _self_]\noptimizer: {lr: 0.1}\n", ["# @package _global_"]),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from recipe import pretrained
@@ -146,6 +147,26 @@ def test_files_that_are_no_weights_are_said_to_be_what_they_are(content: bytes, 
         started(tmp_path / "own.pth")
     assert "0x" not in str(caught.value)
     assert "\n" not in str(caught.value)
+    if content == b"":
+        assert "could run code" not in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_cut_files_are_said_to_be_cut_off(suffix: str, share: float, theirs: State, tmp_path: Path) -> None:
+    """As by a copy that was stopped or a full disk; that code could run in it has nothing to do with it."""
+    file = tmp_path / f"own{suffix}"
+    save_file(theirs, file) if suffix == ".safetensors" else torch.save(theirs, file)
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(RunError, match=rf"own{suffix} cannot be read: it is cut off, or no ") as caught:
+        started(file)
+    assert "could run code" not in str(caught.value)
+
+
+def test_file_without_anything_is_said_to_hold_no_weights(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "own.pth")
+    with pytest.raises(RunError, match=r"holds no state dict, tensors by name$"):
+        started(tmp_path / "own.pth")
 
 
 def test_other_weights_are_refused_with_the_names_that_differ(tmp_path: Path) -> None:

@@ -186,9 +186,10 @@ def verify(arguments: argparse.Namespace) -> None:
             print(f"bad: {arguments.root / name}: {reason}")
     wrong = []
     if found.bad:
+        links = f", which leaves out none of the {found.broken:,} broken links" if found.broken else ""
         wrong.append(
-            f"{len(found.bad):,} of {found.images:,} images in {arguments.root} cannot be read: replace them, or train "
-            "with data.on_corrupt=skip"
+            f"{len(found.bad):,} of {found.images + found.broken:,} images in {arguments.root} cannot be read: replace "
+            f"them, or train with data.on_corrupt=skip{links}"
         )
     if found.classes.wrong:
         wrong.append(f"class folders of {arguments.root} are empty or missing, as named above: training refuses that")

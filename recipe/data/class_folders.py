@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
 
+from recipe.data.folder import NOT_CLASSES
+
 PARTS = ("train", "val", "valid", "validation", "test")
 
 
@@ -24,7 +26,7 @@ def look_at_classes(folders: Iterable[str], images: Iterable[str]) -> Problems:
     """
     counts = Counter("/".join(name.split("/")[:2]) for name in images if name.count("/") > 1)
     counts.update(name.partition("/")[0] for name in images if "/" in name)
-    folders = list(folders)
+    folders = [name for name in folders if name.rpartition("/")[2] not in NOT_CLASSES]
     parts = [part for part in PARTS if part in folders]
     classes = {part: [name for name in folders if _parent(name) == part and name] for part in parts or [""]}
     wrong = [f"empty class: {name} has no images" for names in classes.values() for name in names if not counts[name]]

@@ -41,6 +41,7 @@ class Found:
     odd: Counter[str] = field(default_factory=Counter)  # images that can be read, by what is odd about them
     bad: dict[str, str] = field(default_factory=dict)  # name relative to the folder → reason
     others: int = 0  # files that are no images by their names
+    broken: int = 0  # links that lead to nothing, which are bad, and which training does not go on without
     left_out: list[str] = field(default_factory=list)  # lines about them, and about what is no file
     classes: Problems = field(default_factory=lambda: Problems([], []))
     counts: Counter[tuple[int, int]] = field(default_factory=Counter)  # images of each width and height
@@ -80,7 +81,9 @@ def verify(root: Path, workers: int) -> Found:
     if not images:
         there = f"; there are {kinds(strays)}" if strays else ""
         raise DataError(f"{root} has no images ({', '.join(IMAGE_SUFFIXES)}){there}")
-    found = Found(others=len(strays), left_out=list(left_out(root, strays, walked.not_files)))
+    found = Found(
+        others=len(strays), broken=len(walked.broken), left_out=list(left_out(root, strays, walked.not_files))
+    )
     found.bad = {name: "a link to something that is not there" for name in walked.broken}
     found.classes = look_at_classes(walked.folders, images)
     for some in in_chunks(partial(_look_at, root), images, workers):

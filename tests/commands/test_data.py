@@ -127,6 +127,15 @@ def test_verify_ends_with_code_2_where_an_image_is_bad(command: Command, photos:
     assert (facts["images"], facts["odd"], facts["other_files"]) == (15, {}, 0)
 
 
+def test_verify_advises_nothing_that_training_refuses(command: Command, photos: Path) -> None:
+    """data.on_corrupt=skip does not leave out links that lead to nothing."""
+    (photos / "bear" / "more.jpg").symlink_to("nowhere.jpg")
+    code, _, errors = command("verify", photos, "--workers", 1)
+    assert code == 2
+    assert errors.startswith(f"Error: 1 of 16 images in {photos} cannot be read: replace them")
+    assert errors.endswith("data.on_corrupt=skip, which leaves out none of the 1 broken links\n")
+
+
 def test_verify_names_sizes_and_what_is_left_out(command: Command, photos: Path) -> None:
     (photos / "bear" / "wide.png").write_bytes(encoded(photo(20, 4000), "PNG"))
     (photos / "bear" / "notes.txt").write_text("of the photographer")

@@ -208,6 +208,8 @@ def generator() -> torch.Generator:
         (["weights=ema"], "which run?"),
         (["/"], "/ is not the folder of a run"),
         (["/nowhere"], "there is no folder /nowhere"),
+        (["RUN/config.yaml"], "config.yaml is a file, and the folder of a run is asked for: /"),
+        ([__file__], "test_evaluate.py is a file, and the folder of a run is asked for\n"),
     ],
     ids=str,
 )
@@ -220,7 +222,7 @@ def test_wrong_arguments_are_refused(
 ) -> None:
     run = str(run_folder(folder, "r11"))
     with pytest.raises(SystemExit) as stopped:
-        recipe(monkeypatch, "evaluate", *(run if argument == "RUN" else argument for argument in arguments))
+        recipe(monkeypatch, "evaluate", *(argument.replace("RUN", run) for argument in arguments))
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
 

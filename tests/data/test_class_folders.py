@@ -21,6 +21,13 @@ def test_nothing_is_wrong_with_whole_data_sets() -> None:
     assert problems("train/a/1.jpg", "train/b/1.jpg", "predict/1.jpg") == ([], [])
 
 
+def test_folders_that_systems_make_are_no_classes() -> None:
+    """Training leaves them out."""
+    for made in ("train/__MACOSX", "train/@eaDir", "train/lost+found"):
+        assert problems("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", empty=(made,)) == ([], [])
+    assert problems("a/1.jpg", "b/1.jpg", "@eaDir/1.jpg", empty=("__MACOSX",)) == ([], [])
+
+
 def test_empty_classes_are_named_in_each_part() -> None:
     said, _ = problems("train/a/1.jpg", "val/a/1.jpg", "val/b/1.jpg", empty=("train/b",))
     assert said == ["empty class: train/b has no images"]
