@@ -203,6 +203,11 @@ def _val_dir(root: Path, config: DataConfig) -> str:
     for name in VAL_DIRS:
         if (root / name).is_dir():
             return name
+    if not (root / config.train_dir).is_dir() and sum(entry.is_dir() for entry in os.scandir(root)) < 2:
+        raise DataError(
+            f"{root} holds no class folders: it needs train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg with "
+            "data.val_fraction=0.2, with two classes or more"
+        )
     raise DataError(
         f"there is no validation folder in {root}: name it {', '.join(VAL_DIRS[:-1])} or {VAL_DIRS[-1]}, "
         "set data.val_dir, or hold out a share of the images with data.val_fraction=0.2"

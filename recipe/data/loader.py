@@ -24,6 +24,7 @@ from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
 from recipe.data.slots import Sent, Slots, rooms
 from recipe.data.transforms import apply_eval
+from recipe.data.unreadable import WITHOUT_IT
 from recipe.distributed import Ranks
 from recipe.errors import DataError, rank_local
 from recipe.signals import outlive_the_last_step
@@ -124,9 +125,9 @@ def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int
             try:
                 picture = dataset.open(index)
                 image = picture.whole()
-            except DataError:
+            except DataError as error:
                 if config.data.on_corrupt == "fail":
-                    raise
+                    raise DataError(f"{error}. {WITHOUT_IT}") from error
                 unreadable.append(dataset.name(index))
                 continue
             images[len(loaded)] = apply_eval(image, val_resize, val_crop, config.resolution.interpolation)

@@ -12,6 +12,7 @@ from recipe.data.dataset import Dataset
 from recipe.data.decode import told
 from recipe.data.slots import rooms
 from recipe.data.transforms import TrainDraw, apply_train, draw_train
+from recipe.data.unreadable import WITHOUT_IT
 from recipe.errors import DataError
 from recipe.ingredients.policies_batched import pack
 
@@ -117,8 +118,8 @@ def _draw_and_decode(
             draws = [draw._replace(crop=draw.crop.within(box)) for draw in draws]
             guessed = told(dataset.name(candidate), picture)
             return picture.pixels(box), draws, int(dataset.labels[candidate]), guessed
-        except DataError:
+        except DataError as error:
             if config.data.on_corrupt == "fail":
-                raise
+                raise DataError(f"{error}. {WITHOUT_IT}") from error
             unreadable.append(dataset.name(candidate))
     raise DataError(f"{MOST_UNREADABLE} images in a row cannot be read, from {dataset.name(index)} on")

@@ -13,6 +13,8 @@ IN_WORDS = (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionB
 BUILD_PATH = re.compile(r"(?:\w+, )?(?:[A-Za-z]:)?[/\\]\S+?:\d+[,:]? ?")  # where a library was compiled: file and line
 IN_MEMORY = re.compile(r"\s*<[^<>]* at 0x[0-9a-fA-F]+>")
 
+WITHOUT_IT = "`recipe data verify FOLDER` finds all such files; data.on_corrupt=skip goes on without them"
+
 
 def read(path: str | os.PathLike[str]) -> bytes:
     """The file's bytes. Raises OSError; ValueError for a pipe or a device, which would never end."""

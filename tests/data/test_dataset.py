@@ -100,6 +100,14 @@ def test_folders_are_those_that_the_config_names(tmp_path: Path) -> None:
     assert (len(train), len(val)) == (7, 6)
 
 
+@pytest.mark.parametrize("photo", ["1.jpg", "cats/1.jpg"])
+def test_photos_in_no_class_folders_are_told_how_to_lie(tmp_path: Path, photo: str) -> None:
+    (tmp_path / photo).parent.mkdir(exist_ok=True)
+    save_image(tmp_path / photo)
+    with pytest.raises(DataError, match=r"no class folders: it needs train/CLASS/\*\.jpg and val/CLASS/\*\.jpg"):
+        load(image_folder(tmp_path))
+
+
 def test_missing_validation_folder_is_told(tmp_path: Path) -> None:
     make_split(tmp_path / "train")
     with pytest.raises(DataError, match=r"val, valid or validation.*data\.val_dir.*data\.val_fraction=0\.2") as caught:

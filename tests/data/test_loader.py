@@ -164,10 +164,12 @@ def test_unreadable_file_is_named(tmp_path: Path, workers: int) -> None:
     with pytest.raises(DataError) as caught:
         micro_batches(make_config(workers), dataset=dataset)
     assert str(caught.value).startswith(f"cannot read the image {broken}")
+    assert "data.on_corrupt=skip goes on without them" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError) as caught:
         list(eval_batches(dataset, make_config(workers), ranks_of(), 30, 24))
     assert str(caught.value).startswith(f"cannot read the image {broken}")
+    assert "data.on_corrupt=skip goes on without them" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
