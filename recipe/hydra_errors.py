@@ -101,6 +101,8 @@ def _local(error: BaseException, function: str, name: str) -> Any:
 def _unknown_key(key: str) -> str:
     if key in (*RECIPE_GROUPS, *ABLATIONS):
         return f"{key} needs a plus: +{key}=NAME"
+    if re.fullmatch(r"(num_?|n_?)?(gpus|devices|processes)|world_size|nproc(_per_node)?|nodes|num_nodes", key):
+        return f"there is no key {key}: the number of GPUs is torchrun's, torchrun --nproc_per_node=N train.py …"
     return f"there is no key {key}.{did_you_mean(key, known_keys())}"
 
 

@@ -20,6 +20,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["+recipe=v1", ""], "is a shell variable not set"),
     (["+recipe=v1", "data.root="], "data.root= has no value"),
     (["+recipe=v1", "hydra.run.dir="], "hydra.run.dir= has no value"),
+    (["+recipe=v1", "--epochs=3"], "--epochs=3: keys are written without dashes, epochs=3"),
     (
         ["+recipe=v1", "early_stopping=3"],
         "no value but several keys: early_stopping.loss_below, early_stopping.patience",
