@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
@@ -19,6 +20,7 @@ from recipe.errors import ConfigError
 DATA_PATHS = ("data.root", "data.train_dir", "data.val_dir", "data.test_dir", "model.weights")
 HYDRA_PATHS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name")  # never swept over
 MULTIRUN = ("-m", "--multirun")
+HYDRAS_FLAGS = {flag for action in get_args_parser()._actions for flag in action.option_strings}
 ASSIGNMENT = re.compile(r"(\+{0,2}[A-Za-z_][\w./@$:-]*)=(.*)", re.DOTALL)
 
 
@@ -72,6 +74,8 @@ def quoted(text: str) -> str:
 
 def _readable(argument: str) -> str:
     refuse_empty(argument)
+    if (dashed := re.match(r"--?([A-Za-z][\w.-]*)=", argument)) and f"--{dashed[1]}" not in HYDRAS_FLAGS:
+        raise ConfigError(f"{argument}: keys are written without dashes, {argument.lstrip('-')}")
     match = ASSIGNMENT.fullmatch(argument)
     if match is None:
         return with_home(argument)

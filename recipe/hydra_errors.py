@@ -1,6 +1,8 @@
 """Hydra's and OmegaConf's errors in one short sentence each: what, where, and what would be right."""
 
 import re
+from traceback import walk_tb
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -27,6 +29,8 @@ def explain(error: BaseException) -> str | None:
             return str(link)
         if isinstance(link, UnicodeEncodeError):  # TensorBoard's folder, for one
             return f"{shown(link.object)[:200]} is no UTF-8, which something here takes alone: choose another name"
+        if (said := _about_a_file(link)) is not None:
+            return said
         if isinstance(link, ValueError) and "Config group override" in str(link):
             return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
         if isinstance(link, ValueError) and (said := _about_flags(str(link))):
@@ -72,14 +76,33 @@ def explain(error: BaseException) -> str | None:
         return f"{match[1].strip()}: {_wrong_value(chain)}"
     if "parse" in type(error).__name__.lower() or "Error parsing override" in text or "LexerNoViableAlt" in text:
         return f"cannot read the command line: {_unreadable(text, chain)}"
+    if (match := re.search(r"In '(.*?)': ValidationError", text)) and "is not a subclass of" in text:
+        return f"{match[1]}: {_wrong_value(chain)}"
     if match := re.search(r"full_key: (\S+)", text):
         return f"{match[1]}: {_wrong_value(chain)}"
     return _first_lines(text)
 
 
+def _about_a_file(error: BaseException) -> str | None:
+    """What is wrong with a YAML file that Hydra, which lets these errors through, cannot take."""
+    if isinstance(error, UnicodeDecodeError) and (path := _local(error, "load_config", "full_path")):
+        return f"{path} is no UTF-8 text (byte {error.object[error.start]:#x}): save it as UTF-8"
+    if isinstance(error, RecursionError) and (path := _local(error, "_create_defaults_tree_impl", "path")):
+        return f"{path} builds on itself, by its list of defaults or through the files named there"
+    return None
+
+
+def _local(error: BaseException, function: str, name: str) -> Any:
+    """A variable of the innermost call of a function that an error came through: these errors name no file."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == function]
+    return next((frame.f_locals[name] for frame in reversed(frames) if frame.f_locals.get(name)), None)
+
+
 def _unknown_key(key: str) -> str:
     if key in (*RECIPE_GROUPS, *ABLATIONS):
         return f"{key} needs a plus: +{key}=NAME"
+    if re.fullmatch(r"(num_?|n_?)?(gpus|devices|processes)|world_size|nproc(_per_node)?|nodes|num_nodes", key):
+        return f"there is no key {key}: the number of GPUs is torchrun's, torchrun --nproc_per_node=N train.py …"
     return f"there is no key {key}.{did_you_mean(key, known_keys())}"
 
 
@@ -131,6 +154,10 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _wrong_value(chain: list[BaseException]) -> str:
     cause = next(link for link in reversed(chain) if isinstance(link, OmegaConfBaseException))
+    if match := re.search(r"is not a subclass of (\w+)Config\b", str(cause)):
+        section = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", match[1]).lower()
+        keys = [key for key in known_keys() if key.startswith(f"{section}.")]
+        return f"{section} is no value but several keys: {', '.join(keys)}"
     first = _first_lines(str(cause))
     kinds = {"to Float": "a number", "to Integer": "a whole number", "valid bool": "true or false"}
     for sign, kind in kinds.items():

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FrameType
 
 STOPPED = 75  # the exit code: "temporary failure" in sysexits.h; the same command goes on
-ASKS_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)  # of schedulers, and of `ulimit -t`: little time is left
+ASKS_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *WARNINGS)
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 WORKER_GRACE = 60  # seconds that a data worker outlives a SIGTERM sent to all processes, for the run's last step
 PATIENCE = 5.0  # seconds for Python to run a handler whose signal must not wait, before the process is ended without it
@@ -133,7 +134,7 @@ def end_with_parent() -> None:
 def outlive_the_last_step(_worker: int = 0) -> None:
     """In a data worker: what stops all processes of a machine at once must not take the run's last step from it."""
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE) and None)
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, *WARNINGS):
         signal.signal(number, signal.SIG_IGN)
 
 

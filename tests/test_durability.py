@@ -75,6 +75,7 @@ def go_on(folder: Path, *more: str, processes: int = 0) -> str:
         pytest.param(signal.SIGHUP, id="SIGHUP"),
         pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, id="SIGUSR1", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR2, id="SIGUSR2", marks=pytest.mark.slow),
     ],
 )
 def test_stopped_run_loses_nothing_and_ends_as_the_whole_one(whole: Path, tmp_path: Path, number: int) -> None:

@@ -20,6 +20,11 @@ WRONG: list[tuple[list[str], str]] = [
     (["+recipe=v1", ""], "is a shell variable not set"),
     (["+recipe=v1", "data.root="], "data.root= has no value"),
     (["+recipe=v1", "hydra.run.dir="], "hydra.run.dir= has no value"),
+    (["+recipe=v1", "--epochs=3"], "--epochs=3: keys are written without dashes, epochs=3"),
+    (
+        ["+recipe=v1", "early_stopping=3"],
+        "no value but several keys: early_stopping.loss_below, early_stopping.patience",
+    ),
 ]
 
 
@@ -33,6 +38,23 @@ def test_one_sentence(
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1
     assert fragment in errors
+
+
+FILES: list[tuple[bytes, str]] = [
+    ("# café\n".encode("latin-1"), "own.yaml is no UTF-8 text (byte 0xe9)"),
+    ("# café\n".encode("utf-16"), "own.yaml is no UTF-8 text (byte 0xff)"),
+    (b"# @package _global_\ndefaults: [own]\n", "recipe/own builds on itself"),
+    (b"# @package _global_\noptimizer: 3\n", "recipe/own: optimizer is no value but several keys: optimizer.args"),
+]
+
+
+@pytest.mark.parametrize(("content", "fragment"), FILES, ids=["Latin-1", "UTF-16", "loop", "a value for a section"])
+def test_recipes_of_the_users_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, fragment: str
+) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "own.yaml").write_bytes(content)
+    test_one_sentence(monkeypatch, capsys, [f"--config-dir={tmp_path}", "+recipe=own"], fragment)
 
 
 @pytest.mark.parametrize("script", [str(PROJECT / "train.py"), "-mrecipe"])

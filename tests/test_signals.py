@@ -36,7 +36,7 @@ def run(script: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=PROJECT)
 
 
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
 def test_before_the_first_step_a_deaf_process_ends(number: str) -> None:
     done = run(f"ask(signal.{number})\nwith StopSignal(at_once=True):\n    deaf()")
     assert done.returncode == STOPPED

@@ -33,6 +33,7 @@ def add_to(parsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the chain of rungs, or with --layers the model's layers."""
     no_data = "data.root=."  # nothing is read; a data.root of the user's comes later and wins
+    arguments.name = re.sub(rf"^\+?({'|'.join(compose.RECIPE_GROUPS)})=", "", arguments.name)  # as train.py takes it
     plan = compose.plan_of([rungs.choice(arguments.name), no_data, *arguments.overrides], to_run=False)
     if arguments.layers is not None:
         from recipe.model import layer_table  # PyTorch

@@ -31,6 +31,7 @@ def test_every_rung_says_what_it_changes(monkeypatch: pytest.MonkeyPatch, capsys
     ]
     assert "  8 processes   1 x 128 images a step each" in rungs[-1]
     assert "here" not in text
+    assert explained(monkeypatch, capsys, "+recipe=v2") == text  # as train.py takes it
 
 
 def test_scale_is_shown_beside_the_recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
