@@ -34,7 +34,7 @@ class RunError(UserError):
 def unreadable(path: Path, error: Exception) -> RunError:
     """A file of a run folder that is missing or broken."""
     reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:100]
-    return RunError(f"cannot read {path} ({reason}): resume=never sets this run aside and trains anew")
+    return RunError(f"cannot read {path} ({reason}): training with resume=never sets this run aside and begins anew")
 
 
 def check_here() -> None:

@@ -1,5 +1,6 @@
 """Hydra's and OmegaConf's errors in one short sentence each: what, where, and what would be right."""
 
+import errno
 import re
 from traceback import walk_tb
 from typing import Any
@@ -35,6 +36,8 @@ def explain(error: BaseException) -> str | None:
             return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
         if isinstance(link, ValueError) and (said := _about_flags(str(link))):
             return said
+        if isinstance(link, OSError) and link.errno in (errno.EMFILE, errno.ENFILE):
+            return f"{link.strerror} at once: raise the limit (ulimit -n 4096), or use fewer data.workers"
         if isinstance(link, OSError) and link.filename is not None:  # Hydra makes the run's folder
             return f"{link.filename}: {link.strerror}. RECIPE_OUTPUTS=FOLDER names another place for runs"
     faults = ImportError | AssertionError | NameError | TypeError  # of the code, not of the command

@@ -146,3 +146,20 @@ def test_a_lonely_rank_is_no_second_process(
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().err.startswith("Error: there is no key epoch")
+
+
+def test_too_many_open_files_are_told_with_what_helps(tmp_path: Path) -> None:
+    import resource
+
+    small = ("scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=64", "data.workers=2", "max_steps=1")
+    done = subprocess.run(
+        [sys.executable, "train.py", "+recipe=v1", *small, "model.name=shufflenet_v2_x0_5", "log.images=false"],
+        cwd=PROJECT,
+        env={**os.environ, "RECIPE_OUTPUTS": str(tmp_path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Too many open files at once: raise the limit (ulimit -n 4096)" in done.stderr.splitlines()[-1]
