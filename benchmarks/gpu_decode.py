@@ -32,7 +32,7 @@ from recipe.bench.step import device_name  # noqa: E402
 from recipe.config import AugmentConfig  # noqa: E402
 from recipe.data import region  # noqa: E402
 from recipe.data.decode import open_image  # noqa: E402
-from recipe.files import write_atomically  # noqa: E402
+from recipe.files import unpack, write_atomically  # noqa: E402
 from recipe.ingredients.augment import draw_crop  # noqa: E402
 from recipe.limits import cores  # noqa: E402
 from recipe.randomness import Draws  # noqa: E402
@@ -126,7 +126,7 @@ def unpacked(photos: Path, folder: Path) -> list[Path]:
     """The JPEGs of a folder or a tar file, all but those in CMYK, which nvJPEG does not take."""
     if photos.is_file():
         with tarfile.open(photos) as files:
-            files.extractall(folder, filter="data")
+            unpack(files, folder)
         photos = folder
     found = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     return [path for path in found if Image.open(path).mode != "CMYK" and Image.open(path).format == "JPEG"]

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from recipe.compose import PROJECT
 from recipe.files import cache_folders
+from recipe.files import unpack as unpack_archive
 from recipe.signals import STOPPED, StopSignal, end_with_parent
 from recipe.sweep.machine import visible_gpus
 
@@ -130,11 +131,9 @@ def unpack(packed: Path, runs: Path, work: Path) -> None:
         return
     there = {str(path.relative_to(runs)) for path in runs.glob("*/seed=*")}
 
-    def missing(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-        return None if "/".join(member.name.split("/")[:2]) in there else tarfile.data_filter(member, path)
-
     with tarfile.open(joined(packed, work)) as archive:
-        archive.extractall(runs, filter=missing)
+        missing = [member for member in archive if "/".join(member.name.split("/")[:2]) not in there]
+        unpack_archive(archive, runs, missing)
 
 
 def joined(path: Path, work: Path) -> Path:

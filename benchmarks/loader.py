@@ -20,6 +20,7 @@ from recipe.bench import loader, pipelines
 from recipe.commands.bench import table
 from recipe.data import region, store
 from recipe.data.folder import scan_folder
+from recipe.files import unpack as unpack_archive
 from recipe.limits import cores
 
 IMAGES = 4800  # in an epoch, about
@@ -61,7 +62,7 @@ def unpack(archive: Path, root: Path) -> None:
     """The archive's files as train/CLASS/… and val/CLASS/…, in two classes each, linked again and again in train."""
     with tarfile.open(archive) as files:
         names = [member.name for member in files if member.isfile()]
-        files.extractall(root / "original", filter="data")
+        unpack_archive(files, root / "original")
     for copy in range(max(1, IMAGES // len(names))):
         for number, name in enumerate(names):
             for part in ("train", "val") if copy == 0 else ("train",):

@@ -14,6 +14,7 @@ from processes import ended, metrics, started
 from recipe import compose
 from recipe.compose import Plan, training_hash
 from recipe.config import Config, key
+from recipe.files import unpack
 
 Composer = Callable[..., Plan]
 
@@ -74,7 +75,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two rungs with two seeds, finished, and a run that was stopped in its 16th of 40 epochs, all by version 0.1."""
     folder = tmp_path_factory.mktemp("earlier")
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+        unpack(archive, folder)
     return folder
 
 

@@ -203,7 +203,8 @@ def _val_dir(root: Path, config: DataConfig) -> str:
     for name in VAL_DIRS:
         if (root / name).is_dir():
             return name
-    if not (root / config.train_dir).is_dir() and sum(entry.is_dir() for entry in os.scandir(root)) < 2:
+    folders = [entry.name for entry in os.scandir(root) if entry.is_dir()] if root.is_dir() else [config.train_dir]
+    if config.train_dir not in folders and len(folders) < 2:
         raise DataError(
             f"{root} holds no class folders: it needs train/CLASS/*.jpg and val/CLASS/*.jpg, or CLASS/*.jpg with "
             "data.val_fraction=0.2, with two classes or more"

@@ -14,6 +14,7 @@ from PIL import Image, ImageChops
 
 from recipe import distributed, prediction, pretrained, trained
 from recipe.errors import DataError
+from recipe.files import unpack
 
 Recipe = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -232,7 +233,7 @@ def test_published_weights_need_no_run(recipe: Recipe, tmp_path: Path) -> None:
         pytest.skip(f"the package is neither cached nor to be downloaded here: {error}")
     with tarfile.open(PHOTOS) as photos:
         members = [member for member in photos.getmembers() if member.isfile()][:20]
-        photos.extractall(tmp_path / "photos", members, filter="data")
+        unpack(photos, tmp_path / "photos", members)
     options = "--weights", "package:efficientnet-lite0", "--csv", tmp_path / "t.csv", "--top", 1
     assert recipe("predict", tmp_path / "photos", *options) == 0
     rows = rows_of(tmp_path / "t.csv")
