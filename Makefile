@@ -20,7 +20,7 @@ ladder: $(VENV)/.ladder  ## Train 4 rungs with 3 seeds on these photos (RUNGS=al
 
 # GPUS=1: with PyTorch made to report one GPU, GPUS=0: none. What needs a real one asks tests/gpus.py.
 PRETENDING = $(if $(GPUS),PRETENDED_GPUS=$(GPUS) PYTHONPATH=$(CURDIR)/tests/pretended$${PYTHONPATH:+:$$PYTHONPATH})
-test: $(VENV)/.dev  ## Tests, about 7 minutes on 2 cores
+test: $(VENV)/.dev  ## Tests, about 11 minutes on 2 cores
 	$(PRETENDING) $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too
