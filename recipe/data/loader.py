@@ -3,8 +3,6 @@
 Workers hold no random state, so their number, and how far they run ahead, change no pixel.
 """
 
-import atexit
-import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -20,6 +18,7 @@ from recipe import limits
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.decode import told
+from recipe.data.from_workers import FromWorkers
 from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
 from recipe.data.slots import Sent, Slots, rooms
@@ -68,7 +67,7 @@ class TrainLoader:
         tasks, size = self._tasks(*start), config.resolution.train_crop
         together = min(order.repetitions, self._per_step)  # micro-batches of a task: those that share images
         ahead, most = tasks_ahead(together), together * config.micro_batch_size
-        self._batches = iter(_in_workers(load, tasks, config, ranks, ahead, most, size))
+        self._batches = _in_workers(load, tasks, config, ranks, ahead, most, size)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[int, Iterator[MicroBatch]]]:
         """The steps of an epoch, each with this rank's micro-batches."""
@@ -163,7 +162,7 @@ def _in_workers(
     ahead: int,
     images: int,
     size: int,
-) -> Iterable[Sent[Any] | str]:
+) -> Iterator[Sent[Any] | str]:
     """What `load` makes of each task, in order; or what is wrong with a file.
 
     Args:
@@ -176,7 +175,7 @@ def _in_workers(
     slots = Slots(ahead * workers, images, size)
     if workers and ranks.world_size > 1:
         time.sleep(SETTLING)
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         _Loading(load, slots),
         batch_size=None,
         sampler=((number % slots.count, task) for number, task in enumerate(tasks)),
@@ -187,13 +186,7 @@ def _in_workers(
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )
-
-
-@atexit.register
-def _end_workers() -> None:
-    """Before Python itself asks them to end and waits: they outlive a SIGTERM by a while, see `recipe.signals`."""
-    for worker in multiprocessing.active_children():
-        worker.kill()
+    return FromWorkers(loader)
 
 
 class _Loading(TorchDataset[Any]):

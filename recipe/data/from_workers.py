@@ -1,0 +1,47 @@
+"""The processes that load data: known from their start, named when one dies, ended when Python exits."""
+
+import atexit
+import multiprocessing
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from typing import Any
+from weakref import WeakSet
+
+from torch.utils.data import DataLoader
+
+NOTICED_IN = 1.0  # seconds after its connections broke, within which a process that was killed is seen to have ended
+
+_started: WeakSet[BaseProcess] = WeakSet()
+
+
+class FromWorkers(Iterator[Any]):
+    """What a DataLoader yields. Its workers start at once.
+
+    A worker that is killed while it hands over a batch breaks a connection before PyTorch knows of its death. Raises
+    RuntimeError then too, in the form of PyTorch's own: "DataLoader worker (pid …) …".
+    """
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        before = multiprocessing.active_children()
+        self._batches = iter(loader)
+        self._workers = [process for process in multiprocessing.active_children() if process not in before]
+        _started.update(self._workers)
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._batches)
+        except (OSError, EOFError) as error:
+            for worker in self._workers:
+                worker.join(NOTICED_IN / len(self._workers))
+            dead = [worker for worker in self._workers if not worker.is_alive()]
+            if not dead:
+                raise
+            raise RuntimeError(f"DataLoader worker (pid {dead[0].pid}) died while it handed over a batch") from error
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Before Python itself asks them to end and waits: they outlive a SIGTERM by a while, see `recipe.signals`."""
+    for worker in _started:
+        if worker.is_alive():
+            worker.kill()

@@ -1,0 +1,47 @@
+"""A data worker that dies is named whenever it dies, and what the caller's program started itself is left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing import reduction
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from recipe.data.from_workers import FromWorkers
+
+A_CHILD_OF_THE_CALLERS = """
+import atexit, multiprocessing
+context = multiprocessing.get_context("fork")
+done = context.Event()
+child = context.Process(target=done.wait, args=(60,))
+child.start()
+atexit.register(lambda: (done.set(), child.join(), print("exit code", child.exitcode)))  # called last
+import recipe.data.loader
+"""
+
+
+def killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesHandingOver(Dataset[Any]):
+    """Its batches are tensors, which the rank fetches from the worker: the worker is killed in that moment."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        reduction.send_handle = killed  # type: ignore[assignment]  # in the worker alone
+        return torch.arange(3)
+
+
+def test_worker_killed_while_it_hands_over_a_batch_is_named() -> None:
+    loader = DataLoader(DiesHandingOver(), None, sampler=range(3), num_workers=2, timeout=20)
+    with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid.* \d+\) "):
+        next(FromWorkers(loader))
+
+
+def test_exit_leaves_the_callers_own_processes_alone() -> None:
+    done = subprocess.run([sys.executable, "-c", A_CHILD_OF_THE_CALLERS], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "exit code 0\n", done.stderr
