@@ -28,13 +28,13 @@ from torchvision.io import decode_jpeg
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from recipe.bench.step import device_name  # noqa: E402
+from recipe.commands.bench.step import device_name  # noqa: E402
 from recipe.config import AugmentConfig  # noqa: E402
 from recipe.data import region  # noqa: E402
 from recipe.data.decode import open_image  # noqa: E402
 from recipe.files import unpack, write_atomically  # noqa: E402
 from recipe.ingredients.augment import draw_crop  # noqa: E402
-from recipe.limits import cores  # noqa: E402
+from recipe.machine.limits import cores  # noqa: E402
 from recipe.randomness import Draws  # noqa: E402
 
 BATCH, LEAST_ROUNDS = 128, 3

@@ -21,10 +21,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipe.compose import PROJECT
 from recipe.files import cache_folders
 from recipe.files import unpack as unpack_archive
-from recipe.signals import STOPPED, StopSignal, end_with_parent
+from recipe.machine.signals import STOPPED, StopSignal, end_with_parent
+from recipe.plan.compose import PROJECT
 from recipe.sweep.machine import visible_gpus
 
 SETS = {

@@ -22,18 +22,19 @@ import torchvision.transforms.v2.functional as F
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from recipe import compose, distributed  # noqa: E402
-from recipe.bench import step, ways  # noqa: E402
-from recipe.bench.step import Row, Setting  # noqa: E402
-from recipe.commands.bench import step_table  # noqa: E402
-from recipe.compose import Plan  # noqa: E402
+from recipe.commands.bench import baselines, step  # noqa: E402
+from recipe.commands.bench.command import step_table  # noqa: E402
+from recipe.commands.bench.step import Row, Setting  # noqa: E402
 from recipe.files import write_atomically  # noqa: E402
 from recipe.ingredients.augment import erase  # noqa: E402
 from recipe.ingredients.mix import MixDraw, mix  # noqa: E402
 from recipe.ingredients.policies import POLICIES  # noqa: E402
 from recipe.ingredients.policies_batched import apply_batched, pack  # noqa: E402
-from recipe.loop import as_input, prepare  # noqa: E402
+from recipe.machine import distributed  # noqa: E402
+from recipe.plan import compose  # noqa: E402
+from recipe.plan.compose import Plan  # noqa: E402
 from recipe.randomness import Draws  # noqa: E402
+from recipe.training.loop import as_input, prepare  # noqa: E402
 
 LEAST_ROUNDS, REPEATS, IMAGES = 3, 20, 64
 
@@ -87,10 +88,10 @@ def rounds(until: float) -> Iterator[int]:
 def input_ms(plan: Plan, device: torch.device, folder: Path) -> dict[str, tuple[float, float]]:
     """What each part of `prepare` takes alone, with nothing else on the device: until it is done, and for the host."""
     config = replace(plan.config, augment=replace(plan.config.augment, policy_on="device"))
-    data = replace(config.data, name="synthetic", root=None, num_classes=ways.CLASSES, workers=0, size=2**16)
+    data = replace(config.data, name="synthetic", root=None, num_classes=baselines.CLASSES, workers=0, size=2**16)
     (folder / "input").mkdir()
-    run = ways.run_of(replace(plan, config=replace(config, data=data)), device, folder / "input")
-    batch, t = ways.micro_batch(run.config, 0, device), run.training
+    run = baselines.run_of(replace(plan, config=replace(config, data=data)), device, folder / "input")
+    batch, t = baselines.micro_batch(run.config, 0, device), run.training
     pixels, labels, boxes = (part.to(device) for part in (batch.images, batch.labels, batch.erase))
     images = as_input(pixels, t.mean, t.std, run.config)
     how, half = run.config.resolution.interpolation, run.config.resolution.train_crop // 2
@@ -100,8 +101,8 @@ def input_ms(plan: Plan, device: torch.device, folder: Path) -> dict[str, tuple[
         "policy": lambda: apply_batched(pixels, batch.codes, batch.magnitudes, how),
         "normalise": lambda: as_input(pixels, t.mean, t.std, run.config),
         "erase": lambda: erase(images, boxes),
-        "mixup": lambda: mix(images, labels, ways.CLASSES, MixDraw(0.7)),
-        "cutmix": lambda: mix(images, labels, ways.CLASSES, MixDraw(0.75, (0, half, 0, half))),
+        "mixup": lambda: mix(images, labels, baselines.CLASSES, MixDraw(0.7)),
+        "cutmix": lambda: mix(images, labels, baselines.CLASSES, MixDraw(0.75, (0, half, 0, half))),
     }
     return {name: _ms(part, device) for name, part in parts.items()}
 

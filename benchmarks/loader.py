@@ -15,13 +15,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from recipe import compose
-from recipe.bench import loader, pipelines
-from recipe.commands.bench import table
-from recipe.data import region, store
+from recipe.commands.bench import loader, pipelines
+from recipe.commands.bench.command import table
+from recipe.data import region
 from recipe.data.folder import scan_folder
+from recipe.data.prepare import store
 from recipe.files import unpack as unpack_archive
-from recipe.limits import cores
+from recipe.machine.limits import cores
+from recipe.plan import compose
 
 IMAGES = 4800  # in an epoch, about
 ROUND = 4096

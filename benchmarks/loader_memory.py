@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from recipe import compose
 from recipe.data.dataset import load
 from recipe.data.loader import TrainLoader, eval_batches
 from recipe.data.order import make_order
-from recipe.distributed import Ranks
+from recipe.machine.distributed import Ranks
+from recipe.plan import compose
 
 OVERRIDES = ["resolution.train_crop=176", "batch_size=256", "micro_batch_size=64", "data.workers=2"]
 WARM = 5  # epochs, before the slope counts

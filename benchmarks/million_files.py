@@ -84,11 +84,11 @@ def start(workers: int, touch: bool, overrides: list[str]) -> dict[str, Any]:
     begin = time.monotonic()
     import torch
 
-    from recipe import compose
     from recipe.data import dataset as datasets
     from recipe.data.loader import TrainLoader
     from recipe.data.order import make_order
-    from recipe.distributed import Ranks
+    from recipe.machine.distributed import Ranks
+    from recipe.plan import compose
 
     torch.set_num_threads(1)
     seconds["imports"], begin = _since(begin), time.monotonic()

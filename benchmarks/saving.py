@@ -10,9 +10,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from recipe import compose
-from recipe.checkpoint import Writer
-from recipe.run import Run, train
+from recipe.plan import compose
+from recipe.run.checkpoint import Writer
+from recipe.run.run import Run, train
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from recipe.config import AugmentConfig
-from recipe.data import store
 from recipe.data.decode import decode
 from recipe.data.formats import IMAGE_SUFFIXES
+from recipe.data.prepare import store
 from recipe.ingredients.augment import draw_crop
-from recipe.limits import cores
+from recipe.machine.limits import cores
 from recipe.randomness import Draws
 
 SETTINGS = ((400, 90), (500, 95))  # max side, quality

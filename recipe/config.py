@@ -73,7 +73,7 @@ class ModelConfig:
     weights: str | None = key(None)  # null: random; what stands in the hash is a file's content, not its path
     freeze: str = key("none")  # backbone: all but the head; a stage's name: it and all before it
     frozen_batch_norm: str = key("train", choices=("train", "eval"))  # train: frozen ones still follow the batches
-    head: str = key("linear", choices=("linear", "mlp", "concat_pool"))  # recipe/heads.py
+    head: str = key("linear", choices=("linear", "mlp", "concat_pool"))  # recipe/network/heads.py
     head_width: int = key(256, at_least=1, used_by=HIDDEN)  # hidden features
     head_dropout: float = key(0.0, at_least=0, below=1, used_by=HIDDEN)  # concat_pool: half of it first, then all of it
 

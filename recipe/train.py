@@ -8,14 +8,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from recipe import command_line, compose, torchrun
-from recipe.compose import CONF
 from recipe.encoding import any_locale
 from recipe.errors import RunError, UserError, check_here, fail, rank_local
-from recipe.hydra_errors import explain
+from recipe.machine import torchrun
+from recipe.machine.signals import STOPPED, Stopped, last_words
 from recipe.output import say, show_what_can_be_shown, tell_what_was_not_shown
-from recipe.signals import STOPPED, Stopped, last_words
-from recipe.trust import only_the_command_line_sets_hydra
+from recipe.plan import command_line, compose
+from recipe.plan.compose import CONF
+from recipe.plan.hydra_errors import explain
+from recipe.plan.trust import only_the_command_line_sets_hydra
 
 failures: list[UserError] = []  # of the runs of this process
 
@@ -33,7 +34,7 @@ def run(composed: DictConfig) -> None:
     except UserError as error:  # let through, Hydra would print the whole command line above its message
         failures.append(error)
         return
-    from recipe.run import train  # imports torch: only once the config is known to be right
+    from recipe.run.run import train  # imports torch: only once the config is known to be right
 
     try:
         train(plan)

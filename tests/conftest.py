@@ -14,17 +14,19 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from photos import CLASSES, save_photos
 
-from recipe import compose
-from recipe.checks import check
-from recipe.command_line import for_hydra
-from recipe.compose import PROJECT, Plan
 from recipe.config import Config
-from recipe.restarts import COMMAND
-from recipe.rungs import Rung
+from recipe.machine.restarts import COMMAND
+from recipe.plan import compose
+from recipe.plan.checks import check
+from recipe.plan.command_line import for_hydra
+from recipe.plan.compose import PROJECT, Plan
+from recipe.plan.rungs import Rung
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads beyond the cores make small tensors crawl
 os.environ["RECIPE_DEVICE"] = "cpu"  # the same bits on every machine: what is for GPUs says so itself, see gpus.py
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(PROJECT), str(PROJECT / "tests"), os.environ.get("PYTHONPATH", "")])
+)
 PHOTO_RUN = (  # noqa: SIM905 +recipe=v2, on a few photos of 3 classes
     "scale=demo scale.resolution=0.15 data=imagefolder data.workers=0 model.name=shufflenet_v2_x0_5 batch_size=16 "
     "micro_batch_size=8 epochs=8 schedule.warmup_epochs=0 ema.decay=0.999999 ema.steps=1 optimizer.lr=0.02 "
@@ -102,7 +104,7 @@ def no_command_s_name() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def photo_run(tmp_path_factory: pytest.TempPathFactory, plan: Callable[..., Plan]) -> Path:
     """The folder of the run; its photos are in `train`, `val` and `test` of ../data."""
-    from recipe.run import train  # PyTorch
+    from recipe.run.run import train  # PyTorch
 
     root = tmp_path_factory.mktemp("photo_run")
     for split, count in (("train", 16), ("val", 7), ("test", 4)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from photos import encoded, photo
 
-from recipe.data.whole_folder import put
+from recipe.data.prepare.whole_folder import put
 
 Files = Mapping[str, bytes]
 

@@ -14,14 +14,14 @@ from photos import save_photos
 from safetensors.torch import load_file
 from torch import nn
 
-from recipe import trained
-from recipe.compose import Plan
 from recipe.config import Config, ModelConfig
-from recipe.model import make_model
-from recipe.preprocessing import own_preprocessing
-from recipe.run import Run, train
-from recipe.signals import Stopped
-from recipe.states import load_by_version
+from recipe.machine.signals import Stopped
+from recipe.network.model import make_model
+from recipe.network.preprocessing import own_preprocessing
+from recipe.network.states import load_by_version
+from recipe.plan.compose import Plan
+from recipe.run import trained
+from recipe.run.run import Run, train
 
 CLASSES = 3
 RUN = (  # noqa: SIM905 two steps of two images

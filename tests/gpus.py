@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from recipe.compose import PROJECT
+from recipe.plan.compose import PROJECT
 
 COUNT = """
 import ctypes

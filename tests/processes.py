@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from recipe.compose import PROJECT
+from recipe.plan.compose import PROJECT
 
 TIMEOUT = 240  # seconds, for any one command
 os.environ.setdefault("RECIPE_DEVICE", "cpu")  # as in conftest.py, for scripts that are no tests

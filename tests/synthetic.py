@@ -1,4 +1,4 @@
-"""Run folders of a known truth, as recipe/run_folder.py writes them; nothing is trained."""
+"""Run folders of a known truth, as recipe/run/folder.py writes them; nothing is trained."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from recipe import rungs
-from recipe.checks import leaves
-from recipe.compose import text
 from recipe.config import Config
+from recipe.plan import rungs
+from recipe.plan.checks import leaves
+from recipe.plan.compose import text
 
 STEPS = 10  # an epoch
 VAL_FINGERPRINT = "5f3c0a1b2c3d4e5f"

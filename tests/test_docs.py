@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from recipe.compose import PROJECT, Plan
+from recipe.plan.compose import PROJECT, Plan
 
 README = (PROJECT / "README.md").read_text()
 

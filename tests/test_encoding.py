@@ -15,9 +15,9 @@ from photos import save_photos
 from safetensors import safe_open
 
 from recipe import encoding
-from recipe.compose import PROJECT, Plan
 from recipe.data.folder import scan_folder
 from recipe.files import write_atomically
+from recipe.plan.compose import PROJECT, Plan
 
 Recipe = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -103,7 +103,7 @@ def test_sweep_ends_and_its_consoles_are_utf_8(environment: dict[str, str], tmp_
 @pytest.fixture(scope="module")
 def odd_run(tmp_path_factory: pytest.TempPathFactory, plan: Callable[..., Plan]) -> Path:
     """A run whose class folders, and bad photos in all sets, have names that are no UTF-8."""
-    from recipe.run import train
+    from recipe.run.run import train
 
     root = tmp_path_factory.mktemp("odd")
     for split, count in (("train", 16), ("val", 7), ("test", 4)):

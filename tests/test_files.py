@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from recipe import files
-from recipe.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from recipe.errors import RunError
+from recipe.run.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 
 def in_a_process(hold: Path, with_child: bool) -> int:

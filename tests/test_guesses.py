@@ -2,11 +2,11 @@
 
 import pytest
 
-from recipe import compose
-from recipe.checks import leaves
 from recipe.config import Config
 from recipe.guesses import SYNONYMS, VALUES, did_you_mean, nearest
-from recipe.rungs import CONF
+from recipe.plan import compose
+from recipe.plan.checks import leaves
+from recipe.plan.rungs import CONF
 
 RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml"))
 

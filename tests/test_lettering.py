@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from recipe import lettering
-from recipe.compose import PROJECT
 from recipe.lettering import Letters
+from recipe.plan.compose import PROJECT
 
 ALWAYS = (
     "ABCxyz 0123 %.,-_()…",
@@ -104,7 +104,7 @@ def test_confusion_has_letters_of_the_system_and_says_which_are_missing(tmp_path
 import sys, numpy as np
 sys.path.insert(0, {str(PROJECT / "tests")!r})
 from pathlib import Path
-from recipe.evaluation import report
+from recipe.finished.evaluation import report
 names = ["猫", "犬", "a$b$", "caf\\udce9", "Größe"]
 labels = np.repeat(np.arange(5), 2)
 logits = np.eye(5, dtype=np.float16)[labels]

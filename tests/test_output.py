@@ -12,7 +12,7 @@ import pytest
 from photos import CLASSES, save_photos
 from processes import steps_logged, when
 
-from recipe.compose import PROJECT
+from recipe.plan.compose import PROJECT
 
 RUN = (
     *("+recipe=v1", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "data=synthetic"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recipe.compose import PROJECT
+from recipe.plan.compose import PROJECT
 
 
 @pytest.mark.slow

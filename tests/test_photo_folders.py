@@ -10,8 +10,8 @@ import pytest
 from photos import encoded, photo
 from PIL import Image
 
-from recipe.compose import Plan
-from recipe.run import Run, train
+from recipe.plan.compose import Plan
+from recipe.run.run import Run, train
 
 SMALL = (  # noqa: SIM905
     "+recipe=r00_baseline scale=demo scale.resolution=0.15 data=imagefolder model.name=shufflenet_v2_x0_5 "

@@ -18,13 +18,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from recipe import compose, limits, torchrun
-from recipe.checks import check
-from recipe.command_line import check_sweeps, quoted
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
+from recipe.machine import limits, torchrun
+from recipe.machine.restarts import COMMAND
 from recipe.output import say
-from recipe.restarts import COMMAND
+from recipe.plan import compose
+from recipe.plan.checks import check
+from recipe.plan.command_line import check_sweeps, quoted
 from recipe.sweep import machine, processes
 from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool

@@ -5,9 +5,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from recipe import kept, trained
 from recipe.errors import RunError, UserError
 from recipe.files import LOCK, is_locked, lock, size_text
+from recipe.run import kept, trained
 
 
 def add_to(parsers: Any) -> None:
@@ -27,7 +27,7 @@ def add_to(parsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Clean each run, and say what it gave back or why it was left alone. Raises RunError."""
-    from recipe.ladder.collect import find
+    from recipe.ladder.reading.collect import find
 
     for folder in arguments.folders:
         if not folder.is_dir():

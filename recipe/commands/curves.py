@@ -31,11 +31,11 @@ def run(arguments: argparse.Namespace) -> None:
     if out is not None and out.suffix not in SUFFIXES:
         raise ConfigError(f"--out {out}: its ending says the kind of picture, one of {', '.join(SUFFIXES)}")
 
-    from recipe.ladder.collect import collect
+    from recipe.ladder.reading.collect import collect
 
     runs = collect(arguments.runs)
 
-    from recipe.ladder import histories
+    from recipe.ladder.reading import histories
 
     drawable = [each for each in runs if histories.is_drawable(each)]
     if not drawable:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe import limits
-from recipe.checks import did_you_mean
 from recipe.errors import DataError, RunError
+from recipe.machine import limits
+from recipe.plan.checks import did_you_mean
 
 if TYPE_CHECKING:
-    from recipe.data.verify import Size
+    from recipe.data.prepare.verify import Size
 
-NAMES = {  # of recipe.data.originals → of conf/data
+NAMES = {  # of recipe.data.prepare.originals → of conf/data
     "tiny-imagenet": "tiny_imagenet",
     "caltech256": "caltech",
     "intel": "intel",
@@ -125,7 +125,7 @@ def add_store(commands: Any) -> None:
 
 def prepare(arguments: argparse.Namespace) -> None:
     """Make the class folders, and say how many images they hold. Raises DataError."""
-    from recipe.data.arrange import arrange  # PyTorch, once the arguments are known to be right
+    from recipe.data.prepare.arrange import arrange  # PyTorch, once the arguments are known to be right
 
     a = arguments
     if a.plain_names and a.name != "caltech256":
@@ -137,7 +137,7 @@ def prepare(arguments: argparse.Namespace) -> None:
 
 def split(arguments: argparse.Namespace) -> None:
     """Split the folder, and say how many images the parts have. Raises DataError."""
-    from recipe.data.split_folder import split_folder
+    from recipe.data.prepare.split_folder import split_folder
 
     a = arguments
     with stopping_is_no_loss(a.target):
@@ -149,7 +149,7 @@ def say_what_is_there(
     target: Path, counts: dict[str, dict[str, int]], there_before: bool, option: str = "imagefolder"
 ) -> None:
     """The table of counts, and how to train on it."""
-    from recipe.data.whole_folder import table
+    from recipe.data.prepare.whole_folder import table
 
     if there_before:
         print(f"Finished already: {target}")
@@ -160,7 +160,7 @@ def say_what_is_there(
 
 def verify(arguments: argparse.Namespace) -> None:
     """Decode everything and say what was seen. Raises DataError where an image cannot be read."""
-    from recipe.data import verify as images
+    from recipe.data.prepare import verify as images
 
     try:
         found = images.verify(arguments.root, arguments.workers or limits.workers())
@@ -207,8 +207,8 @@ def _sizes(root: Path, sizes: "dict[str, Size]") -> Iterator[str]:
 
 def store(arguments: argparse.Namespace) -> None:
     """Make the store, and say what it is. Raises DataError."""
-    from recipe.data import store as stores
-    from recipe.logs import duration
+    from recipe.data.prepare import store as stores
+    from recipe.logs.journal import duration
 
     begin, a = time.monotonic(), arguments
     workers = a.workers or limits.workers()

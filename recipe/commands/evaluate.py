@@ -10,19 +10,19 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recipe import trained
-from recipe.checks import check, did_you_mean
 from recipe.config import Config
 from recipe.errors import ConfigError, DataError, RunError
-from recipe.evaluation.choice import Setting, choose_on_half, halves
-from recipe.evaluation.choice import lines as choice_lines
-from recipe.scaling import even
-from recipe.trained import Trained
+from recipe.finished.evaluation.choice import Setting, choose_on_half, halves
+from recipe.finished.evaluation.choice import lines as choice_lines
+from recipe.plan.checks import check, did_you_mean
+from recipe.plan.scaling import even
+from recipe.run import trained
+from recipe.run.trained import Trained
 
 if TYPE_CHECKING:
-    from recipe.distributed import Ranks
-    from recipe.ladder.figures import Curve
-    from recipe.loop import Evaluation
+    from recipe.ladder.telling.figures import Curve
+    from recipe.machine.distributed import Ranks
+    from recipe.training.loop import Evaluation
 
 SPLITS = ("val", "test", "train")
 VARIED = ("weights", "resolution.val_resize", "resolution.val_crop")  # keys that take several values
@@ -81,9 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
     runs = [trained.read(folder) for folder in folders]
     plans = [(each, *settings_of(each, values)) for each in runs]
     if arguments.figure is not None:
-        from recipe.ladder import figures  # before hours of evaluation, not after
+        from recipe.ladder.telling import figures  # before hours of evaluation, not after
 
-    from recipe import distributed, faults  # PyTorch, once the arguments are known to be right
+    from recipe.logs import faults  # PyTorch, once the arguments are known to be right
+    from recipe.machine import distributed  # PyTorch, once the arguments are known to be right
 
     ranks = distributed.start(plans[0][1].runtime)
     curves: list[Any] = []
@@ -195,10 +196,10 @@ def _evaluate(
     run: Trained, config: Config, settings: list[Setting], split: str, ranks: "Ranks", say: Any, own: Setting
 ) -> "tuple[dict[Setting, Evaluation], int, str]":
     """The settings' evaluations, a pass over the images for each resolution; the set's size and fingerprint."""
-    from recipe import console
     from recipe.data import dataset as datasets
-    from recipe.loop import evaluate
-    from recipe.model import check_crops
+    from recipe.logs import console
+    from recipe.network.model import check_crops
+    from recipe.training.loop import evaluate
 
     _check_there(run, config)
     ranks.on_first(lambda: datasets.prepare(config.data))
@@ -261,7 +262,7 @@ def _say_row(say: Any, setting: Setting, e: "Evaluation", own: Setting | None) -
 
 def report(run: Trained, split: str, evaluations: "dict[Setting, Evaluation]", folder: Path) -> None:
     """Print and write the report on each setting, in a folder of its own. Raises RunError."""
-    from recipe.evaluation import report as reports
+    from recipe.finished.evaluation import report as reports
 
     for setting, e in evaluations.items():
         first, second = halves(len(e.labels))
@@ -303,7 +304,7 @@ def _axis(values: dict[str, list[str]]) -> str:
 
 def _curves(run: Trained, entries: list[dict[str, Any]], axis: str) -> "Iterator[Curve]":
     """A line for each kind of weights."""
-    from recipe.ladder.figures import Curve
+    from recipe.ladder.telling.figures import Curve
 
     for weights in dict.fromkeys(entry["weights"] for entry in entries):
         points = sorted(

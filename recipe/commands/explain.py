@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from recipe import compose, rungs
-from recipe.ablations import ABLATIONS, key_of
-from recipe.checks import leaves
-from recipe.compose import Plan
 from recipe.config import Config
-from recipe.naming import text
+from recipe.plan import compose, rungs
+from recipe.plan.ablations import ABLATIONS, key_of
+from recipe.plan.checks import leaves
+from recipe.plan.compose import Plan
+from recipe.plan.naming import text
 
 WORLD_SIZES = (1, 2, 4, 8)
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     arguments.name = re.sub(rf"^\+?({'|'.join(compose.RECIPE_GROUPS)})=", "", arguments.name)  # as train.py takes it
     plan = compose.plan_of([rungs.choice(arguments.name), no_data, *arguments.overrides], to_run=False)
     if arguments.layers is not None:
-        from recipe.model import layer_table  # PyTorch
+        from recipe.network.model import layer_table  # PyTorch
 
         lines = layer_table(plan.config, arguments.layers)
     else:

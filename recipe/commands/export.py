@@ -4,10 +4,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe import __version__, trained
+from recipe import __version__
 from recipe.config import Config
 from recipe.errors import ConfigError, DataError, RunError
-from recipe.trained import Trained
+from recipe.run import trained
+from recipe.run.trained import Trained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     import torch  # once the arguments are known to be right
 
-    from recipe import exporting
+    from recipe.finished import exporting
 
     network = trained.network(the_run, torch.device("cpu"), kind)
     about = describe(the_run, config, kind)
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
     """What the file says of itself."""
-    from recipe import published
+    from recipe.network import zoo
 
     sizes, result = config.resolution, the_run.result
     figures = result["best"] if kind == "best" else result[kind]
@@ -91,7 +92,7 @@ def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
         "stem": config.model.stem,
         "head": config.model.head,
         "head_width": config.model.head_width,
-        "arguments": kept if (kept := trained.arguments(the_run)) is not None else published.arguments(config.model),
+        "arguments": kept if (kept := trained.arguments(the_run)) is not None else zoo.arguments(config.model),
         "output": "log-probabilities" if config.loss.name == "nll" else "logits",
         "classes": the_run.environment["classes"],
         "train_crop": sizes.train_crop,
@@ -129,12 +130,12 @@ def _loading(config: Config, path: Path, network: Any, arguments: dict[str, Any]
     """How others load the weights."""
     for name, own in (("stem", "imagenet"), ("head", "linear")):
         if (value := getattr(config.model, name)) != own:
-            return f"the {name} is {value}: recipe.model.make_model builds this network"
+            return f"the {name} is {value}: recipe.network.model.make_model builds this network"
     count = config.data.num_classes
     if config.model.source == "timm":
         return f"timm.create_model('{config.model.name}', num_classes={count}, checkpoint_path='{path.name}')"
     if network._version != type(network)._version:
-        return f"this is an older version of {config.model.name}: recipe.states.load_by_version loads it"
+        return f"this is an older version of {config.model.name}: recipe.network.states.load_by_version loads it"
     given = "".join(f", {name}={value!r}" for name, value in arguments.items())
     lines = [f"model = torchvision.models.{config.model.name}(num_classes={count}{given})"]
     state = f"safetensors.torch.load_file('{path.name}')"
@@ -148,7 +149,7 @@ def _loading(config: Config, path: Path, network: Any, arguments: dict[str, Any]
 
 def _check(path: Path, network: Any, the_run: Trained, config: Config, pixels: bool) -> str:
     """How far the file's logits are from the network's. Takes the file away where they are too far."""
-    from recipe import exporting
+    from recipe.finished import exporting
 
     images, what = _photos(the_run, config)
     try:

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recipe import classifier
-from recipe.classifier import Classifier
 from recipe.commands.data import whole_number
 from recipe.errors import ConfigError, DataError, RunError
+from recipe.finished import classifier
+from recipe.finished.classifier import Classifier
+from recipe.network.weights import PREFIX, kind_of
 from recipe.output import say
-from recipe.weights import PREFIX, kind_of
 
 if TYPE_CHECKING:
-    from recipe.prediction import Prediction
+    from recipe.finished.prediction import Prediction
 
 EXAMPLE = "recipe predict outputs/v2/seed=0 photos/ 'more/*.jpg' --csv classes.csv --annotate annotated"
 OF_WEIGHTS = "recipe predict --model resnet50 --weights IMAGENET1K_V2 photo.jpg"
@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
     config.runtime.device = arguments.device
     config.evaluate.batch_size = arguments.batch_size or config.evaluate.batch_size
 
-    from recipe import console, distributed, faults, prediction  # PyTorch, once the arguments are known to be right
+    from recipe.finished import prediction  # PyTorch, once the arguments are known to be right
+    from recipe.logs import console, faults  # PyTorch, once the arguments are known to be right
+    from recipe.machine import distributed  # PyTorch, once the arguments are known to be right
 
     strays: list[str] = []
     files, wrong = prediction.find_photos(given, strays)
@@ -136,7 +138,7 @@ def _write_csv(path: Path, predictions: "list[Prediction]", classes: list[str]) 
 
 def _annotate(folder: Path, predictions: "list[Prediction]", classes: list[str], count: int) -> None:
     from recipe import lettering
-    from recipe.annotation import annotate, targets
+    from recipe.finished.annotation import annotate, targets
 
     where = targets((found.file for found in predictions), folder)
     try:

@@ -9,8 +9,8 @@ from recipe.errors import RunError
 from recipe.files import write_atomically
 
 if TYPE_CHECKING:
-    from recipe.ladder.figures import Drawing
-    from recipe.ladder.thumbnails import Thumbnail
+    from recipe.ladder.telling.figures import Drawing
+    from recipe.ladder.telling.thumbnails import Thumbnail
 
 
 def add_to(parsers: Any) -> None:
@@ -31,13 +31,13 @@ def add_to(parsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the tables, and write them and the figures. Raises RunError."""
-    from recipe.ladder.collect import collect
+    from recipe.ladder.reading.collect import collect
 
     found = collect(arguments.folders)
 
-    from recipe.ladder import sheets, tables  # scipy, once there is something to compare
-    from recipe.ladder.compare import compare
-    from recipe.ladder.comparison import Report
+    from recipe.ladder.comparing.compare import compare
+    from recipe.ladder.comparing.comparison import Report
+    from recipe.ladder.telling import csv_files, tables  # scipy, once there is something to compare
 
     report = Report(arguments.folders, compare(found), found)
     print(tables.text(report, shutil.get_terminal_size().columns))
@@ -46,23 +46,23 @@ def run(arguments: argparse.Namespace) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from error
-    write_atomically(folder / "rungs.csv", sheets.rungs_csv(report))
-    write_atomically(folder / "runs.csv", sheets.runs_csv(report))
+    write_atomically(folder / "rungs.csv", csv_files.rungs_csv(report))
+    write_atomically(folder / "runs.csv", csv_files.runs_csv(report))
     thumbnails: list[dict[int, Thumbnail]] = []
     if arguments.images:
-        from recipe.ladder.changed import FLIPS
-        from recipe.ladder.thumbnails import of_flips  # PyTorch, and the data
+        from recipe.ladder.comparing.flips import FLIPS
+        from recipe.ladder.telling.thumbnails import of_flips  # PyTorch, and the data
 
         thumbnails = [of_flips(comparison, FLIPS) for comparison in report.comparisons]
     drawn: dict[str, Drawing] = {}
     if not arguments.no_figures:
-        from recipe.ladder import board, figures, page
+        from recipe.ladder.telling import figures, page, tensorboard
 
         for old in (folder / "figures").glob("*.[sp][vn]g"):  # of an earlier report
             old.unlink()
         drawn = figures.draw(report, folder / "figures")
         page.write(report, drawn, folder / "report.html", thumbnails)
-        board.write(report, drawn, folder / "tensorboard")
+        tensorboard.write(report, drawn, folder / "tensorboard")
     pictures = [(drawing.comparison, drawing.caption, f"figures/{drawing.svg.name}") for drawing in drawn.values()]
     write_atomically(folder / "report.md", tables.markdown(report, pictures))
     print(f"Report: {folder / ('report.md' if arguments.no_figures else 'report.html')}")

@@ -12,10 +12,10 @@ import torch
 from recipe.config import DataConfig
 from recipe.data.decode import Picture, picture_of
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.grocery import prepare_grocery
 from recipe.data.notices import look_alikes
+from recipe.data.prepare.grocery import prepare_grocery
+from recipe.data.prepare.store import refuse_unfinished
 from recipe.data.split import folds_of, part_fingerprint, share_of_every_class
-from recipe.data.store import refuse_unfinished
 from recipe.errors import DataError
 from recipe.randomness import generator_at
 

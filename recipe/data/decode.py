@@ -12,11 +12,11 @@ from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from recipe.box import Box
 from recipe.data.modes import to_rgb
 from recipe.data.region import can_decode_region, decode_region
 from recipe.data.unreadable import read, why_unreadable
 from recipe.errors import DataError
+from recipe.ingredients.box import Box
 
 JPEG_START = b"\xff\xd8\xff"
 FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of segments that hold the image's size

@@ -14,19 +14,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from recipe import limits
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.decode import told
-from recipe.data.from_workers import FromWorkers
 from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
-from recipe.data.slots import Sent, Slots, rooms
+from recipe.data.shared_batches import Sent, Slots, rooms
 from recipe.data.transforms import apply_eval
 from recipe.data.unreadable import WITHOUT_IT
-from recipe.distributed import Ranks
+from recipe.data.workers import FromWorkers
 from recipe.errors import DataError, rank_local
-from recipe.signals import outlive_the_last_step
+from recipe.machine import limits
+from recipe.machine.distributed import Ranks
+from recipe.machine.signals import outlive_the_last_step
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
 AHEAD_IN_EVALUATION = 2  # batches, which are larger

@@ -6,14 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recipe.box import around
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.decode import told
-from recipe.data.slots import rooms
+from recipe.data.shared_batches import rooms
 from recipe.data.transforms import TrainDraw, apply_train, draw_train
 from recipe.data.unreadable import WITHOUT_IT
 from recipe.errors import DataError
+from recipe.ingredients.box import around
 from recipe.ingredients.policies_batched import pack
 
 MOST_UNREADABLE = 100  # images in a row, before something else must be wrong

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from recipe.box import Box
+from recipe.ingredients.box import Box
 
 LEAST_WIDTH = 16  # pixels, of a box; one of a single column at the left edge comes out otherwise
 END = b"\xff\xd9"  # the last marker; a file without it was cut off, which only full decoding would notice

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from recipe.box import Box
 from recipe.config import AugmentConfig, ResolutionConfig
 from recipe.ingredients.augment import (
     crop_and_resize,
@@ -19,6 +18,7 @@ from recipe.ingredients.augment import (
     resize_and_crop,
     resized,
 )
+from recipe.ingredients.box import Box
 from recipe.ingredients.policies import POLICIES, Operation, apply_operations
 from recipe.randomness import Draws
 

@@ -1,42 +1,47 @@
-"""Work on many files, by several processes: in chunks, as they are done, with a bar on a terminal."""
+"""The processes that load data: known from their start, named when one dies, ended when Python exits."""
 
+import atexit
 import multiprocessing
-import signal
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from typing import Any
+from weakref import WeakSet
 
-from tqdm import tqdm
+from torch.utils.data import DataLoader
 
-from recipe.signals import ASKS_TO_STOP, end_with_parent
+NOTICED_IN = 1.0  # seconds after its connections broke, within which a process that was killed is seen to have ended
 
-CHUNK = 8  # files that a worker is given at once
-Result = TypeVar("Result")
+_started: WeakSet[BaseProcess] = WeakSet()
 
 
-def in_chunks(work: Callable[[list[str]], Result], names: Sequence[str], workers: int) -> Iterator[Result]:
-    """What `work`, a function that pickle can name, makes of each chunk of the names, in any order.
+class FromWorkers(Iterator[Any]):
+    """What a DataLoader yields. Its workers start at once.
 
-    Raises what it raises; BrokenProcessPool where a worker was killed. Chunks that were begun are finished.
+    A worker that is killed while it hands over a batch breaks a connection before PyTorch knows of its death. Raises
+    RuntimeError then too, in the form of PyTorch's own: "DataLoader worker (pid …) …".
     """
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), initializer=_begin_worker)
-    try:
-        chunks = [list(names[begin : begin + CHUNK]) for begin in range(0, len(names), CHUNK)]
-        sizes = {pool.submit(work, chunk): len(chunk) for chunk in chunks}
-        with tqdm(total=len(names), unit="image", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
-            for future in as_completed(sizes):
-                yield future.result()
-                bar.update(sizes[future])
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        before = multiprocessing.active_children()
+        self._batches = iter(loader)
+        self._workers = [process for process in multiprocessing.active_children() if process not in before]
+        _started.update(self._workers)
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._batches)
+        except (OSError, EOFError) as error:
+            for worker in self._workers:
+                worker.join(NOTICED_IN / len(self._workers))
+            dead = [worker for worker in self._workers if not worker.is_alive()]
+            if not dead:
+                raise
+            raise RuntimeError(f"DataLoader worker (pid {dead[0].pid}) died while it handed over a batch") from error
 
 
-def _begin_worker() -> None:
-    for number in ASKS_TO_STOP:  # a run's own handlers, which it inherits, would only note them
-        signal.signal(number, signal.SIG_DFL)
-    for number in (signal.SIGINT, signal.SIGHUP):  # they go to all processes: the first one sees to the others
-        signal.signal(number, signal.SIG_IGN)
-    end_with_parent()
-    warnings.simplefilter("ignore")  # Pillow's, about EXIF data and transparency
+@atexit.register
+def _end_workers() -> None:
+    """Before Python itself asks them to end and waits: they outlive a SIGTERM, see `recipe.machine.signals`."""
+    for worker in _started:
+        if worker.is_alive():
+            worker.kill()

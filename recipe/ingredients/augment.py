@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from recipe.box import Box
 from recipe.config import AugmentConfig
+from recipe.ingredients.box import Box
 from recipe.randomness import Draws
 
 ERASE_SCALE = (0.02, 0.33)  # area of the erased box, share of the image (Zhong et al., 2017)

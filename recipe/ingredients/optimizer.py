@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recipe.checks import did_you_mean
 from recipe.config import OptimizerConfig
 from recipe.errors import ConfigError
-from recipe.naming import text
-from recipe.stages import NORM_LAYERS, stages
+from recipe.network.stages import NORM_LAYERS, stages
+from recipe.plan.checks import did_you_mean
+from recipe.plan.naming import text
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

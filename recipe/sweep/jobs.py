@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recipe import compose
-from recipe.checks import leaves
-from recipe.compose import Plan
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
-from recipe.restarts import COMMAND, begun_by_this_command
+from recipe.machine.restarts import COMMAND, begun_by_this_command
+from recipe.plan import compose
+from recipe.plan.checks import leaves
+from recipe.plan.compose import Plan
 
 # What makes other runs of the same hashes: other images, and whether to begin anew.
 BESIDE_THE_HASHES = ("data.root", "data.train_dir", "data.val_dir", "data.on_corrupt", "resume")

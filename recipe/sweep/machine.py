@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recipe import limits
 from recipe.errors import ConfigError
+from recipe.machine import limits
 
 MEMORY_PER_PROCESS = 1.5  # GiB, workers included: what a process of the demo takes, and some to spare
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from recipe.files import read_json
-from recipe.signals import STOPPED, Stopped, StopSignal
+from recipe.machine.signals import STOPPED, Stopped, StopSignal
 from recipe.sweep.jobs import Job
 from recipe.sweep.machine import Share
 from recipe.sweep.overview import Clock, Screen, duration, running_line

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from recipe.files import CONSOLE
+from recipe.machine.signals import end_with_parent
 from recipe.output import opened
-from recipe.signals import end_with_parent
 from recipe.sweep.jobs import Job
 from recipe.sweep.machine import Share
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from recipe.compose import Plan
-from recipe.ladder.statistics import difference, holm, verdict
+from recipe.ladder.comparing.statistics import difference, holm, verdict
+from recipe.plan.compose import Plan
 
 
 def shortened(overrides: Sequence[str], plan: Plan, share: float) -> list[str]:

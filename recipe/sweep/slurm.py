@@ -13,8 +13,8 @@ from typing import Any
 
 from recipe.errors import RunError
 from recipe.files import CONSOLE
+from recipe.machine.restarts import COMMAND
 from recipe.output import opened
-from recipe.restarts import COMMAND
 from recipe.sweep.jobs import Job
 
 try:
@@ -34,7 +34,7 @@ class Training:
         Args:
             folders: of the runs.
             commands: their command lines, with HEAD, PORT and ID for what is known on the node alone.
-            sweep: names the sweep, see recipe/restarts.py.
+            sweep: names the sweep, see recipe/machine/restarts.py.
         """
         self.folders, self.commands, self.sweep = list(folders), list(commands), sweep
         self.process: subprocess.Popen[bytes] | None = None

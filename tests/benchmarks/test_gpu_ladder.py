@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from processes import ended, steps_logged, when
 
-from recipe.compose import PROJECT, Plan
-from recipe.signals import STOPPED
+from recipe.machine.signals import STOPPED
+from recipe.plan.compose import PROJECT, Plan
 
 ROWS = 40
 TINY = (

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from photos import encoded, photo
 
-from recipe import compose
-from recipe.bench import loader, pipelines
-from recipe.bench.loader import Row
+from recipe.commands.bench import loader, pipelines
+from recipe.commands.bench.loader import Row
 from recipe.config import Config
 from recipe.data.loader import TrainLoader
 from recipe.data.micro_batch import Task
 from recipe.data.order import make_order
+from recipe.plan import compose
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["batch_size=16", "micro_batch_size=4", "resolution.train_crop=32", "resolution.val_resize=36",

@@ -11,13 +11,13 @@ import torch
 from test_bench import bench, root  # noqa: F401 a fixture
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from recipe.bench import step, ways
-from recipe.bench.step import BARE, OURS, OURS_DEVICE, PHOTOS, REFERENCE, TIMM, Row, Setting
-from recipe.commands.bench import step_table
-from recipe.compose import Plan
+from recipe.commands.bench import baselines, step
+from recipe.commands.bench.command import step_table
+from recipe.commands.bench.step import BARE, OURS, OURS_DEVICE, PHOTOS, REFERENCE, TIMM, Row, Setting
 from recipe.config import ModelConfig
-from recipe.loop import train_one_epoch
-from recipe.run import Run
+from recipe.plan.compose import Plan
+from recipe.run.run import Run
+from recipe.training.loop import train_one_epoch
 
 CPU = torch.device("cpu")
 TINY = ["+recipe=v2", "model.source=timm", "model.name=test_resnet", "runtime.device=cpu", "data.workers=0"]
@@ -48,7 +48,7 @@ def test_every_way_is_measured_and_kept(root: Path, tmp_path: Path) -> None:  # 
 def test_way_that_cannot_be_taken_here_is_named_and_the_others_go_on(plan: Callable[..., Plan], tmp_path: Path) -> None:
     composed = step.with_setting(plan("+recipe=v1", *TINY[1:]), Setting(32, 4))
     unknown = replace(composed.config, model=ModelConfig("alexnet"))  # torchvision has it, timm does not
-    making = {TIMM: lambda: ways.timm_style(unknown, CPU), BARE: step.ways_of(composed, CPU, tmp_path)[BARE]}
+    making = {TIMM: lambda: baselines.timm_style(unknown, CPU), BARE: step.ways_of(composed, CPU, tmp_path)[BARE]}
     rows: list[Row] = []
     step.measure(making, composed.config, CPU, 1, range(1), rows, lambda _: None)
     assert [(row.name, bool(row.failed), len(row.rates)) for row in rows] == [(TIMM, True, 0), (BARE, False, 1)]
@@ -83,8 +83,8 @@ def test_our_way_is_the_loop_that_trains(
     """Its weights are those of train_one_epoch on the same micro-batches; each step counts its images."""
     composed = step.with_setting(plan(*TINY, f"augment.policy_on={policy_on}"), Setting(32, 4))
     (tmp_path / "one").mkdir()
-    taken = ways.run_of(synthetic(composed), CPU, tmp_path / "one")
-    steps = [(number, [ways.micro_batch(taken.config, number % ways.DIFFERENT, CPU)]) for number in range(5)]
+    taken = baselines.run_of(synthetic(composed), CPU, tmp_path / "one")
+    steps = [(number, [baselines.micro_batch(taken.config, number % baselines.DIFFERENT, CPU)]) for number in range(5)]
     taken.training.loader.epoch = lambda *_: iter([(n, iter(b)) for n, b in steps])  # type: ignore[method-assign]
     taken.training.meter.start_epoch(0, taken.training.loader)
     train_one_epoch(taken.training, 0)
@@ -95,9 +95,9 @@ def test_our_way_is_the_loop_that_trains(
         runs.append(run_of(*given))
         return runs[-1]
 
-    run_of = ways.run_of
-    monkeypatch.setattr(ways, "run_of", kept)
-    way = ways.ours(composed, CPU, tmp_path / "two")
+    run_of = baselines.run_of
+    monkeypatch.setattr(baselines, "run_of", kept)
+    way = baselines.ours(composed, CPU, tmp_path / "two")
     assert way(5) == 5 * 4
     for one, other in zip(taken.training.network.parameters(), runs[0].training.network.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -106,7 +106,9 @@ def test_our_way_is_the_loop_that_trains(
 
 
 def synthetic(composed: Plan) -> Plan:
-    data = replace(composed.config.data, name="synthetic", root=None, num_classes=ways.CLASSES, workers=0, size=2**16)
+    data = replace(
+        composed.config.data, name="synthetic", root=None, num_classes=baselines.CLASSES, workers=0, size=2**16
+    )
     return replace(composed, config=replace(composed.config, data=data))
 
 

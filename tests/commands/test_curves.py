@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from synthetic import write_run
 
-from recipe.ladder import collect, curves, histories
+from recipe.ladder.reading import collect, histories
+from recipe.ladder.telling import curves
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from photos import encoded, photo
 
-from recipe import __main__, compose
-from recipe.checks import check
+from recipe import __main__
 from recipe.commands.data import NAMES
-from recipe.compose import PROJECT, Plan
-from recipe.data.originals import ORIGINALS
+from recipe.data.prepare.originals import ORIGINALS
+from recipe.plan import compose
+from recipe.plan.checks import check
+from recipe.plan.compose import PROJECT, Plan
 
 Command = Callable[..., tuple[int, str, str]]
 

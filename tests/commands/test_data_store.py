@@ -15,7 +15,7 @@ from PIL import Image
 from processes import children, ended, killed, when
 
 from recipe import __main__
-from recipe.data.store import prepare
+from recipe.data.prepare.store import prepare
 
 IMAGES = 400
 
@@ -169,7 +169,7 @@ def test_disk_that_refuses_is_one_message(
 def test_killed_worker_is_one_message(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("recipe.data.store._encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr("recipe.data.prepare.store._encode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     monkeypatch.setattr(sys, "argv", ["recipe", "data", "store", str(source), str(tmp_path), "--workers", "2"])
     with pytest.raises(SystemExit) as stopped:
         __main__.main()

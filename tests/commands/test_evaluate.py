@@ -13,8 +13,8 @@ import torch
 
 from recipe import __main__
 from recipe.commands.evaluate import Setting, choose_on_half
-from recipe.compose import PROJECT, Plan
-from recipe.run import train
+from recipe.plan.compose import PROJECT, Plan
+from recipe.run.run import train
 
 SMALL = ["scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=256", "data.workers=0"]
 SMALL = [*SMALL, "model.name=shufflenet_v2_x0_5", "max_steps=3", "schedule.warmup_epochs=0", "ema.steps=1"]

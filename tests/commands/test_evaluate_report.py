@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from recipe import trained
+from recipe.run import trained
 
 Recipe = Callable[..., int]
 Capture = pytest.CaptureFixture[str]

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision.transforms import v2 as transforms
 
-from recipe import trained
+from recipe.run import trained
 
 Recipe = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -97,7 +97,7 @@ def test_weights_are_those_asked_for(photo_run: Path, recipe: Recipe, tmp_path: 
 def test_file_that_differs_from_the_network_is_refused_and_removed(
     photo_run: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from recipe import exporting
+    from recipe.finished import exporting
 
     monkeypatch.setattr(exporting, "TOLERANCE", -1.0)  # nothing is that close
     assert recipe("export", photo_run, "--out", tmp_path / "model.onnx") == 2

@@ -12,9 +12,9 @@ import torchvision
 from families import RUN
 from photos import save_photos
 
-from recipe import trained
-from recipe.compose import Plan
-from recipe.run import train
+from recipe.plan.compose import Plan
+from recipe.run import trained
+from recipe.run.run import train
 
 Recipe = Callable[..., int]
 SIZES = ("train_crop", "val_resize", "val_crop")

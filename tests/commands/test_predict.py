@@ -12,9 +12,12 @@ import torch
 from photos import PHOTOS
 from PIL import Image, ImageChops
 
-from recipe import distributed, prediction, pretrained, trained
 from recipe.errors import DataError
 from recipe.files import unpack
+from recipe.finished import prediction
+from recipe.machine import distributed
+from recipe.network import pretrained
+from recipe.run import trained
 
 Recipe = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -146,7 +149,7 @@ def test_annotated_photos_are_upright_and_never_take_anothers_place(
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_label_stands_out_on_any_photo(grey: int, tmp_path: Path) -> None:
-    from recipe.annotation import annotate
+    from recipe.finished.annotation import annotate
 
     Image.new("RGB", (400, 300), (grey, grey, grey)).save(tmp_path / "photo.png")
     annotate(str(tmp_path / "photo.png"), [("Granny-Smith", "93.1%")], tmp_path / "out.png")
@@ -162,7 +165,7 @@ def test_label_stands_out_on_any_photo(grey: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(400, 300), (100, 100), (60, 40), (32, 32), (100, 12), (3, 200)], ids=str)
 def test_probability_is_never_cut_off(size: tuple[int, int], tmp_path: Path) -> None:
     """A photo with two long names and their figures: each figure's pixels are those of the figure alone."""
-    from recipe.annotation import annotate
+    from recipe.finished.annotation import annotate
 
     Image.new("RGB", size, "white").save(tmp_path / "photo.png")
     name = "a very long name of a class that has no end"

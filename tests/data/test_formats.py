@@ -17,11 +17,11 @@ from recipe.data.dataset import load, load_split
 from recipe.data.decode import open_image
 from recipe.data.folder import scan_folder
 from recipe.data.formats import EARLIER_SUFFIXES, IMAGE_SUFFIXES, KNOWN, NEEDS, is_image, is_named_rightly, left_out
-from recipe.data.split_folder import split_folder
-from recipe.data.store import prepare
-from recipe.data.verify import verify
+from recipe.data.prepare.split_folder import split_folder
+from recipe.data.prepare.store import prepare
+from recipe.data.prepare.verify import verify
 from recipe.errors import DataError
-from recipe.prediction import find_photos
+from recipe.finished.prediction import find_photos
 
 NEW = [suffix for suffix in IMAGE_SUFFIXES if suffix not in EARLIER_SUFFIXES]
 WRITABLE = {suffix for suffix in IMAGE_SUFFIXES if KNOWN[suffix] not in ("SUN", "HEIF")}  # Pillow reads those alone

@@ -23,11 +23,11 @@ from recipe.data.folder import ImageFolder, scan_folder
 from recipe.data.loader import EvalBatch, TrainLoader, eval_batches, tasks_ahead
 from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import make_order
-from recipe.data.slots import Slots, rooms
+from recipe.data.shared_batches import Slots, rooms
 from recipe.data.transforms import apply_eval, apply_train, draw_train
-from recipe.distributed import Ranks
 from recipe.errors import DataError
 from recipe.ingredients.policies_batched import apply_batched
+from recipe.machine.distributed import Ranks
 
 IMAGES = 45
 Batches = dict[tuple[int, int, int], MicroBatch]

@@ -12,7 +12,7 @@ from recipe.config import AugmentConfig, Config, DataConfig, EvaluateConfig, Res
 from recipe.data.dataset import load
 from recipe.data.loader import TrainLoader, eval_batches
 from recipe.data.order import make_order
-from recipe.distributed import Ranks
+from recipe.machine.distributed import Ranks
 
 EPOCHS = 13
 WARM = 3

@@ -12,9 +12,9 @@ import torch
 from photos import encoded, photo
 from PIL import Image, ImageCms
 
-from recipe.compose import PROJECT
 from recipe.data.decode import decode, open_image
 from recipe.data.modes import from_fractions, from_integers, to_rgb
+from recipe.plan.compose import PROJECT
 
 SHAPE = (6, 8)
 random = np.random.default_rng(0)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from photos import save_photos
 
-from recipe.compose import Plan
 from recipe.config import Config
 from recipe.data import notices
 from recipe.data.dataset import load
 from recipe.data.folder import scan_folder
 from recipe.data.order import Order, make_order
 from recipe.errors import ConfigError, DataError
+from recipe.plan.compose import Plan
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"  # one name
 

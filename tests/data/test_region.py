@@ -13,11 +13,11 @@ import torch
 from photos import PHOTOS, encoded, orientation, photo, pixels_of_pillow
 from torch import Tensor
 
-from recipe.box import Box, around
 from recipe.data import decode as decoding
 from recipe.data import region
 from recipe.data.decode import decode, jpeg_frame, open_image
 from recipe.errors import DataError
+from recipe.ingredients.box import Box, around
 
 needs_library = pytest.mark.skipif(not region.available(), reason=f"{region.state()} (the extra `fast`)")
 

@@ -15,12 +15,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from recipe.box import Box
 from recipe.config import AugmentConfig, Config, DataConfig, ResolutionConfig
 from recipe.data.dataset import load
 from recipe.data.micro_batch import Task, load_micro_batches
 from recipe.data.transforms import TrainDraw, apply_train, draw_train
 from recipe.ingredients.augment import crop_and_resize, resize_shorter_side, resized
+from recipe.ingredients.box import Box
 
 COUNT = 8
 needs_photos = pytest.mark.skipif(PHOTOS is None, reason="no shared/data/imagenet-photos-200.tar here")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from photos import encoded, photo
 
-from recipe.annotation import annotate
 from recipe.data.decode import decode, open_image
-from recipe.data.store import prepare
+from recipe.data.prepare.store import prepare
+from recipe.data.prepare.verify import verify
 from recipe.data.unreadable import why_unreadable
-from recipe.data.verify import verify
 from recipe.errors import DataError
+from recipe.finished.annotation import annotate
 
 KINDS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "TGA", "PCX", "QOI", "DDS", "PPM", "SGI")
 NOT_WORDS = re.compile(r"0x[0-9a-f]{6}|object at|\.(cpp|cc|c|h|py)\b|/[a-z_]+/[a-z_]+/|BytesIO|Errno|\n")

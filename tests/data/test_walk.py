@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from photos import encoded, photo
 
-from recipe.data.archives import members
 from recipe.data.folder import scan_folder
-from recipe.data.store import prepare
-from recipe.data.verify import verify
+from recipe.data.prepare.archives import members
+from recipe.data.prepare.store import prepare
+from recipe.data.prepare.verify import verify
 from recipe.data.walk import walk
 from recipe.errors import DataError
-from recipe.prediction import find_photos
+from recipe.finished.prediction import find_photos
 
 IMAGE = encoded(photo(20, 30), "PNG")
 COUNT = 6  # images, in all

@@ -9,10 +9,10 @@ import torch
 from timm.optim import create_optimizer_v2, list_optimizers
 from torch import Tensor, nn
 
-from recipe.compose import Plan
 from recipe.config import OptimizerConfig
 from recipe.errors import ConfigError
 from recipe.ingredients.optimizer import check_timm, make_optimizer
+from recipe.plan.compose import Plan
 
 REFUSED = {
     "adahessian": "second derivatives",

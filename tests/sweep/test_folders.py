@@ -10,7 +10,7 @@ import pytest
 from hydra import compose as hydra_compose
 from processes import ended, started
 
-from recipe import compose
+from recipe.plan import compose
 from recipe.sweep.jobs import Job
 from recipe.sweep.pool import Pool
 from recipe.train import main

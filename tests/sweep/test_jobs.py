@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from recipe import compose, limits
-from recipe.compose import Plan
 from recipe.errors import ConfigError
 from recipe.files import CONSOLE, LOCK, lock
-from recipe.restarts import COMMAND, identity
+from recipe.machine import limits
+from recipe.machine.restarts import COMMAND, identity
+from recipe.plan import compose
+from recipe.plan.compose import Plan
 from recipe.sweep import machine
 from recipe.sweep.jobs import Job, trainings, with_short_titles
 from recipe.sweep.promote import shortened, verdicts

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from processes import assert_same_ending, children, ended, started, steps_logged, when
 
-from recipe import compose, limits
 from recipe.files import CONSOLE, LOCK, is_locked
-from recipe.signals import STOPPED
+from recipe.machine import limits
+from recipe.machine.signals import STOPPED
+from recipe.plan import compose
 
 TINY = (
     *("scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false", "data.workers=0"),

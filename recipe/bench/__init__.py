@@ -1,1 +1,0 @@
-"""Measurements of this machine, beside what else one could pick."""

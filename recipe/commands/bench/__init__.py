@@ -1,0 +1,1 @@
+""": what this machine loads and trains, beside other pipelines."""

@@ -1,0 +1,206 @@
+"""What a training step takes on this device: ours beside the limit and beside what others run, in turn."""
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from recipe.commands.bench import baselines
+from recipe.commands.bench.baselines import Way
+from recipe.config import Config
+from recipe.network.model import make_model
+from recipe.plan.compose import Plan
+
+BARE, OURS, OURS_DEVICE, PHOTOS = "bare step", "recipe-ladder", "recipe-ladder, device policy", "recipe-ladder, photos"
+TIMM, REFERENCE = "timm's way", "torchvision's reference's way"
+# Dense bf16 and fp16 TFLOP/s, from the makers' data sheets, by a part of the card's name; the first that fits.
+PEAKS = {"H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L4": 121}
+
+
+class Setting(NamedTuple):
+    """What is trained on."""
+
+    crop: int  # pixels, square
+    micro_batch: int  # images
+
+
+@dataclass
+class Row:
+    """One way's figures for one setting."""
+
+    name: str
+    crop: int
+    micro_batch: int
+    flops: float  # of a step's forward and backward pass
+    first_seconds: float  # of the first steps: compiling, and trying kernels
+    rates: list[float] = field(default_factory=list)  # images a second, round by round
+    peak_bytes: int | None = None  # of the device's memory, weights included; None on a CPU
+    failed: str = ""  # why it could not be taken, here
+
+    def images_per_second(self) -> float:
+        """The median of the rounds."""
+        return statistics.median(self.rates)
+
+    def step_seconds(self) -> float:
+        """Of a step."""
+        return self.micro_batch / self.images_per_second()
+
+    def tflops(self) -> float:
+        """10¹² floating-point operations a second."""
+        return self.flops / self.step_seconds() / 1e12
+
+    def times(self, other: "Row") -> float:
+        """The median over the rounds of how many times as fast as another."""
+        return statistics.median(own / its for own, its in zip(self.rates, other.rates, strict=True))
+
+
+def peak_tflops(config: Config, device: torch.device) -> float | None:
+    """What the card can do in the config's precision, where that is known."""
+    if device.type != "cuda" or config.runtime.precision not in ("bf16", "fp16"):
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((float(peak) for part, peak in PEAKS.items() if part in name), None)
+
+
+def device_name(device: torch.device) -> str:
+    """The card's name; of a processor only that it is one."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def flops_of(config: Config) -> float:
+    """Of one image's forward and backward pass: multiplications and additions of convolutions and matrix products."""
+    network = deepcopy(make_model(config, baselines.CLASSES)).to("meta")
+    size, dtype = config.resolution.train_crop, next(network.parameters()).dtype
+    with FlopCounterMode(display=False) as counter:
+        network(torch.empty(2, 3, size, size, device="meta", dtype=dtype)).sum().backward()
+    return counter.get_total_flops() / 2
+
+
+def with_setting(plan: Plan, setting: Setting) -> Plan:
+    """The plan on a setting: one micro-batch to a step, as on as many GPUs as a step has micro-batches."""
+    config = plan.config
+    changed = replace(
+        config,
+        batch_size=setting.micro_batch,
+        micro_batch_size=setting.micro_batch,
+        resolution=replace(config.resolution, train_crop=setting.crop),
+        sampler=replace(config.sampler, repetitions=1),
+    )
+    return replace(plan, config=changed)
+
+
+def ways_of(plan: Plan, device: torch.device, folder: Path) -> dict[str, Callable[[], Way]]:
+    """How to make each way ready, by name."""
+    config = plan.config
+    on_host, on_device = (
+        replace(plan, config=replace(config, augment=replace(config.augment, policy_on=where)))
+        for where in ("host", "device")
+    )
+    found = {
+        BARE: lambda: baselines.bare(config, device),
+        OURS: lambda: baselines.ours(on_host, device, _made(folder / "host")),
+        TIMM: lambda: baselines.timm_style(config, device),
+        REFERENCE: lambda: baselines.reference_style(config, device),
+    }
+    if config.augment.policy != "none":
+        found[OURS_DEVICE] = lambda: baselines.ours(on_device, device, _made(folder / "device"))
+    if config.data.root is not None:
+        found[PHOTOS] = lambda: baselines.ours_on_photos(plan, device, _made(folder / "photos"))
+    return found
+
+
+def measure(
+    making: Mapping[str, Callable[[], Way]],
+    config: Config,
+    device: torch.device,
+    steps: int,
+    rounds: Iterable[int],
+    rows: list[Row],
+    tell: Callable[[str], None],
+) -> None:
+    """Append a row for each way, and run them in turn; `tell` is called after whatever was learned."""
+    setting = Setting(config.resolution.train_crop, config.micro_batch_size)
+    flops = flops_of(config) * setting.micro_batch
+    ready: list[tuple[Row, Way, int]] = []
+    for name, make in making.items():
+        before, begin = _allocated(device), time.perf_counter()
+        rows.append(Row(name, *setting, flops, math.nan))
+        try:
+            way = make()
+            own = _allocated(device) - before
+            way(3)
+            _wait(device)
+        except (ImportError, RuntimeError) as error:  # no timm, no such model there, too little memory, no compiler
+            rows[-1].failed = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            tell(f"{setting.crop} px x {setting.micro_batch}, {name}: left out, {rows[-1].failed}")
+            continue
+        rows[-1].first_seconds = time.perf_counter() - begin
+        ready.append((rows[-1], way, own))
+        tell(f"{setting.crop} px x {setting.micro_batch}, {name}: ready after {rows[-1].first_seconds:.1f} s")
+    for number in rounds:
+        for row, way, own in ready:
+            rate, beside = timed(way, steps, device)
+            row.rates.append(rate)
+            row.peak_bytes = None if beside is None else max(row.peak_bytes or 0, own + beside)
+        tell(f"{setting.crop} px x {setting.micro_batch}, round {number + 1}")
+    ready.clear()
+    gc.collect()
+    torch.compiler.reset()  # it would keep the compiled networks, and compile no more than eight
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def timed(way: Way, steps: int, device: torch.device) -> tuple[float, int | None]:
+    """Images a second, by the device's clock where it is a GPU; and the memory it took beside what was taken before."""
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        images = way(steps)
+        return images / (time.perf_counter() - begin), None
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    start.record()
+    images = way(steps)
+    end.record()
+    torch.cuda.synchronize(device)
+    beside = torch.cuda.max_memory_allocated(device) - before
+    return images / (start.elapsed_time(end) / 1000), beside
+
+
+def as_json(rows: list[Row], peak: float | None) -> list[dict[str, Any]]:
+    """The figures by name. Rows that no round has measured yet have no median."""
+    found = []
+    for row in rows:
+        figures: dict[str, Any] = asdict(row)
+        if row.rates:
+            figures |= {
+                "images_per_second": row.images_per_second(),
+                "step_ms": 1000 * row.step_seconds(),
+                "tflops": row.tflops(),
+                "share_of_peak": row.tflops() / peak if peak is not None else None,
+            }
+        found.append(figures)
+    return found
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _allocated(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,132 @@
+"""Every image of a folder decoded once, as training does it: which cannot be read, which are odd, how large they are;
+and what is wrong with the class folders.
+"""
+
+import io
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from recipe.data.class_folders import Problems, look_at_classes
+from recipe.data.decode import decode_any
+from recipe.data.formats import IMAGE_SUFFIXES, is_image, is_named_rightly, kinds, left_out
+from recipe.data.modes import SIXTEEN
+from recipe.data.prepare.chunks import in_chunks
+from recipe.data.unreadable import read, why_unreadable
+from recipe.data.walk import walk
+from recipe.errors import DataError
+
+TINY = 16  # pixels: a shorter side below it
+ORIENTATION = 0x0112  # EXIF's tag
+
+
+class Size(NamedTuple):
+    """Of an image, and the first one by name that has it."""
+
+    width: int
+    height: int
+    name: str
+
+
+@dataclass
+class Found:
+    """What was seen."""
+
+    images: int = 0
+    odd: Counter[str] = field(default_factory=Counter)  # images that can be read, by what is odd about them
+    bad: dict[str, str] = field(default_factory=dict)  # name relative to the folder → reason
+    others: int = 0  # files that are no images by their names
+    broken: int = 0  # links that lead to nothing, which are bad, and which training does not go on without
+    left_out: list[str] = field(default_factory=list)  # lines about them, and about what is no file
+    classes: Problems = field(default_factory=lambda: Problems([], []))
+    counts: Counter[tuple[int, int]] = field(default_factory=Counter)  # images of each width and height
+    names: dict[tuple[int, int], str] = field(default_factory=dict)  # the first image of each
+
+    def __iadd__(self, other: "Found") -> "Found":
+        self.images += other.images
+        self.odd.update(other.odd)
+        self.bad.update(other.bad)
+        self.counts.update(other.counts)
+        for size, name in other.names.items():
+            self.names[size] = min(name, self.names.get(size, name))
+        return self
+
+    def sizes(self) -> dict[str, Size]:
+        """The smallest, the median and the largest image, by pixels; none where none can be read."""
+        ordered = sorted(self.counts, key=lambda size: (size[0] * size[1], size))
+        if not ordered:
+            return {}
+        middle, seen = (self.counts.total() + 1) // 2, 0
+        for median in ordered:
+            seen += self.counts[median]
+            if seen >= middle:
+                break
+        found = {"smallest": ordered[0], "median": median, "largest": ordered[-1]}
+        return {which: Size(*size, self.names[size]) for which, size in found.items()}
+
+
+def verify(root: Path, workers: int) -> Found:
+    """Decode every image below a folder. Raises DataError where there is none, and BrokenProcessPool."""
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}")
+    walked = walk(root)
+    names = [name for name, _ in walked.files]
+    images = [name for name in names if is_image(name)]
+    strays = [name for name in names if not is_image(name)]
+    if not images:
+        there = f"; there are {kinds(strays)}" if strays else ""
+        raise DataError(f"{root} has no images ({', '.join(IMAGE_SUFFIXES)}){there}")
+    found = Found(
+        others=len(strays), broken=len(walked.broken), left_out=list(left_out(root, strays, walked.not_files))
+    )
+    found.bad = {name: "a link to something that is not there" for name in walked.broken}
+    found.classes = look_at_classes(walked.folders, images)
+    for some in in_chunks(partial(_look_at, root), images, workers):
+        found += some
+    found.bad = dict(sorted(found.bad.items()))
+    return found
+
+
+def oddities(encoded: bytes, suffix: str) -> list[str]:
+    """What is odd about an image that can be read."""
+    with Image.open(io.BytesIO(encoded)) as picture:
+        mode, size = picture.mode, picture.size
+        try:
+            orientation = picture.getexif().get(ORIENTATION, 1)
+        except Exception:  # broken EXIF data: any of a dozen errors
+            orientation = 1
+        kind = picture.format
+    found = {
+        f"{kind} named {suffix}": not is_named_rightly(kind, f"image{suffix}"),
+        "CMYK": mode == "CMYK",
+        "16 bit": mode in SIXTEEN or (mode == "I" and kind == "PPM"),
+        "32 bit": mode == "F" or (mode == "I" and kind != "PPM"),
+        "grey": mode in ("L", "LA", "La", "1"),
+        "with transparency": mode in ("RGBA", "RGBa", "LA", "La", "PA"),
+        "turned by EXIF": orientation not in (0, 1),
+        f"under {TINY} px": min(size) < TINY,
+    }
+    return [name for name, is_so in found.items() if is_so]
+
+
+def _look_at(root: Path, names: list[str]) -> Found:
+    found = Found(images=len(names))
+    for name in names:
+        try:
+            encoded = read(root / name)
+            pixels, guess = decode_any(encoded)
+            found.odd.update(oddities(encoded, os.path.splitext(name)[1]))
+        except Exception as error:  # decoders raise anything on damaged files
+            found.bad[name] = why_unreadable(error, root / name)
+            continue
+        found.odd["of a guessed range (docs/DATA.md)"] += bool(guess)
+        size = pixels.shape[2], pixels.shape[1]
+        found.counts[size] += 1
+        found.names[size] = min(name, found.names.get(size, name))
+    found.odd = +found.odd
+    return found

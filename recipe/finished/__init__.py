@@ -1,0 +1,1 @@
+"""A finished run used: its classifier, predictions, annotated photos, exports, evaluations."""

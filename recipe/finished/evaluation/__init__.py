@@ -1,0 +1,1 @@
+"""What an evaluation of a finished run measures, writes and draws."""

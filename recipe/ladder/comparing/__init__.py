@@ -1,0 +1,1 @@
+"""Rungs compared: statistics, contrasts, verdicts."""

@@ -1,0 +1,210 @@
+"""Runs compared: each setting's figures, its gain over what it builds on and over the first, and how sure that is."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from recipe.ladder.comparing import statistics
+from recipe.ladder.comparing.comparison import Comparison, Gain, Row, Run
+from recipe.ladder.reading import predictions
+from recipe.ladder.reading.settings import Setting, Table, groups, tables, unit_order
+
+
+def compare(runs: Iterable[Run]) -> list[Comparison]:
+    """The tables that runs make: ladders first, single settings last."""
+    found = [(_comparison(table), table) for settings in groups(runs) for table in tables(settings)]
+    titles = [comparison.title for comparison, _ in found]
+    for comparison, table in found:
+        if titles.count(comparison.title) > 1:  # the same on other images
+            comparison.title += f", validation images {table.members[0].environment['data']['val'][:8]}"
+    ordered = sorted(found, key=lambda pair: len(pair[0].rows) == 1)
+    return [comparison for comparison, _ in ordered]
+
+
+def _comparison(table: Table) -> Comparison:
+    first = table.members[0]
+    common = {key: value for key, value in first.varied.items() if all(_has(one, key, value) for one in table.members)}
+    rows = [_row(setting, table, common) for setting in table.members]
+    _fill_missing(rows)
+    by_name = {row.name: row for row in rows}
+    for row in rows[1:]:
+        parent = by_name[table.parents[row.name].name]
+        row.parent = parent.name
+        row.published_gain = row.published.get("acc1", math.nan) - parent.published.get("acc1", math.nan)
+        row.gain = _gain(row, parent, first.folds)
+        row.total = row.gain if parent is rows[0] else _gain(row, rows[0], first.folds)
+        if row.total.means > 0:
+            row.hours_per_point = (row.device_hours - rows[0].device_hours) / row.total.means
+    for kind in ("gain", "total"):
+        _judge(rows[1:], kind)
+    for row in rows:
+        row.on_front = bool(row.runs) and not any(_beats(other, row) for other in rows if other.runs)
+    data = str(first.config.get("data.name", "data"))
+    shared = {"data": data, **first.chosen, **common}
+    all_runs = [run for row in rows for run in row.runs.values()]
+    return Comparison(
+        shape=table.shape,
+        title=_title(table, rows, shared),
+        rows=rows,
+        common=shared,
+        varied=table.varied,
+        detectable=_detectable(rows[1:], first.folds),
+        correlation=_correlation(rows),
+        classes=[str(name) for name in first.environment["classes"]],
+        images=predictions.images_of(all_runs),
+    )
+
+
+def _has(setting: Setting, key: str, value: str) -> bool:
+    return setting.varied.get(key) == value
+
+
+def _row(setting: Setting, table: Table, common: dict[str, str]) -> Row:
+    results = [run.result for run in setting.runs.values() if run.result is not None]
+    acc1 = [float(result["acc1"]) for result in results]
+
+    def mean(name: str) -> float:
+        return float(np.mean([result[name] for result in results])) if results else math.nan
+
+    return Row(
+        name=setting.name,
+        label=_label(setting, table, common),
+        runs=setting.runs,
+        others=setting.others,
+        missing=[],
+        acc1=acc1,
+        acc5=mean("acc5"),
+        best_acc1=_best(results),
+        mean=mean("acc1"),
+        sd=float(np.std(acc1, ddof=1)) if len(acc1) > 1 else math.nan,
+        median=float(np.median(acc1)) if acc1 else math.nan,
+        highest=max(acc1, default=math.nan),
+        parent=None,
+        published={name: float(value) for name, value in setting.published.items()},
+        device_hours=mean("device_seconds") / 3600,
+        images=mean("images_seen"),
+        unique_images=mean("unique_images"),
+        value=_value(setting, table),
+    )
+
+
+def _best(results: list[dict[str, Any]]) -> float:
+    """Mean top-1 of the best epochs; runs that share another's training have none."""
+    found = [result["best"].get("acc1") for result in results if isinstance(result.get("best"), dict)]
+    known = [acc1 for acc1 in found if isinstance(acc1, int | float)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _label(setting: Setting, table: Table, common: dict[str, str]) -> str:
+    changes = ", ".join(f"{kind} {what}" for kind, what in setting.changes)
+    if len(table.members) == 1:
+        return f"{setting.recipe} {changes}".strip()
+    if table.shape == "sweep":
+        values = {key: setting.varied.get(key, _text(setting.config.get(key))) for key in table.varied}
+        return ", ".join(f"{key}={value}" for key, value in values.items())
+    if not changes:
+        return setting.recipe
+    parent = table.parents.get(setting.name)
+    more = [f"{key}={value}" for key, value in setting.literal.items() if parent and key not in parent.varied]
+    return ", ".join([changes, *more])
+
+
+def _text(value: Any) -> str:
+    """A value as a command line has it; compose.text, without what that imports."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(_text, value))}]"
+    return format(value, ".12g") if isinstance(value, float) else str(value)
+
+
+def _value(setting: Setting, table: Table) -> float | None:
+    """The number that is varied, where it is a single one."""
+    value = setting.config.get(table.varied[0]) if len(table.varied) == 1 else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _fill_missing(rows: list[Row]) -> None:
+    units = {unit for row in rows for unit in (*row.runs, *(run.unit for run in row.others))}
+    for row in rows:
+        there = row.runs.keys() | {run.unit for run in row.others}
+        row.missing = sorted(units - there, key=unit_order)
+
+
+def _gain(row: Row, over: Row, folds: int | None) -> Gain:
+    """A row over another, seed by seed; the p-value for several and the verdict come later."""
+    units = predictions.shared_units(row.runs, over.runs)
+    new, old = ([_acc1(each.runs[unit]) for unit in units] for each in (row, over))
+    found = statistics.difference(new, old, folds)
+    interval, p_images, unpaired = None, None, None
+    if folds is None or len(units) == 1:  # folds have different images
+        correct = predictions.correct([row.runs[u] for u in units], [over.runs[u] for u in units])
+        if correct is not None:
+            interval = statistics.over_images(*correct)
+            p_images = statistics.mcnemar(correct[0][0], correct[1][0]) if len(units) == 1 else None
+    if not units and min(len(row.acc1), len(over.acc1)) >= 2:
+        unpaired = statistics.permutation(np.array(row.acc1), np.array(over.acc1))
+    means = row.mean - over.mean
+    return Gain(over.name, found, math.nan, "", interval, p_images, unpaired, means)
+
+
+def _acc1(run: Run) -> float:
+    assert run.result is not None
+    return float(run.result["acc1"])
+
+
+def _judge(rows: Sequence[Row], kind: str) -> None:
+    """Holm's p-values and the verdicts of all gains of one kind."""
+    gains: list[Gain] = [getattr(row, kind) for row in rows]
+    adjusted = statistics.holm([gain.difference.p for gain in gains])
+    tests = max(1, sum(not math.isnan(p) for p in adjusted))
+    for row, gain, p in zip(rows, gains, adjusted, strict=True):
+        verdict = statistics.verdict(gain.difference, p, tests)
+        if gain.unpaired is not None:
+            verdict = f"{verdict[:-1]}; permutation test of the means: p = {gain.unpaired:.2g})"
+        setattr(row, kind, Gain(**{**vars(gain), "adjusted": p, "verdict": verdict}))
+
+
+def _detectable(rows: Sequence[Row], folds: int | None) -> float:
+    """From the typical number of shared units, and the sd of the differences pooled over the table."""
+    found = [row.gain.difference for row in rows if row.gain is not None and row.gain.difference.n >= 2]
+    if not found:
+        return math.inf
+    freedom = [each.n - 1 for each in found]
+    variance = sum(each.sd**2 * df for each, df in zip(found, freedom, strict=True)) / sum(freedom)
+    typical = round(float(np.median([each.n for each in found])))
+    return statistics.detectable(typical, math.sqrt(variance), folds, len(found))
+
+
+def _beats(other: Row, row: Row) -> bool:
+    """As accurate for less, or more accurate for as much."""
+    as_good = other.mean >= row.mean and other.device_hours <= row.device_hours
+    return as_good and (other.mean > row.mean or other.device_hours < row.device_hours)
+
+
+def _correlation(rows: list[Row]) -> float | None:
+    pairs = [(row.mean, row.published["acc1"]) for row in rows if row.runs and "acc1" in row.published]
+    if len(pairs) < 3:
+        return None
+    ours, published = zip(*pairs, strict=True)
+    if len(set(ours)) == 1 or len(set(published)) == 1:
+        return None
+    return float(stats.spearmanr(ours, published).statistic)
+
+
+def _title(table: Table, rows: list[Row], shared: dict[str, str]) -> str:
+    first, last = table.members[0], table.members[-1]
+    where = "data " + ", ".join([shared["data"], *(f"{k}={v}" for k, v in shared.items() if k != "data")])
+    changes = "".join(f" {kind} {what}" for kind, what in first.changes)
+    if len(rows) == 1:
+        return f"{first.recipe}{changes} ({where})"
+    what = {
+        "ladder": f"Ladder from {first.recipe} to {last.recipe}",
+        "leave-one-out": f"{first.recipe} without one ingredient at a time",
+        "add-one-in": f"{first.recipe} with one more ingredient at a time",
+        "sweep": f"{first.recipe} with other values of {', '.join(table.varied)}",
+    }
+    return f"{what[table.shape]} ({where})"

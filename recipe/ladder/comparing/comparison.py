@@ -1,0 +1,105 @@
+"""What a report is made of: settings, their runs, and each setting against the one it is compared with.
+
+These are the figures alone. `collect` reads them from run folders, `compare` computes them, and `tables`, `figures`,
+`page` and `board` show them.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recipe.ladder.comparing.statistics import Difference
+
+Unit = tuple[int, int | None]  # a seed, and the fold that is held out (None without folds): what runs are paired by
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run folder says."""
+
+    folder: Path
+    name: str  # of the setting: the same for all seeds
+    recipe: str
+    unit: Unit
+    environment: dict[str, Any]  # environment.json
+    result: dict[str, Any] | None  # result.json; None: not finished
+    problem: str | None = None  # why its figures cannot be used: "not finished", "cannot read result.json (…)"
+
+
+@dataclass
+class Gain:
+    """A setting over another."""
+
+    over: str  # the other's name
+    difference: Difference  # top-1 over shared units, percentage points
+    adjusted: float  # p of the paired t-test after Holm over the table's gains of this kind; NaN with one unit
+    verdict: str  # helps, hurts, unresolved (…)
+    over_images: tuple[float, float] | None  # 95% interval over units and test images alike, points
+    mcnemar: float | None  # with one shared unit: p that these two networks are right about as many images
+    unpaired: float | None = None  # without shared units: p of the permutation test of the two means
+    means: float = math.nan  # this setting's mean less the other's, over all runs of each, points
+
+
+@dataclass
+class Row:
+    """A setting: what was run with several seeds."""
+
+    name: str
+    label: str  # short: what a table and a figure call it
+    runs: dict[Unit, Run]  # the finished ones, sorted
+    others: list[Run]  # unfinished and broken ones; not those that are told twice
+    missing: list[Unit]  # units that other settings of the table have, and this one has no folder for
+    acc1: list[float]  # of each finished run, percent: last epoch, in the order of `runs`
+    acc5: float  # mean, percent
+    best_acc1: float  # mean over the runs of the best epoch's top-1, percent; NaN where none was evaluated
+    mean: float  # of acc1
+    sd: float  # NaN for one run
+    median: float
+    highest: float
+    parent: str | None  # the setting it is compared with; None for the first
+    gain: Gain | None = None  # over the parent
+    total: Gain | None = None  # over the table's first row
+    published: dict[str, float] = field(default_factory=dict)  # acc1, acc5 of the rung, where the run is that rung's
+    published_gain: float = math.nan  # of the rung over the parent's, where both are rungs; points
+    device_hours: float = 0.0  # mean of a run
+    images: float = 0.0  # training images seen, mean of a run
+    unique_images: float = 0.0
+    value: float | None = None  # of the varied key, in a sweep over numbers
+    hours_per_point: float = math.nan  # device-hours beyond the first row's, for each point of `total`; NaN: no gain
+    on_front: bool = False  # no other setting of the table is as accurate for less
+
+    @property
+    def planned(self) -> int:
+        """Units that the table has, or this setting alone."""
+        return len(self.runs.keys() | {run.unit for run in self.others} | set(self.missing))
+
+
+@dataclass
+class Comparison:
+    """One table: settings that were trained on the same data, the first of them the baseline."""
+
+    shape: str  # ladder, leave-one-out, add-one-in, sweep, folds
+    title: str
+    rows: list[Row]
+    common: dict[str, str]  # what all rows share beside their recipe, as in `scale=demo`
+    varied: list[str]  # the keys that a sweep varies
+    # The smallest gain over a parent that this design finds with 80% power, as one of the table's gains (Holm), points.
+    detectable: float  # inf with one unit
+    correlation: float | None  # Spearman's, of the means with the published top-1; None for under 3 published rows
+    classes: list[str]
+    images: int  # validation images
+
+
+@dataclass
+class Report:
+    """All that run folders say."""
+
+    roots: list[Path]
+    comparisons: list[Comparison]
+    runs: list[Run]  # all, those with problems included
+
+    @property
+    def problems(self) -> list[Run]:
+        """The runs whose figures are not used."""
+        return [run for run in self.runs if run.problem is not None]

@@ -1,0 +1,1 @@
+"""Run folders read: their results, settings, curves and predictions."""

@@ -1,0 +1,1 @@
+"""Comparisons told: words, tables, CSV files, figures, the page, TensorBoard."""

@@ -1,0 +1,103 @@
+"""The curves of runs, from their metrics.jsonl, and their means over the seeds of a setting."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from recipe.ladder.comparing.comparison import Row, Run
+
+Series = dict[int, float]  # optimizer steps done: figure
+
+
+class Band(NamedTuple):
+    """A setting's curve: the mean over its runs, and the lowest and the highest of them. Equally long arrays."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def read(folder: Path, tag: str | None = None) -> dict[str, Series]:
+    """The figures of one run, by tag; all of them, or one alone, which is much faster in long files.
+
+    A run that is being written, or was copied half, may end in a broken line: such lines are left out, and so are
+    figures that are not finite. Without the file there are none.
+    """
+    path, found = folder / "metrics.jsonl", dict[str, Series]()
+    key = b"" if tag is None else json.dumps(tag).encode()
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        if key not in line:
+            continue
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        for name, figure in entry.items():
+            if name != "epoch" and type(figure) in (int, float) and tag in (None, name):
+                found.setdefault(name, {})[step] = float(figure)
+    return found
+
+
+def by_epoch(folder: Path) -> dict[str, Series]:
+    """The evaluations of one run and its training loss, by the number of epochs done.
+
+    The training loss is the mean over an epoch's steps: an entry is the mean over the steps since the one before, and
+    each epoch ends with one.
+    """
+    found, sums, before = dict[str, Series](), dict[int, tuple[float, int]](), 0
+    try:
+        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            step, done = int(entry["step"]), int(entry["epoch"]) + 1
+        except (ValueError, KeyError, TypeError):
+            continue
+        for name, figure in entry.items():
+            if name.startswith(("val/", "ema/")) and type(figure) in (int, float):
+                found.setdefault(name, {})[done] = float(figure)
+        if type(entry.get("train/loss")) in (int, float) and step > before:
+            total, steps = sums.get(done, (0.0, 0))
+            sums[done] = total + entry["train/loss"] * (step - before), steps + step - before
+            before = step
+    if found and sums:
+        found["train/loss"] = {done: total / steps for done, (total, steps) in sums.items()}
+    return found
+
+
+def band(series: Sequence[Series]) -> Band:
+    """Of several runs, where all of them have a figure: a mean over other seeds at every step would jump."""
+    shared = sorted(set.intersection(*map(set, series))) if series else []
+    values = np.array([[one[step] for step in shared] for one in series]).reshape(len(series), len(shared))
+    if not shared:
+        return Band(np.array([]), np.array([]), np.array([]), np.array([]))
+    return Band(np.array(shared), values.mean(0), values.min(0), values.max(0))
+
+
+def accuracy_tag(run: Run) -> str:
+    """The tag of the top-1 that counts: of the averaged weights, where the run has them."""
+    return "ema/acc1" if (run.result or {}).get("weights") == "ema" else "val/acc1"
+
+
+def validation(row: Row) -> Band:
+    """A setting's top-1 over its trainings. Empty where its weights were trained in other settings' runs."""
+    series = [read(run.folder, accuracy_tag(run)).get(accuracy_tag(run), {}) for run in row.runs.values()]
+    return band(series)
+
+
+def per_step(row: Row, figure: str) -> float:
+    """A figure of the runs' results (epochs, images_seen) for each optimizer step; 0 where they do not say."""
+    results = [run.result for run in row.runs.values() if run.result]
+    known = [result[figure] / result["steps"] for result in results if result.get("steps") and result.get(figure)]
+    return known[0] if known else 0.0

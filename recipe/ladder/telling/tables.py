@@ -1,0 +1,243 @@
+"""Comparisons as tables: for a terminal of any width, and as Markdown."""
+
+import math
+import os
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row, Run
+from recipe.ladder.telling.wording import headline, p_value, points, signed, time_unit
+
+GAP = "  "
+NARROWEST = 12  # to which a label is cut where a terminal is too narrow for the columns that must stay
+TELLING = 70  # importance of the columns that no table should do without
+KEPT = 80  # columns of this importance and above are never dropped
+NOTES = {
+    "gain": "gain: mean over shared seeds, with its 95% interval (Student's t)",
+    "p": "p: paired t-test, adjusted for the table's several gains (Holm)",
+    "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen",
+    "total": "total: gain over the first row",
+    "best": "best: the highest top-1 of the runs",
+    "published": "published: the gain in the rung's file, on the data of its source",
+}
+FOLDS = "runs are folds, whose training sets overlap: intervals and p are widened for it (Nadeau and Bengio, 2003)"
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    key: str  # of its note
+    header: str
+    cells: list[str]
+    importance: int  # the least important are dropped first
+    short: list[str] | None = None  # cells for a narrow terminal
+
+
+def text(report: Report, width: int) -> str:
+    """All tables for a terminal, with what was found above each and what is missing below."""
+    parts: list[str] = []
+    seen: set[str] = set()
+    for comparison in report.comparisons:
+        shown, table = fitted(comparison, width)
+        seen |= {column.key for column in shown}
+        said = [_filled(line, width) for line in (comparison.title, *findings(comparison))]
+        below = _below(comparison, report)
+        parts.append("\n".join([*said, "", *table, *([""] if below else []), *below]))
+    parts.extend("\n".join(["In no table:", *lines]) for lines in [_in_no_table(report)] if lines)
+    parts.append("\n".join(_filled(note, width) for note in notes(report, seen)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), least: int = 0) -> str:
+    """The same as a Markdown document.
+
+    Args:
+        pictures: number of the comparison, caption and path of each.
+        least: importance of a column that is shown; 0: all are.
+    """
+    pictures = list(pictures)
+    parts = [f"# Report on {', '.join(map(str, report.roots))}"]
+    seen: set[str] = set()
+    for number, comparison in enumerate(report.comparisons):
+        shown = [column for column in columns(comparison) if column.importance >= least]
+        seen |= {column.key for column in shown}
+        parts.append(f"## {comparison.title}\n\n" + " ".join(findings(comparison)))
+        head = [" | ".join(column.header for column in shown), " | ".join(["---"] * len(shown))]
+        body = [" | ".join(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
+        parts.append("\n".join(f"| {line} |" for line in [*head, *body]))
+        parts.append(_as_markdown(_below(comparison, report)))
+        parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
+    parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
+    parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """What was found, in sentences: ingredients, what this design could have found, what is missing."""
+    said = headline(comparison)
+    others = sum(len(row.others) for row in comparison.rows)
+    missing = sum(len(row.missing) for row in comparison.rows)
+    if others or missing:
+        finished = sum(len(row.runs) for row in comparison.rows)
+        said.append(f"Runs: {finished} finished, {others} unfinished or unreadable, {missing} without a folder.")
+    if comparison.correlation is not None:
+        said.append(f"Rank correlation with the published top-1 (Spearman): {signed(comparison.correlation)}.")
+    return said
+
+
+def columns(comparison: Comparison) -> list[Column]:
+    """What a table shows, in order; columns that would be empty are left out."""
+    rows = comparison.rows
+    gains, totals = [row.gain for row in rows], [row.total for row in rows]
+    factor, unit = time_unit(max((row.device_hours for row in rows if row.runs), default=0.0))
+    verdicts = [gain.verdict if gain else "" for gain in gains]
+    found = [
+        Column("label", *_labels(comparison), 100),
+        Column("n", "n", [_runs(row) for row in rows], 80),
+        Column(
+            "top1",
+            "top-1 ± sd" if any(len(row.runs) > 1 for row in rows) else "top-1",
+            [_spread(row) for row in rows],
+            95,
+        ),
+        Column("gain", "gain [95%]", [_with_interval(gain) for gain in gains], 90),
+        Column("p", "p", [p_value(gain.adjusted) if gain else "" for gain in gains], 70),
+        Column("verdict", "verdict", verdicts, 85, [_shortened(verdict) for verdict in verdicts]),
+        Column("over", "over", _over(comparison), 65),
+        Column("total", "total", [_points(total) for total in totals] if len(rows) > 2 else [], 60),
+        Column("best", "best", [_two(row.highest) if len(row.runs) > 1 else "" for row in rows], 40),
+        Column("top5", "top-5", [_two(row.acc5) for row in rows], 45),
+        Column("published", "published", [signed(row.published_gain) for row in rows], 50),
+        Column("cost", f"device-{unit}", [_two(factor * row.device_hours) for row in rows], 55),
+    ]
+    return [column for column in found if any(column.cells)]
+
+
+def fitted(comparison: Comparison, width: int) -> tuple[list[Column], list[str]]:
+    """The columns that fit, and the table: shorter verdicts first, then fewer columns, at last shorter labels."""
+    shown = columns(comparison)
+    if _width(shown) > width:
+        shown = [column._replace(cells=column.short or column.cells) for column in shown]
+    while _width(shown) > width and (least := min(shown, key=lambda column: column.importance)).importance < KEPT:
+        shown.remove(least)
+    if _width(shown) > width:
+        room = max(NARROWEST, width - _width(shown[1:]) - len(GAP))
+        cut = [_cut(cell, room) for cell in (shown[0].header, *shown[0].cells)]
+        shown[0] = shown[0]._replace(header=cut[0], cells=cut[1:])
+    return shown, _lines(shown)
+
+
+def notes(report: Report, seen: Iterable[str]) -> list[str]:
+    """What the columns mean, by their keys."""
+    folds = any(row.gain and row.gain.difference.folds for each in report.comparisons for row in each.rows)
+    return [*(note for key, note in NOTES.items() if key in set(seen)), *([FOLDS] if folds else [])]
+
+
+def _below(comparison: Comparison, report: Report) -> list[str]:
+    """The runs that a table lacks, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        for run in row.others:
+            reasons.setdefault(str(run.problem), []).append(_where(run, report))
+        if row.missing:
+            units = ", ".join(f"{seed}" if fold is None else f"{seed}, fold {fold}" for seed, fold in row.missing)
+            reasons.setdefault("no folder", []).append(f"{row.name}, seed {units}")
+    return _listed(reasons)
+
+
+def _in_no_table(report: Report) -> list[str]:
+    """The runs with problems that no table counts: trials, repeated ones, those of unknown settings."""
+    shown = {run.folder for comparison in report.comparisons for row in comparison.rows for run in row.others}
+    reasons: dict[str, list[str]] = {}
+    for run in report.problems:
+        if run.folder not in shown:
+            reasons.setdefault(str(run.problem), []).append(_where(run, report))
+    return _listed(reasons)
+
+
+def _listed(reasons: dict[str, list[str]]) -> list[str]:
+    return [line for reason, places in reasons.items() for line in (f"{reason}:", *(f"  {place}" for place in places))]
+
+
+def _where(run: Run, report: Report) -> str:
+    """The run's folder, below the one that was reported on where that is a single one."""
+    return os.path.relpath(run.folder, report.roots[0]) if len(report.roots) == 1 else str(run.folder)
+
+
+def _as_markdown(lines: Sequence[str]) -> str:
+    return "\n".join(f"  - `{line.strip()}`" if line.startswith("  ") else f"- {line}" for line in lines)
+
+
+def _labels(comparison: Comparison) -> tuple[str, list[str]]:
+    """Header and cells of the first column. A sweep over one key has its values there."""
+    labels = [row.label for row in comparison.rows]
+    if len(comparison.varied) == 1:
+        return comparison.varied[0], [label.partition("=")[2] for label in labels]
+    return {"ladder": "rung", "sweep": "values"}.get(comparison.shape, "setting"), labels
+
+
+def _over(comparison: Comparison) -> list[str]:
+    """What each row is compared with, where that is not plain from the table."""
+    rows = comparison.rows
+    labels = {row.name: row.label for row in rows}
+    expected = rows[:-1] if comparison.shape == "ladder" else rows[:1] * (len(rows) - 1)
+    if all(row.parent == usual.name for row, usual in zip(rows[1:], expected, strict=True)):
+        return []
+    return [labels[row.parent] if row.parent else "" for row in rows]
+
+
+def _runs(row: Row) -> str:
+    return f"{len(row.runs)}" if row.planned == len(row.runs) else f"{len(row.runs)}/{row.planned}"
+
+
+def _spread(row: Row) -> str:
+    return f"{row.mean:.2f} ± {row.sd:.2f}" if len(row.runs) > 1 else _two(row.mean)
+
+
+def _two(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2f}"
+
+
+def _points(gain: Gain | None) -> str:
+    return signed(points(gain)) if gain else ""
+
+
+def _with_interval(gain: Gain | None) -> str:
+    if gain is None or math.isnan(gain.difference.low):
+        return _points(gain)
+    return f"{_points(gain)} [{signed(gain.difference.low)}, {signed(gain.difference.high)}]"
+
+
+def _shortened(verdict: str) -> str:
+    seeds = re.search(r"about (\d+) (\w+)", verdict)
+    if seeds:
+        return f"{seeds[1]} {seeds[2]}?"
+    words = {"unresolved (one": "one seed", "unresolved (no": "open", "not compared": "not compared"}
+    return next((short for start, short in words.items() if verdict.startswith(start)), verdict)
+
+
+def _width(shown: Sequence[Column]) -> int:
+    return sum(max(map(len, (column.header, *column.cells))) for column in shown) + len(GAP) * (len(shown) - 1)
+
+
+def _filled(line: str, width: int) -> str:
+    return textwrap.fill(line, width, break_long_words=False)
+
+
+def _cut(cell: str, room: int) -> str:
+    return cell if len(cell) <= room else f"{cell[: room - 1]}…"
+
+
+def _lines(shown: Sequence[Column]) -> list[str]:
+    """Words to the left, figures to the right."""
+    left = {"label", "verdict", "over"}
+    cells = [[column.header, *column.cells] for column in shown]
+    widths = [max(map(len, column)) for column in cells]
+    padded = [
+        [cell.ljust(width) if column.key in left else cell.rjust(width) for cell in texts]
+        for column, texts, width in zip(shown, cells, widths, strict=True)
+    ]
+    lines = [GAP.join(line).rstrip() for line in zip(*padded, strict=True)]
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]

@@ -1,0 +1,125 @@
+"""Figures and findings as people write and say them. Text, not HTML."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+
+NAMED = 4  # findings of a kind that a headline names; the table has the rest
+
+
+def signed(value: float) -> str:
+    """As in +0.31 or −0.20; nothing for NaN."""
+    return "" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
+
+
+def interval(low: float, high: float) -> str:
+    """As in −0.20 to +0.82; nothing for NaN."""
+    return "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
+
+
+def p_value(p: float) -> str:
+    """As in 0.013 or < 0.001; nothing for NaN."""
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def time_unit(hours: float) -> tuple[float, str]:
+    """How many of a unit an hour has, and the unit's name: the one that gives a number which is easy to read."""
+    if hours >= 2:
+        return 1.0, "hours"
+    return (60.0, "minutes") if hours >= 2 / 60 else (3600.0, "seconds")
+
+
+def count(number: int, noun: str) -> str:
+    """As in 1 run, 3,000 runs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def points(gain: Gain) -> float:
+    """The mean over shared units, or the difference of the means where there are none; percentage points."""
+    return gain.difference.mean if gain.difference.n else gain.means
+
+
+def prefix(report: Report, number: int) -> str:
+    """What the names of a comparison's files begin with: nothing where it is the only one."""
+    if len(report.comparisons) == 1:
+        return ""
+    slugs = [slug(comparison.title.partition(" (")[0].lower())[:40].strip("-") for comparison in report.comparisons]
+    return slugs[number] + (f"-{number + 1}" if slugs.count(slugs[number]) > 1 else "") + "_"
+
+
+def slug(text: str) -> str:
+    """Fit for the name of a file: of letters, digits and . = _ - alone, and not empty."""
+    return re.sub(r"[^A-Za-z0-9.=_-]+", "-", text).strip("-.")[:80] or "unnamed"
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """What was found, in sentences: what helps and by how much, how surely, what stays open, what could be found."""
+    compared = [row for row in comparison.rows[1:] if row.gain is not None and row.gain.difference.n]
+    if not compared:
+        return _without_comparison(comparison)
+    runs = [row.gain.difference.n for row in compared if row.gain]
+    noun = "rung" if comparison.shape == "ladder" else "setting"
+    if max(runs) == 1:
+        best = max(comparison.rows, key=lambda row: row.mean if row.acc1 else -math.inf)
+        return [
+            f"With one run of each {noun} no gain can be told from chance: another seed may reverse it.",
+            f"The highest top-1 is that of {best.label}, {best.mean:.2f}%.",
+            f"Train more seeds, as in seed=0,1,2,3,4, to learn what each {noun} is worth.",
+        ]
+    helping, hurting = (_called(compared, verdict) for verdict in ("helps", "hurts"))
+    still_open = len(compared) - len(helping) - len(hurting)
+    sentences = [
+        f"{len(helping) or 'None'} of {count(len(compared), noun)} help{'' if len(helping) > 1 else 's'}, "
+        f"{len(hurting) or 'none'} hurt{'' if len(hurting) > 1 else 's'}, "
+        f"{still_open or 'none'} {'is' if still_open < 2 else 'are'} unresolved."
+    ]
+    sentences += [f"{verb}: {_list(rows)}." for verb, rows in (("Helps", helping), ("Hurts", hurting)) if rows]
+    units = f"{min(runs)} to {max(runs)}" if min(runs) < max(runs) else f"{max(runs)}"
+    if math.isfinite(comparison.detectable):
+        sentences.append(
+            f"With {units} shared seeds, the smallest gain that this design finds in 4 of 5 cases is about "
+            f"{comparison.detectable:.2f} points."
+        )
+    last = compared[-1]
+    if comparison.shape == "ladder" and len(compared) > 1 and last.total is not None and last.total.difference.n > 1:
+        all_in_all = last.total.difference
+        sentences.append(
+            f"From {comparison.rows[0].label} to {last.label} it is {signed(all_in_all.mean)} points in all "
+            f"(95% interval {interval(all_in_all.low, all_in_all.high)})."
+        )
+    return sentences
+
+
+def _without_comparison(comparison: Comparison) -> list[str]:
+    finished = [row for row in comparison.rows if row.acc1]
+    if not finished:
+        return ["No run has finished yet."]
+    if len(finished) == 1:
+        row = finished[0]
+        return [
+            f"{row.label} reaches {row.mean:.2f}% top-1, the mean of {count(len(row.acc1), 'run')}.",
+            "There is nothing to compare it with yet.",
+        ]
+    return ["No two settings that are compared share a seed: train them with the same seeds."]
+
+
+def _called(rows: Sequence[Row], verdict: str) -> list[Row]:
+    """The rows of a verdict, the largest gains first."""
+    found = [row for row in rows if row.gain and row.gain.verdict.startswith(verdict)]
+    return sorted(found, key=lambda row: -abs(points(row.gain)) if row.gain else 0.0)
+
+
+def _list(rows: Sequence[Row]) -> str:
+    told = [_by(row.label, row.gain) for row in rows[:NAMED] if row.gain]
+    more = [f"{len(rows) - NAMED} more"] if len(rows) > NAMED else []
+    return "; ".join(told + more)
+
+
+def _by(label: str, gain: Gain) -> str:
+    d = gain.difference
+    p = "p < 0.001" if gain.adjusted < 0.001 else f"p = {p_value(gain.adjusted)}"
+    return f"{label} by {signed(d.mean)} points (95% interval {interval(d.low, d.high)}, adjusted {p})"

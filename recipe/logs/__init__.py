@@ -1,0 +1,1 @@
+"""What a run says: console, journal, TensorBoard, pictures, estimates, faults in words."""

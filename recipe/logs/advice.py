@@ -1,0 +1,69 @@
+"""What a run is told at its start to set otherwise. Whoever follows it gets what it says, and is not told again."""
+
+from collections.abc import Iterator, Set
+
+from recipe.config import Config
+from recipe.network.preprocessing import Preprocessing, own_preprocessing
+from recipe.plan.naming import text
+from recipe.plan.scaling import even
+
+SIZES = ("resolution.val_resize", "resolution.val_crop")
+
+
+def other_preprocessing(c: Config, literal: Set[str]) -> Iterator[str]:
+    """Lines where the model's source evaluates its weights on other pixels than this run.
+
+    Args:
+        literal: the keys that the command line gave, which `scale` leaves alone.
+    """
+    own = own_preprocessing(c.model)
+    if own is None:
+        return
+    sizes = _sizes(c, own, literal)
+    if c.model.weights is not None:
+        yield from _as_the_weights_were_evaluated(c, own, sizes)
+        return
+    differ = []
+    for name, theirs, ours in (("mean", own.mean, c.data.mean), ("std", own.std, c.data.std)):
+        if any(abs(a - b) > 1e-3 for a, b in zip(theirs, ours, strict=True)):
+            differ.append(f"{name} {'/'.join(f'{value:.3g}' for value in theirs)}")
+    if sizes.get("val_crop", c.resolution.val_crop) != c.resolution.val_crop:
+        differ.append(f"{sizes['val_crop']} px")
+    if differ:
+        yield f"{c.model.source} itself uses {', '.join(differ)} for it (data.mean, data.std, resolution)"
+
+
+def _as_the_weights_were_evaluated(c: Config, own: Preprocessing, sizes: dict[str, int]) -> Iterator[str]:
+    """The keys to set where this run's pixels are not those that its weights know."""
+    here = {
+        "data.mean": (c.data.mean, own.mean),
+        "data.std": (c.data.std, own.std),
+        **{f"resolution.{name}": (getattr(c.resolution, name), pixels) for name, pixels in sizes.items()},
+        "resolution.interpolation": (c.resolution.interpolation, own.interpolation),
+    }
+    differ = [f"{key}={text(theirs)}" for key, (ours, theirs) in here.items() if text(ours) != text(theirs)]
+    if differ:
+        yield "the weights were evaluated with other pixels than this run's; to do as they did:"
+        yield " ".join(differ)
+
+
+def _sizes(c: Config, own: Preprocessing, literal: Set[str]) -> dict[str, int]:
+    """The pixels of the weights' evaluation at this run's scale, and of a training that goes with it; empty where
+    the run evaluates at them.
+
+    A run's or a file's sizes are what they were; published ones are in ImageNet units, and scaled where the run's are.
+    """
+    ours = c.resolution
+    plain, scaled = (own.resize, own.crop), (even(own.resize * c.scale.resolution), even(own.crop * c.scale.resolution))
+    known = [plain, scaled] if own.published else [plain]
+    if (ours.val_resize, ours.val_crop) in known:
+        return {}
+    resize, crop = plain if literal & set(SIZES) else known[-1]
+    sizes = {"val_resize": resize, "val_crop": crop}
+    if crop == ours.val_crop and own.train_crop in (None, ours.train_crop):
+        return sizes
+    # A network is best at sizes somewhat above those that it was trained at: both change together.
+    share = (own.train_crop or even(ours.train_crop * crop / ours.val_crop)) / ours.train_crop
+    if ours.train_resize is not None:
+        sizes["train_resize"] = even(ours.train_resize * share)
+    return {"train_crop": round(ours.train_crop * share), **sizes}

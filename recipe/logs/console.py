@@ -1,0 +1,271 @@
+"""What a run says about itself: lines of text, at its beginning, after an epoch, at its end."""
+
+import math
+import os
+import shutil
+import textwrap
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from recipe.config import Config
+from recipe.data import notices
+from recipe.data.dataset import Dataset
+from recipe.data.folder import ImageFolder
+from recipe.data.formats import left_out
+from recipe.data.prepare.store import store_of
+from recipe.ingredients.schedule import Plateau
+from recipe.logs import disk, estimate
+from recipe.logs.advice import other_preprocessing
+from recipe.logs.journal import TITLE, duration
+from recipe.logs.pace import seconds_left
+from recipe.machine.signals import nohup_in_vain
+from recipe.network.pretrained import Start
+from recipe.plan import rungs
+from recipe.plan.compose import Plan
+from recipe.plan.scaling import even
+from recipe.run.folder import earlier_threads
+from recipe.training.loop import Evaluation
+
+LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
+LISTED_TENSORS = 12  # of those that weights and network do not have in common
+MUCH_WAITING = 0.2  # share of an epoch, from which on a faster pipeline would shorten the training
+IMBALANCED = 3  # times as many images in the largest class as in the smallest
+
+if TYPE_CHECKING:
+    from recipe.run.run import Run
+
+
+def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
+    """What will be trained, in the units of the experiment.
+
+    Args:
+        start: what the network took over from model.weights.
+    """
+    c, order, ranks, ema = run.config, run.order, run.ranks, run.training.ema
+    network = run.training.network
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    images = f"{len(run.train_set):,} training, {len(run.val_set):,} validation images"
+    threads, before = torch.get_num_threads(), earlier_threads(run.folder)
+    yield _row("run", f"{run.plan.name}, seed {c.seed}")
+    yield _row("folder", _path(run.folder))
+    for number, line in enumerate(disk.lines(run)):
+        yield _row("" if number else "disk", line)
+    yield _row("data", f"{c.data.name}: {images}")
+    if store := store_of(c.data.root):
+        settings = f"max side {store['max_side']}, quality {store['quality']}"
+        yield _row("", f"a store of {settings} (pixels differ from the originals)")
+    if c.data.fold is not None:
+        yield _row("", f"fold {c.data.fold + 1} of {c.data.folds} (data.fold={c.data.fold})")
+    yield from _classes(run.train_set)
+    yield from _strays(run.train_set, run.val_set)
+    if ranks.first:
+        begun = run.progress.steps_done(order.steps) > 0  # then train.log has it, of the first start
+        for line in notices.noticed(c, run.train_set, run.val_set, order, ranks.world_size, compare=not begun):
+            yield _row("notice", line)
+    yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")
+    if trainable < parameters:
+        yield _row("", f"{trainable:,} of {parameters:,} parameters train (model.freeze={c.model.freeze})")
+    yield from _start(start)
+    for line in other_preprocessing(c, run.plan.literal):
+        yield _row("", line)
+    batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
+    yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")
+    yield _row("length", f"{_count(c.epochs, 'epoch')} x {_count(order.steps, 'step')}")
+    if run.steps < c.epochs * order.steps:
+        last = run.steps - (run.epochs - 1) * order.steps
+        yield _row("", f"max_steps={c.max_steps}: it ends after step {last} of epoch {run.epochs}")
+    if order.repetitions > 1:
+        of = f"{-(-order.positions // order.repetitions):,} of the {order.num_images:,} images"
+        yield _row("", f"an epoch takes {of}, each {order.repetitions} times (repeated augmentation)")
+    if order.dropped:
+        yield _row("", f"the last {order.dropped} positions of each epoch are too few for a step and left out")
+    sizes = c.resolution
+    of = f" of {sizes.train_resize}" if sizes.train_resize is not None else ""
+    yield _row("pixels", f"train {sizes.train_crop}{of}, validate {sizes.val_crop} of {sizes.val_resize}")
+    if c.early_stopping.patience is not None:
+        evaluations = _count(c.early_stopping.patience, "evaluation")
+        below = c.early_stopping.loss_below
+        once = f", once the loss was below {below:g}" if below is not None else ""
+        yield _row("early stop", f"after {evaluations} without a better top-1{once}")
+    if ema.model is not None:
+        copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
+        yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
+    yield _row("device", f"{device_name(ranks.device)}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
+    if c.runtime.compile:
+        yield _row(
+            "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
+        )
+    if len(before) > 1 and (run.progress.epoch or run.progress.step):
+        counts = " and ".join(map(str, before))
+        yield _row("", f"run with {counts} threads a rank so far: the last bits are not those of one run throughout")
+    if nohup_in_vain():
+        yield _row("nohup", "torchrun takes it back: when the terminal closes, this run saves and ends. To go on then:")
+        yield _row("", "nohup torchrun --signals-to-handle=SIGTERM,SIGINT,SIGQUIT …")
+    for line in run.refused:
+        yield _row("checkpoint", line)
+    if run.progress.epoch or run.progress.step:
+        at = f"epoch {run.progress.epoch + 1}, step {run.progress.step}"
+        yield _row("resumed", f"going on from the checkpoint at {at}")
+        if run.training.plateau.factor < 1:
+            lr = run.training.plateau.lowered(c.optimizer.lr)
+            yield _row("", f"schedule=plateau has lowered the learning rate to {lr:.4g} so far")
+    yield ""
+
+
+def _classes(train_set: Dataset) -> Iterator[str]:
+    """How many images each class has, or the fewest and the most."""
+    counts = np.bincount(train_set.labels, minlength=len(train_set.classes))
+    fewest, most = int(counts.argmin()), int(counts.argmax())
+    if len(counts) <= LISTED_CLASSES:
+        each = ", ".join(f"{name}\u00a0{count:,}" for name, count in zip(train_set.classes, counts, strict=True))
+        width = max(40, min(120, shutil.get_terminal_size().columns) - TITLE)
+        for number, line in enumerate(textwrap.wrap(f"{len(counts)}: {each}", width, break_on_hyphens=False)):
+            yield _row("classes" if number == 0 else "", line.replace("\u00a0", " "))
+    else:
+        ends = f"{counts[fewest]:,} ({train_set.classes[fewest]}) to {counts[most]:,} ({train_set.classes[most]})"
+        yield _row("classes", f"{len(counts):,}, of {ends} training images")
+    if counts[most] >= IMBALANCED * counts[fewest]:
+        yield _row("", "imbalanced: the balanced accuracy counts each class alike, top-1 each image")
+
+
+def _strays(*sets: Dataset) -> Iterator[str]:
+    """What is in the folders and in no set, and images that were not found there until more suffixes were known."""
+    for images in {str(images.root): images for images in sets if isinstance(images, ImageFolder)}.values():
+        for line in left_out(images.root, images.strays, images.not_files):
+            yield _row("", line)
+        new, kept_out = [images.name(int(i)) for i in np.flatnonzero(images.of_new_kinds())], images.kept_out
+        for names, what in ((new, "images that earlier versions left out"), (kept_out, "this run began without")):
+            if names:
+                yield _row("", f"{what}: {names[0]}{' …' * (len(names) > 1)} ({len(names):,} in {images.root})")
+
+
+def _start(start: Start | None) -> Iterator[str]:
+    """What the network starts from, and every tensor that it does not take from there."""
+    if start is None:
+        return
+    yield _row("weights", f"{start.weights}: {start.taken} tensors")
+    for title, names in (("from the seed instead", start.fresh), ("of the weights, not used", start.unused)):
+        if names:
+            more = f" and {len(names) - LISTED_TENSORS} more" if len(names) > LISTED_TENSORS else ""
+            yield _row("", f"{title} ({start.why}): {', '.join(names[:LISTED_TENSORS])}{more}")
+
+
+def guessed(files: Collection[str]) -> Iterator[str]:
+    """A line where images hold values of a range that nothing tells.
+
+    Args:
+        files: each with the range that was taken.
+    """
+    if files:
+        yield _row("deep images", f"what range their values have was guessed: {min(files)}{' …' * (len(files) > 1)}")
+        yield _row("", f"({_count(len(files), 'image')} so far; how, says docs/DATA.md)")
+
+
+def lowered(plateau: Plateau, c: Config) -> Iterator[str]:
+    """That the learning rate has just been lowered, from what to what; nothing where it was at its lowest."""
+    before, now = (f"{plateau.lowered(c.optimizer.lr, back):.4g}" for back in (1, 0))
+    evaluations = _count(c.schedule.patience + 1, "evaluation")
+    if before != now:
+        yield f"learning rate lowered from {before} to {now}: {evaluations} without a lower loss (schedule=plateau)"
+
+
+def compiled(seconds: float) -> str:
+    """What compiling cost."""
+    return _row("compiled", f"the first step was done after {seconds:.0f} s")
+
+
+def epoch_line(run: "Run", epoch: int) -> str:
+    """Where the run stands after an epoch (from 0)."""
+    done = epoch + 1
+    if math.isnan(run.speed):  # evaluated, not trained, since the run was started again
+        return f"epoch {done}/{run.config.epochs}"
+    left = seconds_left(run, epoch)
+    most = "at most " if run.config.early_stopping.patience is not None else ""
+    return (
+        f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.loss:.3f}  "
+        f"{run.speed:.0f} images/s{f'  {most}{duration(left)} left' if left is not None else ''}"
+    )
+
+
+def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
+    """What came out, where it is, and after max_steps what the whole run would take."""
+    yield ""
+    yield from accuracies(found)
+    yield from published(run.plan, len(run.val_set))
+    best = run.progress.best
+    yield _row("best epoch", f"top-1 {best['acc1']:6.2f}   (epoch {best['epoch'] + 1}, by {best['by']})")
+    yield _row("time", f"{duration(run.progress.seconds)} on {run.ranks.world_size} x {device_name(run.ranks.device)}")
+    if run.config.max_steps is not None and math.isfinite(run.speed):
+        pace = run.training.meter.pace
+        speed = pace.images_per_second()
+        yield _row("speed", f"{speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
+        if not pace.known:
+            yield _row("", "the first steps are the slowest, and there were no others: max_steps=50 says more")
+        measured = estimate.Measured(speed, run.evaluation_seconds)
+        for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
+            yield _row(title, text)
+    if run.data_wait > MUCH_WAITING:
+        yield _row(
+            "waiting", f"{run.data_wait:.0%} of the last epoch was spent waiting for images: `recipe bench loader`"
+        )
+        yield _row("", "says what this machine loads, docs/PERFORMANCE.md what would help")
+    if run.unreadable:
+        yield _row("left out", f"{_count(len(run.unreadable), 'image')} that cannot be read: see unreadable.txt")
+    yield _row("folder", _path(run.folder))
+    all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
+    yield _row("curves", f"tensorboard --logdir {_path(all_runs)}")
+    yield _row("", f"recipe curves {_path(run.folder)}   (as pictures)")
+    larger = even(run.config.resolution.val_resize * 1.1)
+    yield _row("other sizes", f"recipe evaluate {_path(run.folder)} resolution.val_resize={larger}")
+
+
+def published(plan: Plan, images: int) -> Iterator[str]:
+    """What the source reports, where the run is the published experiment: its data and size, no other value changed.
+
+    Args:
+        images: of the validation set, whose size alone leaves the figure of a run uncertain.
+    """
+    if not plan.rung.published or not rungs.is_as_published(plan.rung.name, plan.differences):
+        return
+    yield _row("published", rungs.in_words(plan.rung.published))
+    acc1 = plan.rung.published.get("acc1")
+    if acc1 is not None:
+        error = math.sqrt(acc1 * (100 - acc1) / images)
+        yield _row("", f"(on {images:,} images one standard error of a run's top-1 is {error:.2f} points)")
+
+
+def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:
+    """The figures of raw and averaged weights, a line each."""
+    for name, evaluation in found.items():
+        accuracy = f"top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}"
+        figures = f"{accuracy}   balanced {evaluation.balanced_acc1:6.2f}   loss {evaluation.loss:.3f}"
+        yield _row("EMA weights" if name == "ema" else "raw weights", figures)
+
+
+def figures(found: Mapping[str, Evaluation]) -> dict[str, float]:
+    """Evaluations by the names they have in metrics.jsonl and TensorBoard: val/acc1, ema/acc1 …"""
+    prefixes = {"raw": "val", "ema": "ema"}
+    return {f"{prefixes[which]}/{name}": value for which, e in found.items() for name, value in e.figures().items()}
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU by its name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _row(title: str, text: str) -> str:
+    return f"{title:{TITLE}}{text}"
+
+
+def _path(path: Path) -> str:
+    """A path as it may be typed here: the shorter of absolute and relative."""
+    return min(str(path), os.path.relpath(path), key=len)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"

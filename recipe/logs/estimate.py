@@ -1,0 +1,79 @@
+"""What a whole run, and a whole ladder, will take: from the speed of the steps that were run."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from recipe.config import Config
+from recipe.data.order import make_order
+from recipe.machine import limits
+from recipe.machine.distributed import Ranks
+from recipe.plan import compose
+from recipe.plan.compose import Plan
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a short run showed."""
+
+    images_per_second: float  # of training, over all ranks
+    evaluation_seconds: float  # of one evaluation
+
+
+def run_hours(config: Config, num_images: int, measured: Measured) -> float:
+    """Hours that the whole run takes, evaluations included."""
+    order = make_order(config, num_images)
+    training = order.images_seen(config.epochs * order.steps) / measured.images_per_second
+    evaluations = -(-config.epochs // config.evaluate.every) + len(config.evaluate.grid)
+    return (training + evaluations * measured.evaluation_seconds) / 3600
+
+
+def ladder_hours(plan: Plan, num_images: int, measured: Measured) -> tuple[int, int, float]:
+    """Rungs up to the plan's, trainings among them, and hours for all of them on the same devices, one seed.
+
+    Rungs that train at another resolution are taken to cost in proportion to their pixels.
+    """
+    hours: dict[str, float] = {}
+    rungs = compose.whole_runs_of_chain(plan)
+    for config in rungs:
+        pixels = (config.resolution.train_crop / plan.config.resolution.train_crop) ** 2
+        there = Measured(measured.images_per_second / pixels, measured.evaluation_seconds)
+        hours[compose.training_hash(config)] = run_hours(config, num_images, there)
+    different = {compose.digest(config, {"weights", "result"}) for config in rungs}
+    return len(different), len(hours), sum(hours.values())
+
+
+def lines(plan: Plan, ranks: Ranks, num_images: int, measured: Measured) -> Iterator[tuple[str, str]]:
+    """Title and text of what a user should know before the whole run: memory, time, end, the ladder's time."""
+    yield "peak memory", peak_memory(ranks.device)
+    hours = run_hours(plan.config, num_images, measured)
+    end = time.strftime("%a %d %b %H:%M", time.localtime(time.time() + 3600 * hours))
+    stops = plan.config.early_stopping.patience is not None
+    yield "whole run", f"{'at most' if stops else 'about'} {_hours(hours)}, {_device_hours(hours, ranks)}"
+    yield "", f"begun now, it ends on {end}{' or before' if stops else ''}"
+    rungs, trainings, all_hours = ladder_hours(plan, num_images, measured)
+    if rungs > 1:
+        yield "whole ladder", f"about {_hours(all_hours)}, {_device_hours(all_hours, ranks)} for each seed"
+        yield "", f"({rungs} rungs, {trainings} trainings)"
+
+
+def peak_memory(device: torch.device) -> str:
+    """The most memory that this process held so far, on the device that trains."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return f"{torch.cuda.max_memory_reserved(device) / 2**30:.1f} of {total / 2**30:.0f} GiB on each GPU"
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return f"{held / 2**30:.1f} of {limits.memory() / 2**30:.0f} GiB for each rank, without its workers"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+
+
+def _device_hours(hours: float, ranks: Ranks) -> str:
+    return f"{hours * ranks.world_size:.2f} device-hours"

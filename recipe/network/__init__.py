@@ -1,0 +1,1 @@
+"""Networks: made, headed, loaded with weights, frozen, compiled."""

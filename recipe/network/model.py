@@ -1,0 +1,180 @@
+"""The network, from torchvision or timm, initialised from the seed."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from recipe.config import Config, ModelConfig, RuntimeConfig
+from recipe.errors import ConfigError
+from recipe.network import zoo
+from recipe.network.available import unknown_name
+from recipe.network.heads import set_head
+from recipe.network.own_loading import bare
+from recipe.network.preprocessing import own_preprocessing
+from recipe.randomness import seed_at
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
+
+
+def check_name(config: ModelConfig) -> None:
+    """Raises ConfigError where the source has no model of this name."""
+    known = _names(config.source)
+    if config.name not in known:
+        raise ConfigError(unknown_name(config.name, config.source, known))
+
+
+def make_model(config: Config, num_classes: int, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network with fresh weights, on the CPU: the same for the same seed, on every rank.
+
+    Args:
+        arguments: of its constructor, as a run has kept them; None: those of `model.weights`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_at(config.seed, "init"))
+        if arguments is None:
+            arguments = zoo.arguments(config.model)
+        model = bare(config.model, num_classes, arguments)
+        if config.model.stem == "small":
+            _set_small_stem(model, config.model)
+        set_head(model, config, num_classes)
+    _set_last_norms(model, config.model)
+    set_format(model, config.runtime)
+    return model
+
+
+def set_format(model: nn.Module, runtime: RuntimeConfig) -> None:
+    """The precision of the weights and their layout in memory."""
+    if runtime.precision == "fp64":
+        model.double()
+    if runtime.channels_last:
+        planes = [layer for layer in model.modules() if _only_in_planes(layer)]
+        for layer in planes:
+            layer.register_forward_pre_hook(_in_planes)
+        kept = {id(layer.weight) for layer in planes}
+        # Of two-dimensional convolutions: `Module.to` refuses networks that have three-dimensional ones.
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.dim() == 4 and id(tensor) not in kept:
+                tensor.data = tensor.data.to(memory_format=torch.channels_last)
+
+
+def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None:
+    """Refuse a model that does not take images of the configured sizes, or returns more than logits.
+
+    Runs on tensors without data ("meta"): no pixel is computed. Raises ConfigError.
+    """
+    sizes = config.resolution
+    grid = [("evaluate.grid", entry["val_crop"]) for entry in config.evaluate.grid if "val_crop" in entry]
+    _check_sizes(model, config, num_classes, [("resolution.train_crop", sizes.train_crop)], training=True)
+    check_crops(model, config, num_classes, [("resolution.val_crop", sizes.val_crop), *grid])
+
+
+def check_crops(model: nn.Module, config: Config, num_classes: int, crops: Sequence[tuple[str, int]]) -> None:
+    """The same of images that are evaluated: the keys that name their sizes, and the sizes. Raises ConfigError."""
+    _check_sizes(model, config, num_classes, crops, training=False)
+
+
+def _check_sizes(
+    model: nn.Module, config: Config, num_classes: int, crops: Sequence[tuple[str, int]], training: bool
+) -> None:
+    shadow = deepcopy(model).to("meta")
+    for key, size in crops:
+        images = torch.empty(2, 3, size, size, device="meta", dtype=next(shadow.parameters()).dtype)
+        try:
+            output = shadow.train(training)(images)
+        except NotImplementedError:
+            return  # an operation that has no shape without data
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            own = own_preprocessing(config.model)
+            made_for = f"; it is made for {own.crop} px" if own else ""
+            raise ConfigError(
+                f"model.name={config.model.name} does not take images of {size} px ({key}): "
+                f"{reason.rstrip('.!')}{made_for}"
+            ) from error
+        if not isinstance(output, Tensor) or output.shape != (2, num_classes):
+            raise ConfigError(
+                f"model.name={config.model.name} returns more than one logit for each class in "
+                f"{'training' if training else 'evaluation'} (auxiliary heads?): such models are not supported"
+            )
+
+
+def layer_table(config: Config, pixels: int) -> list[str]:
+    """The model's layers for images of `pixels` x `pixels`: a line each with output size and parameters."""
+    model = make_model(config, config.data.num_classes or 1000).to("meta")
+    lines = [f"{'layer':24}{'kind':22}{'output':>20}{'parameters':>14}"]
+
+    def add(name: str, layer: nn.Module) -> None:
+        def hook(_layer: nn.Module, _inputs: object, output: object) -> None:
+            shape = " x ".join(map(str, output.shape[1:])) if isinstance(output, Tensor) else ""
+            parameters = sum(parameter.numel() for parameter in layer.parameters())
+            lines.append(f"{name:24}{type(layer).__name__:22}{shape:>20}{parameters:14,}")
+
+        layer.register_forward_hook(hook)
+
+    for name, layer in model.named_children():
+        blocks = list(layer.named_children()) if isinstance(layer, nn.Sequential) else []
+        for number, block in blocks:
+            add(f"{name}.{number}", block)
+        if not blocks:
+            add(name, layer)
+    model.eval()(torch.empty(1, 3, pixels, pixels, device="meta", dtype=next(model.parameters()).dtype))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return [*lines, f"{'all':66}{total:14,}"]
+
+
+def _only_in_planes(layer: nn.Module) -> bool:
+    """Strided 1x1 convolutions of few channels (the first layers of FastViT, RepVGG): in channels_last, oneDNN's
+    gradient of their weights writes past its memory on a CPU, to wrong figures or a crash (uxlfoundation/oneDNN#6035).
+    """
+    small = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.in_channels // layer.groups < 16
+    return small and layer.stride != (1, 1)
+
+
+def _in_planes(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(part.contiguous() if part.device.type == "cpu" else part for part in inputs)
+
+
+def _set_small_stem(model: nn.Module, config: ModelConfig) -> None:
+    """A first convolution of 3x3 with stride 1 and no max-pooling: small images keep their resolution."""
+    first, pool = getattr(model, "conv1", None), getattr(model, "maxpool", None)
+    if not isinstance(first, nn.Conv2d) or first.kernel_size != (7, 7) or not isinstance(pool, nn.MaxPool2d):
+        raise ConfigError(
+            f"model.stem=small: {config.name} has no stem of a 7x7 convolution and max-pooling; it is for ResNets"
+        )
+    first = nn.Conv2d(3, first.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    model.conv1, model.maxpool = first, nn.Identity()
+
+
+def _set_last_norms(model: nn.Module, config: ModelConfig) -> None:
+    """Start the last batch norm of each residual block at 0 or 1, whatever the source does by itself.
+
+    (timm's ResNets start it at 0, torchvision's at 1: a difference of 5 points after short trainings.)
+    """
+    last = [norm for module in model.modules() if (norm := _last_norm(module)) is not None]
+    if config.zero_init_residual and not last:
+        raise ConfigError(f"model.zero_init_residual=true: {config.name} has no residual blocks with a last batch norm")
+    for norm in last:
+        nn.init.constant_(norm.weight, 0.0 if config.zero_init_residual else 1.0)
+
+
+def _last_norm(module: nn.Module) -> nn.BatchNorm2d | None:
+    """The last norm of a ResNet's block, or the module itself where its source has started it at 0."""
+    if type(module).__name__ in ("BasicBlock", "Bottleneck"):
+        norm = getattr(module, "bn3", getattr(module, "bn2", None))
+        return norm if isinstance(norm, nn.BatchNorm2d) else None
+    if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+        return module
+    return None
+
+
+def _names(source: str) -> list[str]:
+    if source == "timm":
+        import timm
+
+        return timm.list_models()
+    return torchvision.models.list_models(module=torchvision.models)

@@ -1,0 +1,367 @@
+"""From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes.
+
+With `train`, `command_line`, `ablations`, `rungs`, `trust` and `hydra_errors`, it alone knows Hydra and OmegaConf.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from recipe.config import Config
+from recipe.errors import ConfigError, unreadable
+from recipe.guesses import did_you_mean
+from recipe.network import available
+from recipe.network.weights import identity, kind_of, resolved
+from recipe.plan.ablations import ABLATIONS, check_ablations, step_size
+from recipe.plan.ablations import key_of as _key
+from recipe.plan.checks import check, leaves
+from recipe.plan.command_line import for_hydra
+from recipe.plan.cross_checks import check_not_taken_for_the_demo
+from recipe.plan.inert import inert, refuse_inert
+from recipe.plan.naming import hash_of, run_name, text
+from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
+from recipe.plan.scaling import scale
+
+PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
+SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, before anything is loaded: what to train and where its folder is."""
+
+    config: Config
+    rung: Rung
+    name: str  # of the run folder, the same for all seeds
+    folder: Path
+    training_hash: str  # of every key that can change the weights
+    result_hash: str  # of those and the keys that say how the weights are evaluated
+    former_hashes: dict[str, str]  # the same two, as version 0.1 made them at first: its run folders have them
+    chain: tuple[str, ...]  # the recipes that it builds on, from the first, and itself
+    differences: dict[str, str]  # from the recipe, as the name has them: data and scale by choice, other keys by value
+    overrides: tuple[str, ...]  # of the command line
+    literal: frozenset[str]  # the dotted keys among them
+    hydra_files: dict[str, str]  # file name → text: the contents of .hydra/
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of what is trained, and of what is trained and how it is evaluated."""
+        return {"training": self.training_hash, "result": self.result_hash}
+
+
+def register() -> None:
+    """Make the schema, the folder names and the launchers known to Hydra. Called once, before Hydra starts."""
+    from hydra_plugins.recipe_launcher.launcher import SlurmLauncher, TorchrunLauncher  # it imports this module
+
+    for launcher in (TorchrunLauncher, SlurmLauncher):
+        Plugins.instance().register(launcher)  # Hydra's own search does not see editable installations
+    ConfigStore.instance().store(name="schema", node=_schema())
+    sweeper = BasicSweeperConf(params={})  # Hydra's own null takes no values from a command line
+    ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=sweeper, provider="hydra")
+    root = Path(os.environ.get("RECIPE_OUTPUTS") or PROJECT).resolve()
+    OmegaConf.register_new_resolver("outputs", lambda: str(root / "outputs"), replace=True)
+    OmegaConf.register_new_resolver("multirun_outputs", lambda: str(root / "multirun_outputs"), replace=True)
+    OmegaConf.register_new_resolver("step_size", step_size, replace=True)  # of conf/without and conf/with
+    # Hydra resolves the name before it makes the folder, so that a wrong config leaves none behind.
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+
+
+def _schema() -> Any:
+    """The schema as Hydra reads it. Dicts take any keys: Hydra would let none be added on the command line."""
+    schema = OmegaConf.structured(Config)
+    for dotted, value, _ in leaves(Config()):
+        if isinstance(value, dict):
+            OmegaConf.set_struct(OmegaConf.select(schema, dotted), False)
+    return schema
+
+
+def _run_name(_root_: Any) -> str:
+    return plan(_root_, _root_.hydra).name
+
+
+def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
+    """The plan of one run, from what Hydra composed. Raises ConfigError with one message.
+
+    Args:
+        to_run: otherwise it is only looked at, and a file or run of weights need not be there.
+    """
+    hydra = HydraConfig.get() if hydra is None else hydra
+    given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)  # ${…} in them is theirs to resolve
+    overrides, about_hydra = given["task"], tuple(given["hydra"])
+    literal = frozenset(_key(override) for override in overrides)
+    groups = [group for group in SECTIONS if group in literal]
+
+    composed = _without(composed, "hydra")
+    _check_keys(composed)
+    recipe = _chosen_recipe(overrides)
+    recipe_as_written = " ".join((recipe, *(override for override in overrides if _key(override) in ABLATIONS)))
+    _check_groups_survive(composed, overrides, about_hydra, recipe_as_written, groups, literal)
+    check_ablations(composed, overrides, about_hydra, _compose)
+
+    config = scale(_typed(composed), _unscaled(literal, composed))
+    root = config.data.root  # empty where $IMAGENET_DIR is
+    config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
+    check(config, int(os.environ.get("WORLD_SIZE", "1")))
+    refuse_inert(config, literal)
+    if to_run:
+        check_not_taken_for_the_demo(config)
+    _check_model(config)
+    _check_timm_optimizer(config)
+
+    sources = [source.path for source in hydra.runtime.config_sources]
+    differences = _differences(config, overrides, about_hydra)
+    if not to_run and config.model.weights is not None and kind_of(config.model.weights) == "file":
+        config.model.weights = None
+    config.model = resolved(config.model)
+    if "model.weights" in differences and config.model.weights is not None:
+        differences["model.weights"] = text(identity(config.model.weights))
+    name = run_name(recipe, differences)
+    output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
+    return Plan(
+        config=config,
+        rung=rung(recipe, sources),
+        name=name,
+        folder=Path(output_dir),
+        training_hash=training_hash(config),
+        result_hash=digest(config, {"weights", "result"}),
+        former_hashes=_former_hashes(config),
+        chain=tuple(chain(recipe, sources)),
+        differences=differences,
+        overrides=tuple(overrides),
+        literal=literal,
+        hydra_files={
+            "config.yaml": OmegaConf.to_yaml(_without(composed, "rung")),
+            "hydra.yaml": OmegaConf.to_yaml(hydra),
+            "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(overrides)),
+        },
+    )
+
+
+def plan_of(overrides: list[str], to_run: bool = True) -> Plan:
+    """The plan of a command line, without running it. Raises what Hydra raises, and ConfigError."""
+    with _hydra():
+        composed = hydra_compose("config", for_hydra(overrides), return_hydra_config=True)
+        return plan(composed, composed.hydra, to_run)
+
+
+def _hydra() -> AbstractContextManager[Any]:
+    """Hydra with our config folder, outside of train.py."""
+    register()
+    GlobalHydra.instance().clear()
+    context: AbstractContextManager[Any] = initialize_config_dir(str(CONF), version_base="1.3")
+    return context
+
+
+def whole_runs_of_chain(of: Plan) -> list[Config]:
+    """The configs of the rungs up to a plan's own, each as a whole run with the plan's other overrides."""
+    if recipe_file(of.rung.name) is None:  # in a folder that only hydra.searchpath names
+        return []
+    kept = [override for override in of.overrides if _key(override) not in (*RECIPE_GROUPS, "max_steps")]
+    return configs(chain(of.rung.name), kept)
+
+
+def configs(recipes: Sequence[str | None], overrides: list[str]) -> list[Config]:
+    """The scaled configs of several recipes with the same overrides, unchecked; None: of the defaults alone."""
+    literal = frozenset(_key(override) for override in overrides)
+    with nullcontext() if GlobalHydra.instance().is_initialized() else _hydra():
+        composed = [_compose((*([choice(name)] if name is not None else []), *overrides)) for name in recipes]
+    return [scale(_typed(_without(config, "hydra")), _unscaled(literal, config)) for config in composed]
+
+
+def training_hash(config: Config) -> str:
+    """Hash of every key that can change the weights; with a plateau or early stopping, evaluations can."""
+    return digest(config, _of_training(config))
+
+
+def _of_training(config: Config) -> set[str]:
+    evaluations_count = config.schedule.name == "plateau" or config.early_stopping.patience is not None
+    return {"weights", "result"} if evaluations_count else {"weights"}
+
+
+def digest(config: Config, affects: set[str]) -> str:
+    """16 hexadecimal digits of the keys that affect one of these: "weights", "result"."""
+    return hash_of(values_of(config, affects))
+
+
+def values_of(config: Config, affects: set[str]) -> dict[str, Any]:
+    """The keys that affect one of these, by dotted name; weights by their content, so without paths.
+
+    A key that does nothing here has its default, and one that came with a later version is in it only away from its
+    default: so that runs that are the same training have the same hash, in versions to come too.
+    """
+    idle = inert(config)
+    found = {}
+    for key, value, about in leaves(config):
+        default = about["default"]
+        if about["affects"] in affects and ("since" not in about or value != default):
+            found[key] = default if key in idle else identity(value) if key == "model.weights" else value
+    return found
+
+
+def _former_hashes(config: Config) -> dict[str, str]:
+    """The hashes of this run before keys that do nothing were set to their defaults in them."""
+
+    def former(affects: set[str]) -> str:
+        known = [item for item in leaves(config) if item[2]["affects"] in affects and "since" not in item[2]]
+        return hash_of({key: identity(value) if key == "model.weights" else value for key, value, _ in known})
+
+    return {"training": former(_of_training(config)), "result": former({"weights", "result"})}
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved config as YAML."""
+    values = OmegaConf.structured(config)
+    return OmegaConf.to_yaml(_without(values, "rung"))
+
+
+def load(path: Path) -> Config:
+    """The resolved config of a run folder. Raises RunError."""
+    try:
+        return _typed(OmegaConf.load(path))
+    except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+        raise unreadable(path, error) from error
+
+
+def known_keys() -> list[str]:
+    """Every name that may stand on the left of a `=`."""
+    keys = [dotted for dotted, _, _ in leaves(Config()) if dotted != "rung"]
+    return sorted({*keys, *SECTIONS, *RECIPE_GROUPS, "hydra.run.dir"})
+
+
+def recipes(group: str = "recipe") -> list[str]:
+    """The names of all recipes, or of all experiments."""
+    return GlobalHydra.instance().config_loader().get_group_options(group)
+
+
+def _typed(composed: Any) -> Config:
+    values = {key: value for key, value in composed.items_ex(resolve=False) if key != "rung"}
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
+    assert isinstance(config, Config)
+    return config
+
+
+def _unscaled(literal: frozenset[str], composed: DictConfig) -> frozenset[str]:
+    """The keys that `scale` leaves alone: those given literally or made of them, and the name of a chosen group."""
+    if "epochs" in literal and OmegaConf.is_interpolation(composed.schedule, "step_size"):  # ablations.step_size
+        literal |= {"schedule.step_size"}
+    return literal | {f"{group}.name" for group in SECTIONS if group in literal}
+
+
+def _check_keys(composed: DictConfig) -> None:
+    """`+typo=1` passes Hydra, and would silently train something else."""
+
+    def walk(values: Any, schema: Any, prefix: str) -> None:
+        for name in map(str, values):
+            dotted = f"{prefix}{name}"
+            if name not in {item.name for item in fields(schema)}:
+                raise ConfigError(f"there is no key {dotted}.{did_you_mean(dotted, known_keys())}")
+            child = getattr(schema, name)
+            if is_dataclass(child):
+                walk(values[name], child, f"{dotted}.")
+
+    walk(composed, Config(), "")
+
+
+def _chosen_recipe(overrides: list[str]) -> str:
+    chosen = [override.split("=", 1)[1] for override in overrides if _key(override) in RECIPE_GROUPS]
+    if not chosen:
+        known = [f"+{group}=NAME ({', '.join(recipes(group))})" for group in RECIPE_GROUPS]
+        raise ConfigError(f"which recipe? Add {' or '.join(known)}")
+    if len(chosen) > 1 or "," in chosen[0] or chosen[0].startswith("["):
+        raise ConfigError(f"a run has one recipe, not several ({', '.join(chosen)}); to train each in turn, add -m")
+    return chosen[0]
+
+
+def _check_groups_survive(
+    composed: DictConfig,
+    overrides: list[str],
+    about_hydra: tuple[str, ...],
+    recipe: str,
+    groups: Iterable[str],
+    literal: frozenset[str],
+) -> None:
+    """A recipe's own values come after the groups: `+recipe=v2 optimizer=adamw` would train AdamW at SGD's rate."""
+    without_recipe = *about_hydra, *(override for override in overrides if _key(override) in groups)
+    for group in groups:
+        expected, actual = _section(_compose(without_recipe), group), _section(composed, group)
+        stands_for = ("name", "source") if group == "model" else expected  # which model, not what of it is trained
+        lost = [name for name in stands_for if actual[name] != expected[name] and f"{group}.{name}" not in literal]
+        if lost:
+            choice = next(override for override in overrides if _key(override) == group)
+            wanted = " ".join(f"{group}.{name}={text(expected[name])}" for name in lost)
+            given = " ".join(f"{group}.{name}={text(actual[name])}" for name in lost)
+            raise ConfigError(
+                f"{choice} stands for {wanted}, but the recipe {recipe} has {given}: "
+                f"add the values you mean, {wanted} or others"
+            )
+
+
+def _section(composed: DictConfig, group: str) -> dict[str, Any]:
+    return dict(composed[group].items_ex(resolve=False))
+
+
+def _check_model(config: Config) -> None:
+    """Names outside conf/model are looked up in torchvision and timm."""
+    known = {path.stem for path in (CONF / "model").glob("*.yaml")}
+    if config.model.source == "torchvision" and config.model.name in known:
+        return
+    names = available.names(config.model.source)
+    if not names:
+        from recipe.network.model import check_name  # imports torch
+
+        check_name(config.model)
+    elif config.model.name not in names:
+        raise ConfigError(available.unknown_name(config.model.name, config.model.source, names))
+
+
+def _check_timm_optimizer(config: Config) -> None:
+    if config.optimizer.source == "timm":
+        from recipe.ingredients.optimizer import check_timm
+
+        check_timm(config.optimizer)
+
+
+@lru_cache(maxsize=128)
+def _compose(overrides: tuple[str, ...]) -> DictConfig:
+    loader = GlobalHydra.instance().config_loader()
+    return loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
+
+
+@lru_cache(maxsize=128)
+def _scaled_values(overrides: tuple[str, ...]) -> dict[str, Any]:
+    config = scale(_typed(_without(_compose(overrides), "hydra")), frozenset())
+    return {key: value for key, value, _ in leaves(config)}
+
+
+def _without(values: Any, key: str) -> DictConfig:
+    return OmegaConf.masked_copy(values, [str(name) for name in values if name != key])
+
+
+def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, ...]) -> dict[str, str]:
+    """What differs from the recipe, sorted: the choice of data and scale by name, other keys by value."""
+    alone = [*about_hydra, *(override for override in overrides if _key(override) in RECIPE_GROUPS)]
+    own_choices = _compose(tuple(alone)).hydra.runtime.choices
+    chosen = {key: value for key, _, value in (o.partition("=") for o in overrides) if key in ("data", "scale")}
+    base_values = _scaled_values((*alone, *(f"{group}={choice}" for group, choice in chosen.items())))
+    parts = {group: choice for group, choice in chosen.items() if choice != own_choices[group]}
+    idle = inert(config)
+    for key, value, about in leaves(config):
+        if key not in ("seed", *idle) and about["affects"] != "nothing" and value != base_values[key]:
+            parts[key] = text(value)
+    return {key: parts[key] for key in sorted(parts)}

@@ -1,0 +1,35 @@
+"""Keys that do nothing in a config, as `optimizer.betas` under SGD. The schema says what uses each (`used_by`)."""
+
+from collections.abc import Set
+
+from recipe.config import Config
+from recipe.errors import ConfigError
+from recipe.plan.checks import leaves
+from recipe.plan.cross_checks import either
+from recipe.plan.naming import text
+
+
+def inert(config: Config) -> dict[str, str]:
+    """The keys that do nothing here, by dotted name, each with the key that it depends on and what that would be."""
+    values = {dotted: value for dotted, value, _ in leaves(config)}
+    found: dict[str, str] = {}
+    for dotted, _, about in leaves(config):
+        for neighbour, users in about.get("used_by", {}).items():
+            user = f"{dotted.rpartition('.')[0]}.{neighbour}"
+            if users and values[user] not in users:
+                found.setdefault(dotted, f"{user}={either(users)}")
+            elif not users and not values[user]:
+                found.setdefault(dotted, user)
+    return found
+
+
+def refuse_inert(config: Config, given: Set[str]) -> None:
+    """Raise ConfigError where one of the keys that were given by hand does nothing."""
+    values = {dotted: value for dotted, value, _ in leaves(config)}
+    for dotted, users in inert(config).items():
+        if dotted in given:
+            user = users.partition("=")[0]
+            raise ConfigError(
+                f"{dotted} does nothing here: it belongs to {users}, and this run has {user}={text(values[user])}. "
+                f"Leave it out, or change {user}"
+            )

@@ -1,0 +1,1 @@
+"""One training run, from its beginning or its checkpoint to its result."""

@@ -1,0 +1,1 @@
+"""The algorithm. Begin with loop.py."""

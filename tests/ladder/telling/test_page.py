@@ -1,0 +1,250 @@
+"""The page of a report, in a real browser: it can be read, sorted and trusted."""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, DRIVER, Browser, browser
+from synthetic import LADDER, write_ladder, write_run
+
+from recipe.ladder.comparing.compare import compare
+from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.reading.collect import collect
+from recipe.ladder.telling import figures, page, wording
+
+EVIL = "<script>document.title='broken'</script>"
+EVIL_IMAGE = '"><img src=x onerror="document.title=1">'
+needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
+
+
+def report_of(root: Path) -> Report:
+    runs = collect([root])
+    return Report([root], compare(runs), runs)
+
+
+def only(root: Path) -> Comparison:
+    (comparison,) = report_of(root).comparisons
+    return comparison
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of a ladder, with classes, folders and versions that would break a page that trusts them."""
+    root = tmp_path_factory.mktemp("runs") / ('a<b onclick="x">' + "long" * 20)
+    gains = dict(zip(LADDER, (0, 8, -3, *[0.1] * 5), strict=False))
+    write_ladder(root, gains, seeds=3, sd=0.3)
+    for path in root.rglob("environment.json"):
+        environment = json.loads(path.read_text())
+        environment["classes"] = [EVIL, EVIL_IMAGE, "it's & so", "pear"]
+        environment["starts"][0] |= {"git": {"commit": "c0ffee" * 6, "changed": True}, "packages": {"torch": EVIL}}
+        path.write_text(json.dumps(environment))
+    write_run(root, LADDER[1], 7, finished=False)
+    (write_run(root, LADDER[2], 8) / "result.json").write_text("{" + EVIL)
+    report = report_of(root)
+    path = root.parent / "report.html"
+    page.write(report, figures.draw(report, root.parent / "figures"), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def laptop() -> Iterator[Browser]:
+    with browser(1400, 900) as window:
+        yield window
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[Browser]:
+    with browser(390, 844, phone=True) as window:
+        yield window
+
+
+class Elements(HTMLParser):
+    """The start tags of a page, with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_page_needs_nothing_from_elsewhere(written: Path) -> None:
+    text = written.read_text()
+    elements = Elements(text).found
+    addresses = [about[name] or "" for _, about in elements for name in ("src", "href", "srcset") if name in about]
+    assert len(addresses) >= 4
+    assert [address[:30] for address in addresses if not address.startswith(("data:image/svg+xml;base64,", "#"))] == []
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert {tag for tag, _ in elements} & {"link", "iframe", "object", "embed"} == set()
+
+
+def test_texts_of_run_folders_are_escaped(written: Path) -> None:
+    elements = Elements(written.read_text()).found
+    assert [tag for tag, _ in elements].count("script") == 1
+    assert [tag for tag, _ in elements].count("b") == 0
+    assert not [about for tag, about in elements if tag == "img" and not (about["src"] or "").startswith("data:")]
+    assert not [name for _, about in elements for name in about if name.startswith("on")]
+
+
+@needs_browser
+def test_texts_of_run_folders_are_shown_as_they_are(written: Path, laptop: Browser) -> None:
+    laptop.open(written)
+    laptop.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    text = laptop.run("return document.body.innerText")
+    for told in (EVIL, EVIL_IMAGE, "it's & so", 'a<b onclick="x">', "c0ffeec0ffee and uncommitted changes"):
+        assert told in text
+    assert laptop.run("return document.title") == "What the runs say"
+    assert laptop.complaints() == []
+
+
+@needs_browser
+def test_page_loads_nothing_even_where_a_text_were_not_escaped(written: Path, laptop: Browser, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(written.read_text().replace("</body>", EVIL + "<img src=x onerror=document.title=1></body>"))
+    laptop.open(broken)
+    assert laptop.run("return document.title") == "What the runs say"
+    assert laptop.run("return fetch('data:,x').then(() => 'loaded', () => 'refused')") == "refused"
+    refused = [complaint for complaint in laptop.complaints() if "Content Security Policy" in complaint]
+    assert len(refused) >= 3, "the script, the image and the fetch"
+
+
+@needs_browser
+def test_nothing_hangs_over_the_edge_of_a_phone(written: Path, phone: Browser) -> None:
+    phone.open(written)
+    phone.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    assert phone.run("return innerWidth") == 390
+    assert phone.run("return document.documentElement.scrollWidth") <= 390
+    outside = """return [...document.querySelectorAll('h1, h2, h3, p, li, dt, dd, summary, figcaption, .scroll')]
+        .filter(each => each.getBoundingClientRect().right > 390).map(each => each.outerHTML.slice(0, 80))"""
+    assert phone.run(outside) == []
+
+
+@needs_browser
+def test_first_column_stays_where_a_table_is_scrolled(written: Path, phone: Browser) -> None:
+    phone.open(written)
+    phone.run("document.querySelector('.scroll').scrollLeft = 200")
+    left = "return document.querySelector('{}').getBoundingClientRect().left - document.querySelector('.scroll').{}"
+    assert phone.run("return document.querySelector('.scroll').scrollLeft") == 200
+    assert phone.run(left.format("tbody th", "getBoundingClientRect().left")) == pytest.approx(0, abs=1)
+    assert phone.run(left.format("tbody td", "getBoundingClientRect().left")) < 0
+    width = phone.run("return document.querySelector('tbody th').offsetWidth")
+    assert 100 < width < 200, "the names take all of the screen, or are cut to single letters"
+
+
+def column(window: Browser, name: str) -> list[str]:
+    """The cells of a column of the first table, as they stand."""
+    return window.run(
+        f"""const table = document.querySelector('table');
+        const names = [...table.tHead.rows[0].cells].map(cell => cell.innerText.trim());
+        const place = names.findIndex(each => each.startsWith({name!r}));
+        return [...table.tBodies[0].rows].map(row => row.cells[place].innerText)"""
+    )
+
+
+def click(window: Browser, name: str) -> str:
+    """Click on a header of the first table. Returns its aria-sort."""
+    return window.run(
+        f"""const header = [...document.querySelectorAll('table th[scope=col]')]
+            .find(each => each.innerText.trim().startsWith({name!r}));
+        header.querySelector('button').click();
+        return header.getAttribute('aria-sort')"""
+    )
+
+
+@needs_browser
+def test_click_on_a_header_sorts_by_value_and_again_the_other_way(written: Path, laptop: Browser) -> None:
+    laptop.open(written)
+    rungs = column(laptop, "setting")
+    assert rungs == list(LADDER[:8])
+    gains = [float(text.replace("−", "-")) for text in column(laptop, "gain") if text]
+    assert gains != sorted(gains)
+    assert column(laptop, "gain")[0] == "", "the baseline has none"
+    for direction, reverse in (("ascending", False), ("descending", True)):
+        assert click(laptop, "gain") == direction
+        assert column(laptop, "gain")[-1] == "", "unknown comes last, whichever way"
+        sorted_gains = [float(text.replace("−", "-")) for text in column(laptop, "gain")[:-1]]
+        assert sorted_gains == sorted(gains, reverse=reverse)
+    assert click(laptop, "setting") == "ascending"
+    assert column(laptop, "setting") == rungs, "back to the order of the ladder"
+    assert laptop.run("return document.querySelector('table').querySelectorAll('[aria-sort]').length") == 1
+
+
+@needs_browser
+def test_header_is_reached_and_used_with_the_keyboard(written: Path, laptop: Browser) -> None:
+    laptop.open(written)
+    laptop.run("document.querySelector('table').closest('.scroll').focus()")
+    laptop.press("\ue004")  # tab: from the table's box to its first header
+    laptop.press("\ue004")
+    assert laptop.run("return document.activeElement.closest('th').cellIndex") == 1
+    laptop.press("\ue007")  # enter
+    assert laptop.run("return document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
+
+
+def test_runs_left_out_are_named_with_the_reason(written: Path) -> None:
+    text = written.read_text()
+    part = text[text.index("Runs left out") : text.index("How to read this")]
+    assert "not finished" in part
+    assert "cannot read result.json" in part
+    assert part.count("<tr>") >= 3
+
+
+def test_report_without_a_finished_run_is_a_page(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "v2", 0, finished=False)
+    report = report_of(tmp_path / "runs")
+    page.write(report, figures.draw(report, tmp_path), tmp_path / "report.html")
+    assert "not finished" in (tmp_path / "report.html").read_text()
+
+
+def test_headline_says_what_helps_by_how_much_and_how_surely(tmp_path: Path) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, (0, 8, -3, 0.1), strict=False)), seeds=5, sd=0.3)
+    comparison = only(tmp_path)
+    said = wording.headline(comparison)
+    gain = comparison.rows[1].gain
+    assert gain is not None
+    assert said[0] == "1 of 3 rungs helps, 1 hurts, 1 is unresolved."
+    assert said[1].startswith(f"Helps: {LADDER[1]} by +{gain.difference.mean:.2f} points (95% interval ")
+    assert f"+{gain.difference.low:.2f} to +{gain.difference.high:.2f}" in said[1]
+    assert said[2].startswith(f"Hurts: {LADDER[2]} by −")
+    assert f"is about {comparison.detectable:.2f} points" in said[3]
+    assert f"From {LADDER[0]} to {LADDER[3]} it is +" in said[4]
+
+
+def test_headline_of_single_runs_claims_nothing(tmp_path: Path) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, (0, 30, 1), strict=False)), seeds=1)
+    said = " ".join(wording.headline(only(tmp_path)))
+    assert "no gain can be told from chance" in said
+    assert "helps" not in said
+
+
+def test_headline_without_shared_seeds(tmp_path: Path) -> None:
+    for seed, lr in enumerate((0.1, 0.2)):
+        write_run(tmp_path, "v2", seed, 50.0, differences={"optimizer.lr": lr})
+    assert "share a seed" in " ".join(wording.headline(only(tmp_path)))
+
+
+def test_headline_names_the_largest_findings_and_counts_the_others(tmp_path: Path) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, (0, 5, 6, 7, 8, 9, 10), strict=False)), seeds=5, sd=0.05)
+    said = wording.headline(only(tmp_path))
+    assert said[0].startswith("6 of 6 rungs help, none hurts, none is unresolved")
+    assert said[1].endswith("; 2 more.")
+    named = [LADDER[number] in said[1] for number in (6, 5, 4, 3, 2, 1)]
+    assert named == [True] * wording.NAMED + [False] * 2
+
+
+def test_numbers_as_people_write_them() -> None:
+    assert [wording.signed(value) for value in (0.314, -0.2, math.nan)] == ["+0.31", "−0.20", ""]
+    assert wording.interval(-0.2, 0.8) == "−0.20 to +0.80"
+    assert [wording.p_value(p) for p in (0.0001, 0.0123, 1.0, math.nan)] == ["< 0.001", "0.012", "1.000", ""]
+    assert [wording.time_unit(hours)[1] for hours in (0.01, 0.1, 3)] == ["seconds", "minutes", "hours"]
+    assert [wording.count(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+    names = [wording.slug(text) for text in ("lr=0.1", "a b/../c", "…", "x" * 200)]
+    assert names == ["lr=0.1", "a-b-..-c", "unnamed", "x" * 80]
+    assert all(one != other for one, other in itertools.pairwise(names))

@@ -1,0 +1,347 @@
+"""The experiments of conf/experiment: their values against the source's, what they start from, and real runs."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from photos import CLASSES, save_photos
+
+from recipe.errors import ConfigError
+from recipe.ingredients.schedule import cycled_momentum, learning_rate
+from recipe.logs import console
+from recipe.plan import rungs
+from recipe.plan.checks import leaves
+from recipe.plan.compose import PROJECT, Plan, plan_of
+from recipe.plan.hydra_errors import explain
+
+Composer = Callable[..., Plan]
+FOLDER = PROJECT / "conf" / "experiment"
+SHARED = ("intel", "tiny_imagenet", "zero_init")  # what others build on
+
+INTEL = {
+    "data.name": "imagefolder",
+    "data.num_classes": 6,
+    "epochs": 10,
+    "batch_size": 64,
+    "micro_batch_size": 64,
+    "model.name": "resnet50",
+    "optimizer.name": "adam",
+    "optimizer.lr": 5e-4,
+    "optimizer.weight_decay": 0,
+    "schedule.name": "plateau",
+    "schedule.gamma": 0.5,
+    "schedule.patience": 1,
+    "augment.hflip": 0.5,
+    "loss.name": "cross_entropy",
+}
+TINY = {
+    "data.num_classes": 200,
+    "data.mean": [0.4802, 0.4481, 0.3975],
+    "data.std": [0.2302, 0.2265, 0.2262],
+    "model.name": "resnet18",
+    "model.stem": "imagenet",
+    "model.freeze": "none",
+    "epochs": 10,
+    "batch_size": 100,
+    "micro_batch_size": 100,
+    "optimizer.name": "sgd",
+    "optimizer.lr": 0.001,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 0,
+    "schedule.name": "step",
+    "schedule.step_size": 7,
+    "schedule.gamma": 0.1,
+    "augment.crop": "resize_random",
+    "augment.rotation": 20,
+    "augment.hflip": 0.5,
+    "resolution.train_crop": 64,
+    "resolution.val_resize": 64,
+    "resolution.val_crop": 64,
+}
+SCRATCH = TINY | {
+    "model.weights": None,
+    "model.stem": "small",
+    "epochs": 400,
+    "optimizer.lr": 0.2,
+    "optimizer.weight_decay": 1e-4,
+    "schedule.name": "cosine",
+    "schedule.step_size": 30,
+    "augment.crop": "random_resized",
+    "augment.rotation": 0,
+}
+ZERO = {
+    "data.num_classes": 10,
+    "data.mean": [0, 0, 0],
+    "data.std": [1, 1, 1],
+    "model.name": "resnet18",
+    "model.head": "concat_pool",
+    "model.head_width": 512,
+    "model.head_dropout": 0.5,
+    "model.weights": None,
+    "epochs": 5,
+    "batch_size": 64,
+    "micro_batch_size": 64,
+    "runtime.precision": "fp32",
+    "loss.name": "cross_entropy",
+    "optimizer.name": "adamw",
+    "optimizer.lr": 1e-3,
+    "optimizer.betas": [0.95, 0.99],
+    "optimizer.eps": 1e-5,
+    "optimizer.weight_decay": 0.01,
+    "optimizer.norm_weight_decay": 0,
+    "optimizer.bias_weight_decay": 0,
+    "schedule.name": "onecycle",
+    "schedule.interval": "step",
+    "augment.crop": "resize_random",
+    "augment.hflip": 0,
+    "resolution.train_crop": 256,
+    "resolution.val_resize": 256,
+    "resolution.val_crop": 256,
+}
+ZOO = {
+    "model.name": "resnet50",
+    "model.freeze": "backbone",
+    "model.frozen_batch_norm": "train",
+    "model.head": "mlp",
+    "model.head_width": 256,
+    "model.head_dropout": 0.4,
+    "loss.name": "nll",
+    "optimizer.name": "adam",
+    "optimizer.lr": 1e-3,
+    "batch_size": 32,
+    "checkpoint.best_by": "loss",
+    "augment.crop": "random_resized",
+    "augment.scale": [0.8, 1.0],
+    "augment.rotation": 15,
+    "augment.hflip": 0.5,
+    "resolution.train_resize": 256,
+    "resolution.train_crop": 224,
+    "resolution.val_resize": 256,
+    "resolution.val_crop": 224,
+}
+LARGE = {"resolution.train_crop": 224, "resolution.val_resize": 224, "resolution.interpolation": "bicubic"}
+V1, V2 = {"model.weights": "IMAGENET1K_V1"}, {"model.weights": "IMAGENET1K_V2"}
+FROZEN, FREE = {"model.freeze": "backbone"}, {"model.freeze": "none"}
+TORCHVISION, TIMM = {"model.source": "torchvision"}, {"model.source": "timm"}
+ONE, ZEROED = {"model.zero_init_residual": False}, {"model.zero_init_residual": True}
+
+# Experiment: what was published, and the values that the source names.
+EXPERIMENTS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
+    "intel_frozen_v1": ({"acc1": 89.27, "loss": 0.285}, INTEL | V1 | FROZEN),
+    "intel_frozen_v2": ({"acc1": 90.87, "loss": 0.262}, INTEL | V2 | FROZEN),
+    "intel_finetune_v1": ({"acc1": 91.67, "loss": 0.267}, INTEL | V1 | FREE),
+    "intel_finetune_v2": ({"acc1": 93.83, "loss": 0.211}, INTEL | V2 | FREE | {"optimizer.lr": 1e-4}),
+    "tiny_imagenet_1": ({"acc1": 25.9}, TINY | {"model.weights": None}),
+    "tiny_imagenet_2": ({"acc1": 56.9}, TINY | V1),
+    "tiny_imagenet_3": ({"acc1": 73.1}, TINY | V1 | LARGE | {"resolution.val_crop": 224}),
+    "tiny_imagenet_4": ({"acc1": 54.5}, TINY),
+    "tiny_imagenet_5": ({"acc1": 72.3}, TINY | {"model.stem": "small", "epochs": 20}),
+    "tiny_imagenet_vanilla": ({"acc1": 61.68}, SCRATCH),
+    "tiny_imagenet_mixup": ({"acc1": 63.86}, SCRATCH | {"mix.mixup_alpha": 1.0, "mix.cutmix_alpha": 0.0}),
+    "tiny_imagenet_cutmix": ({"acc1": 65.53}, SCRATCH | {"mix.mixup_alpha": 0.0, "mix.cutmix_alpha": 1.0}),
+    "zero_init_timm_zero": ({"acc1": 72.69}, ZERO | TIMM | ZEROED),
+    "zero_init_timm_one": ({"acc1": 78.75}, ZERO | TIMM | ONE),
+    "zero_init_torchvision_one": ({"acc1": 78.17}, ZERO | TORCHVISION | ONE),
+    "zero_init_torchvision_zero": ({"acc1": 72.97}, ZERO | TORCHVISION | ZEROED),
+    "zoo": ({"best_acc1": 96, "test_acc1": 92.4}, ZOO),
+    "confirm_resnet101": ({"acc1": 81.886, "acc5": 95.780}, {"model.name": "resnet101"}),
+    "confirm_resnet152": ({"acc1": 82.284, "acc5": 96.002}, {"model.name": "resnet152"}),
+    "confirm_resnext50": ({"acc1": 81.198, "acc5": 95.340}, {"model.name": "resnext50_32x4d"}),
+}
+
+
+def values(plan: Plan) -> dict[str, Any]:
+    return {key: value for key, value, _ in leaves(plan.config) if key != "rung"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_has_the_values_of_its_source(name: str) -> None:
+    published, expected = EXPERIMENTS[name]
+    found = plan_of([f"+experiment={name}", "data.root=."], to_run=False)
+    here = values(found)
+    assert {key: here[key] for key in expected} == expected
+    assert found.rung.published == published
+    assert found.name == name
+
+
+def test_there_are_no_experiments_but_these() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*EXPERIMENTS, *SHARED}
+
+
+def test_files_are_short_and_say_command_cost_and_what_was_published() -> None:
+    for path in FOLDER.glob("*.yaml"):
+        lines = path.read_text().splitlines()
+        assert len([line for line in lines if not line.startswith("#")]) <= 12
+        if path.stem not in SHARED:
+            assert "# Cost: " in path.read_text()
+            assert f"+experiment={path.stem} data.root=" in path.read_text()
+            assert "Published: " in path.read_text()
+
+
+def test_documentation_names_each_experiment_with_its_figure() -> None:
+    text = (PROJECT / "docs" / "EXPERIMENTS.md").read_text()
+    rows = {row[1]: row[2] for row in re.finditer(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE)}
+    assert rows.keys() == EXPERIMENTS.keys()
+    for name, (published, _) in EXPERIMENTS.items():
+        assert [float(figure) for figure in re.findall(r"[\d.]+\d", rows[name])] == list(published.values())
+
+
+def test_confirmations_are_the_v2_recipe_on_another_model(plan: Composer) -> None:
+    recipe = values(plan("+recipe=v2", "data=imagenet", "data.root=."))
+    for name in ("confirm_resnet101", "confirm_resnet152", "confirm_resnext50"):
+        here = values(plan(f"+experiment={name}", "data.root=."))
+        assert {key for key in here if here[key] != recipe[key]} == {"model.name"}
+        assert rungs.chain(name)[-2] == "v2"
+
+
+def test_one_cycle_has_the_rates_and_momenta_of_the_source(plan: Composer) -> None:
+    config = plan("+experiment=zero_init_timm_one", "data.root=.").config
+    steps = 148  # of an epoch: 9,469 images, 64 a step, the last one short
+    times = [(epoch, step) for epoch in range(5) for step in range(steps)]
+    rates = [learning_rate(config.schedule, 1e-3, 5, *at, steps) for at in times]
+    momenta = [cycled_momentum(config.schedule, 5, *at, steps) for at in times]
+    assert (rates[0], max(rates), rates[-1]) == pytest.approx((1e-3 / 25, 1e-3, 1e-8))
+    assert (momenta[0], min(momenta), momenta[-1]) == pytest.approx((0.95, 0.85, 0.95))
+    assert rates.index(max(rates)) == 0.25 * 5 * steps - 1 == momenta.index(min(momenta))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_demo_scale_keeps_whole_micro_batches_and_the_model_of_named_weights(name: str) -> None:
+    full = plan_of([f"+experiment={name}", "data.root=."], to_run=False).config
+    small = plan_of([f"+experiment={name}", "data.root=.", "scale=demo"], to_run=False).config
+    micro_batches = max(1, full.batch_size // full.micro_batch_size // 2)  # an eighth of the images in quarters
+    assert small.batch_size == micro_batches * small.micro_batch_size
+    assert small.micro_batch_size * 4 == full.micro_batch_size
+    assert small.scale.batch_size == small.batch_size / full.batch_size  # which the average's steps follow
+    assert small.optimizer.lr / small.batch_size == pytest.approx(full.optimizer.lr / full.batch_size)
+    assert small.model.name == full.model.name
+    assert small.resolution.train_crop < full.resolution.train_crop
+
+
+def test_scale_replaces_the_model_where_the_command_brings_weights(plan: Composer, tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "own.pth")
+    own = ("data.root=.", "scale=demo", f"model.weights={tmp_path / 'own.pth'}")
+    assert plan("+experiment=intel_frozen_v2", *own).config.model.name == "resnet18"
+
+
+def test_stage_without_the_run_that_it_starts_from_is_refused(
+    plan: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECIPE_OUTPUTS", str(tmp_path))
+    with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
+        plan("+experiment=tiny_imagenet_5", "data.root=.", "seed=4")
+    message = f"{tmp_path}/outputs/tiny_imagenet_3/seed=4: there is no such file or run folder"
+    assert message in (explain(caught.value) or "")
+
+
+def closing_line(plan: Plan) -> str:
+    return " ".join(" ".join(console.published(plan, 3000)).split())
+
+
+def test_published_figures_stand_beside_those_of_the_same_experiment_only(plan: Composer) -> None:
+    intel = ("+experiment=intel_frozen_v2", "data.root=.")
+    said = closing_line(plan(*intel, "seed=3"))
+    assert said.startswith("published top-1 90.870, loss 0.262")
+    assert "0.53 points" in said  # √(0.9087·0.0913/3000)
+    others = (["scale=demo", "model.name=resnet50"], ["data=grocery"], ["epochs=9"], ["max_steps=2"], ["data=imagenet"])
+    assert [closing_line(plan(*intel, *other)) for other in others] == [""] * len(others)
+    assert closing_line(plan("+recipe=v2", "data=imagenet", "data.root=.")).startswith("published top-1 80.858")
+    assert closing_line(plan("+recipe=v2")) == closing_line(plan("+recipe=v2", "data=synthetic")) == ""
+    assert closing_line(plan("+experiment=confirm_resnet101", "data.root=.")).startswith("published top-1 81.886")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    for split, count in (("train", 12), ("valid", 6), ("test", 4)):
+        for label, name in enumerate(CLASSES):
+            save_photos(root / split / name, label, count)
+    return root
+
+
+def trained(plan: Composer, folder: Path, name: str, photos: Path, *overrides: str) -> dict[str, Any]:
+    """The result of a run of an experiment at demo scale on a few photos of 3 classes."""
+    from recipe.run.run import train
+
+    small = ("scale=demo", f"data.root={photos}", "data.num_classes=null", "data.workers=0", "log.images=false")
+    train(replace(plan(f"+experiment={name}", *small, *overrides), folder=folder))
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def test_zoo_trains_a_head_on_frozen_weights_and_keeps_the_epoch_of_the_lowest_loss(
+    plan: Composer, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = torchvision.models.resnet18()
+    torch.save(own.state_dict(), tmp_path / "own.pth")
+    weights = f"model.weights={tmp_path / 'own.pth'}"
+    batch = ("batch_size=8", "micro_batch_size=8")
+    kept = "checkpoint.keep_after_training=true"
+    result = trained(plan, tmp_path / "run", "zoo", photos, weights, "epochs=3", *batch, kept)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    state = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)["model"]
+    parameters = [name for name, _ in own.named_parameters() if not name.startswith("fc.")]
+    assert all(torch.equal(state[name], own.state_dict()[name]) for name in parameters)
+    assert not torch.equal(state["bn1.running_mean"], own.bn1.running_mean)
+    assert state["fc.0.weight"].shape == (256, 512)
+    losses = [row["val/loss"] for row in rows if "val/loss" in row]
+    assert result["best"]["loss"] == min(losses)
+    assert result["best"]["by"] == "loss"
+    assert "published" not in capsys.readouterr().out  # other data
+
+
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_zero_init_starts_blocks_as_it_says_and_trains(
+    plan: Composer, photos: Path, tmp_path: Path, library: str
+) -> None:
+    from recipe.network.model import make_model
+
+    for start in ("zero", "one"):
+        config = plan(f"+experiment=zero_init_{library}_{start}", "data.root=.").config
+        last = [p for name, p in make_model(config, 10).named_parameters() if name.endswith("bn2.weight")]
+        assert len(last) == 8
+        assert all(bool((weight == (start == "one")).all()) for weight in last)
+    result = trained(plan, tmp_path / "run", f"zero_init_{library}_zero", photos)
+    assert result["steps"] == 3  # 36 images, 16 a step, the last one short
+    assert 0 <= result["acc1"] <= 100
+
+
+@pytest.mark.slow
+def test_stages_of_tiny_imagenet_start_from_each_other(
+    plan: Composer, photos: Path, tmp_path: Path, recipe: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = torchvision.models.resnet18()
+    torch.save(own.state_dict(), tmp_path / "own.pth")
+    third = tmp_path / "third"
+    trained(plan, tmp_path / "1", "tiny_imagenet_1", photos)
+    trained(plan, tmp_path / "2", "tiny_imagenet_2", photos, f"model.weights={tmp_path / 'own.pth'}")
+    trained(plan, third, "tiny_imagenet_3", photos, f"model.weights={tmp_path / 'own.pth'}")
+    for stage, fresh in ((4, []), (5, ["conv1.weight"])):
+        trained(plan, tmp_path / str(stage), f"tiny_imagenet_{stage}", photos, f"model.weights={third}")
+        about = json.loads((tmp_path / str(stage) / "environment.json").read_text())
+        assert about["weights"]["fresh"] == fresh
+    for mix in ("vanilla", "mixup", "cutmix"):
+        trained(plan, tmp_path / mix, f"tiny_imagenet_{mix}", photos, "epochs=1")
+    assert recipe("evaluate", third, "resolution.val_resize=18", "resolution.val_crop=18") == 0
+    assert "18        18" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name.startswith(("intel", "confirm"))])
+def test_large_models_train_at_demo_scale(plan: Composer, photos: Path, tmp_path: Path, name: str) -> None:
+    model = EXPERIMENTS[name][1]["model.name"]
+    overrides = ["epochs=1", "batch_size=8", "micro_batch_size=8"]
+    if name.startswith("intel"):
+        torch.save(torchvision.models.get_model(model).state_dict(), tmp_path / "own.pth")
+        overrides += [f"model.weights={tmp_path / 'own.pth'}", f"model.name={model}"]
+    else:
+        overrides += ["sampler.repetitions=1", "schedule.warmup_epochs=0", "data=imagefolder"]
+    assert trained(plan, tmp_path / "run", name, photos, *overrides)["epochs"] == 1
