@@ -173,7 +173,7 @@ def test_library_says_nothing_and_leaves_the_environment(tmp_path: Path) -> None
     """On stderr, where it finds no CUDA libraries and where a file is broken; in a worker that was forked, too."""
     code = """if True:
         import os, sys
-        from recipe.box import Box
+        from recipe.ingredients.box import Box
         from recipe.data import region
         before = dict(os.environ)
         assert region.state().startswith("nvImageCodec "), region.state()

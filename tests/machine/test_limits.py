@@ -175,7 +175,7 @@ def test_pytorch_starts_no_more_threads_than_there_are_cores(tmp_path: Path, quo
     """Threads that share a core's quota wait for each other most of the time."""
     version_2(tmp_path, "/", cpu__max=quota)
     script = (
-        "import sys; from pathlib import Path; from recipe import distributed, limits; import torch\n"
+        "import sys; from pathlib import Path; from recipe.machine import distributed, limits; import torch\n"
         "from recipe.config import RuntimeConfig\n"
         "limits.ROOT = Path(sys.argv[1]); torch.set_num_threads(2)\n"
         "distributed.start(RuntimeConfig(device='cpu')); print(torch.get_num_threads())"

@@ -11,8 +11,8 @@ from recipe.plan.compose import PROJECT
 
 BEGIN = """
 import ctypes, os, signal, sys, threading, time
-from recipe import signals
-from recipe.signals import Stopped, StopSignal
+from recipe.machine import signals
+from recipe.machine.signals import Stopped, StopSignal
 
 signals.PATIENCE = 1.0
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup

@@ -27,7 +27,7 @@ def test_a_network_that_there_is_comes_with_the_key_that_takes_it() -> None:
 
 def test_a_wrong_network_is_refused_before_torch_is_imported() -> None:
     script = (
-        "import sys; sys.modules['torch'] = None; from recipe import compose, hydra_errors\n"
+        "import sys; sys.modules['torch'] = None; from recipe.plan import compose, hydra_errors\n"
         "for model in ('model=resnet34', 'model.name=resnet35', 'model.name=resnet50d'):\n"
         "    try: compose.plan_of(['+recipe=v2', model])\n"
         "    except Exception as error: print(hydra_errors.explain(error))\n"

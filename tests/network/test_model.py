@@ -147,7 +147,7 @@ def test_gradients_of_strided_pointwise_convolutions_of_pixels_are_right() -> No
     code = """
 import torch
 from recipe.config import RuntimeConfig
-from recipe.model import set_format
+from recipe.network.model import set_format
 layer = torch.nn.Sequential(torch.nn.Conv2d(3, 48, 1, 2, bias=False))
 images = torch.rand(2, 3, 128, 128)
 layer(images).square().sum().backward()

@@ -304,8 +304,8 @@ def test_file_is_on_the_disk_before_it_takes_its_name_and_the_name_after(
 INTERRUPTED = """
 import os, signal, sys, time
 from pathlib import Path
-from recipe.checkpoint import Writer
-from recipe.signals import last_words
+from recipe.run.checkpoint import Writer
+from recipe.machine.signals import last_words
 
 def handler(*_):
     raise RuntimeError("a data worker has died")
