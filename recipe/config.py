@@ -4,8 +4,8 @@
 This module imports neither torch nor Hydra, so that a config error is reported before either costs time.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 MISSING = "???"  # OmegaConf's mark for a value that a config file must set
@@ -272,3 +272,13 @@ class Config:
     runtime: RuntimeConfig = section(RuntimeConfig)
     scale: ScaleConfig = section(ScaleConfig)
     rung: dict[str, Any] | None = key(None, affects="nothing")  # about the recipe file it stands in: index, published
+
+
+def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """(dotted key, value, what the schema says of it) for every key of a config."""
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value, dict(item.metadata)

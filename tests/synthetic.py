@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from recipe.config import Config
+from recipe.config import Config, leaves
 from recipe.plan import rungs
-from recipe.plan.checks import leaves
-from recipe.plan.compose import text
+from recipe.stored_config import text
 
 STEPS = 10  # an epoch
 VAL_FINGERPRINT = "5f3c0a1b2c3d4e5f"

@@ -2,10 +2,9 @@
 
 import pytest
 
-from recipe.config import Config
+from recipe.config import Config, leaves
 from recipe.guesses import SYNONYMS, VALUES, did_you_mean, nearest
 from recipe.plan import compose
-from recipe.plan.checks import leaves
 from recipe.plan.rungs import CONF
 
 RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml"))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipe.errors import DataError, RunError
+from recipe.guesses import did_you_mean
 from recipe.machine import limits
-from recipe.plan.checks import did_you_mean
 
 if TYPE_CHECKING:
     from recipe.data.prepare.verify import Size

@@ -14,7 +14,8 @@ from recipe.config import Config
 from recipe.errors import ConfigError, DataError, RunError
 from recipe.finished.evaluation.choice import Setting, choose_on_half, halves
 from recipe.finished.evaluation.choice import lines as choice_lines
-from recipe.plan.checks import check, did_you_mean
+from recipe.guesses import did_you_mean
+from recipe.plan.checks import check
 from recipe.plan.scaling import even
 from recipe.run import trained
 from recipe.run.trained import Trained

@@ -5,12 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from recipe.config import Config
+from recipe.config import Config, leaves
 from recipe.plan import compose, rungs
 from recipe.plan.ablations import ABLATIONS, key_of
-from recipe.plan.checks import leaves
 from recipe.plan.compose import Plan
-from recipe.plan.naming import text
+from recipe.stored_config import text
 
 WORLD_SIZES = (1, 2, 4, 8)
 

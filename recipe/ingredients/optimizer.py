@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from recipe.config import OptimizerConfig
 from recipe.errors import ConfigError
+from recipe.guesses import did_you_mean
 from recipe.network.stages import NORM_LAYERS, stages
-from recipe.plan.checks import did_you_mean
-from recipe.plan.naming import text
+from recipe.stored_config import text
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

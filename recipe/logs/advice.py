@@ -4,8 +4,8 @@ from collections.abc import Iterator, Set
 
 from recipe.config import Config
 from recipe.network.preprocessing import Preprocessing, own_preprocessing
-from recipe.plan.naming import text
 from recipe.plan.scaling import even
+from recipe.stored_config import text
 
 SIZES = ("resolution.val_resize", "resolution.val_crop")
 

@@ -2,12 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from recipe import lettering
-from recipe.config import Config
+from recipe import lettering, stored_config
+from recipe.config import Config, leaves
 from recipe.logs import pictures
-from recipe.plan import compose
-from recipe.plan.checks import leaves
-from recipe.plan.naming import text
+from recipe.stored_config import text
 from recipe.training.loop import Evaluation
 
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ def show_beginning(run: "Run") -> None:
     """The config, and the first images as the network sees them. Once, from rank 0."""
     if not run.ranks.first or run.progress.steps_done(run.order.steps):
         return
-    run.journal.text("config", f"```yaml\n{compose.to_yaml(run.config)}\n```")
+    run.journal.text("config", f"```yaml\n{stored_config.to_yaml(run.config)}\n```")
     if run.config.log.images:
         if (line := lettering.missing(run.train_set.classes)) is not None:
             run.journal.say(line)

@@ -4,9 +4,9 @@ from torch import nn
 
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError
+from recipe.guesses import did_you_mean
 from recipe.network.batch_norm import BATCH_NORMS
 from recipe.network.stages import stages
-from recipe.plan.checks import did_you_mean
 
 
 def freeze(model: nn.Module, config: ModelConfig) -> None:

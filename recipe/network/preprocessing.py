@@ -6,6 +6,7 @@ from typing import Any
 
 import torchvision
 
+from recipe import stored_config
 from recipe.config import ModelConfig
 from recipe.network import zoo
 from recipe.network.weights import exported, kind_of
@@ -33,9 +34,7 @@ def own_preprocessing(model: ModelConfig) -> Preprocessing | None:
     source lists first.
     """
     if _is_run(model):
-        from recipe.plan import compose
-
-        run = compose.load(Path(str(model.weights)) / "config.yaml")
+        run = stored_config.load(Path(str(model.weights)) / "config.yaml")
         size, data = run.resolution, run.data
         sizes = size.val_crop, size.val_resize, size.interpolation, size.train_crop
         return Preprocessing(data.mean, data.std, *sizes, published=False)

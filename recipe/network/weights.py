@@ -14,7 +14,7 @@ from typing import Any
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError
 from recipe.files import read_json
-from recipe.plan.checks import did_you_mean
+from recipe.guesses import did_you_mean
 from recipe.run import kept
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".pth.tar", ".tar", ".bin")

@@ -9,9 +9,9 @@ import torchvision
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError, RunError
 from recipe.files import read_json
+from recipe.guesses import did_you_mean
 from recipe.network import weight_files
 from recipe.network.weights import exported, kind_of
-from recipe.plan.checks import did_you_mean
 
 AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}  # of torchvision's networks
 

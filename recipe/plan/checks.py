@@ -4,13 +4,11 @@ Knows the schema alone, neither torch nor Hydra: a wrong config is refused in we
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
-from recipe.config import MISSING, TORCH_OPTIMIZERS, Config, OptimizerConfig
+from recipe.config import MISSING, TORCH_OPTIMIZERS, Config, OptimizerConfig, leaves
 from recipe.errors import ConfigError
-from recipe.guesses import did_you_mean as did_you_mean  # for those who import it from here
+from recipe.guesses import did_you_mean
 from recipe.machine.limits import cores, device
 from recipe.plan.cross_checks import CONTRADICTIONS, divisors, either
 
@@ -24,16 +22,6 @@ def check(config: Config, world_size: int = 1) -> None:
         contradiction(config)
     cores(), device(config.runtime.device)  # as the environment has them
     _check_world_size(config, world_size)
-
-
-def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    """(dotted key, value, what the schema says of it) for every key of a config."""
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if is_dataclass(value):
-            yield from leaves(value, f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", value, dict(item.metadata)
 
 
 def _check_value(dotted: str, value: Any, limits: dict[str, Any]) -> None:

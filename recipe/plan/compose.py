@@ -20,23 +20,22 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from recipe.config import Config
-from recipe.errors import ConfigError, unreadable
+from recipe.config import Config, leaves
+from recipe.errors import ConfigError
 from recipe.guesses import did_you_mean
 from recipe.network import available
 from recipe.network.weights import identity, kind_of, resolved
 from recipe.plan.ablations import ABLATIONS, check_ablations, step_size
 from recipe.plan.ablations import key_of as _key
-from recipe.plan.checks import check, leaves
+from recipe.plan.checks import check
 from recipe.plan.command_line import for_hydra
 from recipe.plan.cross_checks import check_not_taken_for_the_demo
 from recipe.plan.inert import inert, refuse_inert
-from recipe.plan.naming import hash_of, run_name, text
+from recipe.plan.naming import hash_of, run_name
 from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.plan.scaling import scale
+from recipe.stored_config import text, typed, without
 
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
@@ -107,14 +106,14 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
     literal = frozenset(_key(override) for override in overrides)
     groups = [group for group in SECTIONS if group in literal]
 
-    composed = _without(composed, "hydra")
+    composed = without(composed, "hydra")
     _check_keys(composed)
     recipe = _chosen_recipe(overrides)
     recipe_as_written = " ".join((recipe, *(override for override in overrides if _key(override) in ABLATIONS)))
     _check_groups_survive(composed, overrides, about_hydra, recipe_as_written, groups, literal)
     check_ablations(composed, overrides, about_hydra, _compose)
 
-    config = scale(_typed(composed), _unscaled(literal, composed))
+    config = scale(typed(composed), _unscaled(literal, composed))
     root = config.data.root  # empty where $IMAGENET_DIR is
     config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
@@ -146,7 +145,7 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
         overrides=tuple(overrides),
         literal=literal,
         hydra_files={
-            "config.yaml": OmegaConf.to_yaml(_without(composed, "rung")),
+            "config.yaml": OmegaConf.to_yaml(without(composed, "rung")),
             "hydra.yaml": OmegaConf.to_yaml(hydra),
             "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(overrides)),
         },
@@ -181,7 +180,7 @@ def configs(recipes: Sequence[str | None], overrides: list[str]) -> list[Config]
     literal = frozenset(_key(override) for override in overrides)
     with nullcontext() if GlobalHydra.instance().is_initialized() else _hydra():
         composed = [_compose((*([choice(name)] if name is not None else []), *overrides)) for name in recipes]
-    return [scale(_typed(_without(config, "hydra")), _unscaled(literal, config)) for config in composed]
+    return [scale(typed(without(config, "hydra")), _unscaled(literal, config)) for config in composed]
 
 
 def training_hash(config: Config) -> str:
@@ -224,20 +223,6 @@ def _former_hashes(config: Config) -> dict[str, str]:
     return {"training": former(_of_training(config)), "result": former({"weights", "result"})}
 
 
-def to_yaml(config: Config) -> str:
-    """The resolved config as YAML."""
-    values = OmegaConf.structured(config)
-    return OmegaConf.to_yaml(_without(values, "rung"))
-
-
-def load(path: Path) -> Config:
-    """The resolved config of a run folder. Raises RunError."""
-    try:
-        return _typed(OmegaConf.load(path))
-    except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException, AttributeError) as error:
-        raise unreadable(path, error) from error
-
-
 def known_keys() -> list[str]:
     """Every name that may stand on the left of a `=`."""
     keys = [dotted for dotted, _, _ in leaves(Config()) if dotted != "rung"]
@@ -247,13 +232,6 @@ def known_keys() -> list[str]:
 def recipes(group: str = "recipe") -> list[str]:
     """The names of all recipes, or of all experiments."""
     return GlobalHydra.instance().config_loader().get_group_options(group)
-
-
-def _typed(composed: Any) -> Config:
-    values = {key: value for key, value in composed.items_ex(resolve=False) if key != "rung"}
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    assert isinstance(config, Config)
-    return config
 
 
 def _unscaled(literal: frozenset[str], composed: DictConfig) -> frozenset[str]:
@@ -345,12 +323,8 @@ def _compose(overrides: tuple[str, ...]) -> DictConfig:
 
 @lru_cache(maxsize=128)
 def _scaled_values(overrides: tuple[str, ...]) -> dict[str, Any]:
-    config = scale(_typed(_without(_compose(overrides), "hydra")), frozenset())
+    config = scale(typed(without(_compose(overrides), "hydra")), frozenset())
     return {key: value for key, value, _ in leaves(config)}
-
-
-def _without(values: Any, key: str) -> DictConfig:
-    return OmegaConf.masked_copy(values, [str(name) for name in values if name != key])
 
 
 def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, ...]) -> dict[str, str]:

@@ -9,13 +9,12 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from recipe.config import Config
+from recipe.config import Config, leaves
 from recipe.encoding import shown
 from recipe.errors import UserError
 from recipe.guesses import did_you_mean
 from recipe.network.available import unknown_option
 from recipe.plan.ablations import ABLATIONS
-from recipe.plan.checks import leaves
 from recipe.plan.command_line import DATA_PATHS
 from recipe.plan.compose import CONF, RECIPE_GROUPS, known_keys
 

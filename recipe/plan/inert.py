@@ -2,11 +2,10 @@
 
 from collections.abc import Set
 
-from recipe.config import Config
+from recipe.config import Config, leaves
 from recipe.errors import ConfigError
-from recipe.plan.checks import leaves
 from recipe.plan.cross_checks import either
-from recipe.plan.naming import text
+from recipe.stored_config import text
 
 
 def inert(config: Config) -> dict[str, str]:

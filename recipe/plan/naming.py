@@ -20,21 +20,6 @@ def run_name(recipe: str, differences: Mapping[str, str]) -> str:
     return f"{name[: NAME_LENGTH - 9]}-{hash_of(written)[:8]}"
 
 
-def text(value: Any) -> str:
-    """A value as it is written on the command line; numbers in one form (0.4, .4 and 0.40 are one run)."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return format(value, ".12g")
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{text(value[name])}' for name in sorted(value))}}}"
-    if isinstance(value, list | tuple):  # evaluate.grid's entries are written as in the names of the first runs
-        return f"[{','.join(str(item) if isinstance(item, dict) else text(item) for item in value)}]"
-    return str(value)
-
-
 def hash_of(value: Any) -> str:
     """16 hexadecimal digits of anything that JSON can hold."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()

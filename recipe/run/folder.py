@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from recipe.config import Config
+from recipe import stored_config
+from recipe.config import Config, leaves
 from recipe.data import dataset as datasets
 from recipe.data import region
 from recipe.data.prepare.store import store_of
@@ -29,11 +30,10 @@ from recipe.machine.limits import cores
 from recipe.network.states import as_safetensors
 from recipe.plan import compose
 from recipe.plan.ablations import ABLATIONS, key_of
-from recipe.plan.checks import leaves
 from recipe.plan.compose import PROJECT, Plan
-from recipe.plan.naming import text
 from recipe.plan.rungs import RECIPE_GROUPS
 from recipe.run import kept
+from recipe.stored_config import text
 from recipe.training.loop import Evaluation
 
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
@@ -46,7 +46,7 @@ def finished(plan: Plan) -> dict[str, Any] | None:
         return None
     environment = read_json(plan.folder / "environment.json", "data", "hashes")
     data = environment["data"]
-    if _where(compose.load(plan.folder / "config.yaml")) != _where(plan.config):
+    if _where(stored_config.load(plan.folder / "config.yaml")) != _where(plan.config):
         train_set, val_set = datasets.load(plan.config.data, data)  # elsewhere: the same images, or others?
         data = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     _check_same(plan, environment, data)
@@ -123,7 +123,7 @@ def open_folder(
         "starts": [*starts, _environment(plan, ranks)],
     }
     write_atomically(path, json.dumps(environment, indent=2) + "\n")
-    write_atomically(folder / "config.yaml", compose.to_yaml(plan.config))
+    write_atomically(folder / "config.yaml", stored_config.to_yaml(plan.config))
     (folder / ".hydra").mkdir(exist_ok=True)
     for name, content in plan.hydra_files.items():
         write_atomically(folder / ".hydra" / name, content)
@@ -263,7 +263,7 @@ def _differences(plan: Plan, before: dict[str, Any]) -> str:
 
     What follows from it (a scale's lengths and sizes) or from the data (classes, steps of the average) is not named.
     """
-    then = compose.load(plan.folder / "config.yaml")
+    then = stored_config.load(plan.folder / "config.yaml")
     old, new = ({key: value for key, value, _ in leaves(config)} for config in (then, plan.config))
     old, new = old | before.get("config", {}), new | compose.values_of(plan.config, {"weights", "result"})
     counts = {key for key, _, about in leaves(plan.config) if about["affects"] != "nothing" or key.startswith("scale.")}

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
+from recipe import stored_config
 from recipe.config import Config
 from recipe.errors import ConfigError, RunError
 from recipe.files import read_json
-from recipe.plan import compose
-from recipe.plan.checks import did_you_mean
+from recipe.guesses import did_you_mean
 from recipe.run import kept
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read(folder: Path) -> Trained:
         raise RunError(f"{folder} is not the folder of a run: it has no result.json")
     return Trained(
         folder=folder,
-        config=compose.load(folder / "config.yaml"),
+        config=stored_config.load(folder / "config.yaml"),
         environment=read_json(folder / "environment.json"),
         result=read_json(folder / "result.json"),
     )

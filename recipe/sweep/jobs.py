@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recipe import stored_config
+from recipe.config import leaves
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
 from recipe.machine.restarts import COMMAND, begun_by_this_command
 from recipe.plan import compose
-from recipe.plan.checks import leaves
 from recipe.plan.compose import Plan
 
 # What makes other runs of the same hashes: other images, and whether to begin anew.
@@ -66,7 +67,7 @@ class Job:
             return None
         try:
             result = read_json(path)
-            root = compose.load(self.folder / "config.yaml").data.root
+            root = stored_config.load(self.folder / "config.yaml").data.root
         except RunError:
             return None
         hashes = {"training": result.get("training_hash"), "result": result.get("result_hash")}

@@ -14,12 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from recipe import __main__
-from recipe.config import Config, DataConfig
+from recipe.config import Config, DataConfig, leaves
 from recipe.data.dataset import load
 from recipe.errors import ConfigError
 from recipe.logs.console import opening
 from recipe.plan import compose
-from recipe.plan.checks import check, leaves
+from recipe.plan.checks import check
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.hydra_errors import explain
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recipe import stored_config
 from recipe.config import Config, ScaleConfig
 from recipe.plan import compose
 from recipe.plan.compose import PROJECT, Plan
@@ -120,8 +121,8 @@ def test_training_hash_holds_evaluations_where_they_change_the_weights(plan: Com
 
 def test_resolved_config_reads_back_as_it_was_written(plan: Composer, tmp_path: Path) -> None:
     config = plan("+recipe=v2", "scale=demo").config
-    (tmp_path / "config.yaml").write_text(compose.to_yaml(config))
-    read = compose.load(tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(stored_config.to_yaml(config))
+    read = stored_config.load(tmp_path / "config.yaml")
     assert compose.digest(read, {"weights", "result"}) == compose.digest(config, {"weights", "result"})
 
 

@@ -14,11 +14,11 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from photos import CLASSES, save_photos
 
+from recipe.config import leaves
 from recipe.errors import ConfigError
 from recipe.ingredients.schedule import cycled_momentum, learning_rate
 from recipe.logs import console
 from recipe.plan import rungs
-from recipe.plan.checks import leaves
 from recipe.plan.compose import PROJECT, Plan, plan_of
 from recipe.plan.hydra_errors import explain
 

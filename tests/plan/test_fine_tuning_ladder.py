@@ -9,7 +9,7 @@ import torch
 from photos import save_photos
 from safetensors.torch import load_file
 
-from recipe.plan.checks import leaves
+from recipe.config import leaves
 from recipe.plan.compose import PROJECT, Plan
 
 Composer = Callable[..., Plan]

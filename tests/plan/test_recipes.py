@@ -8,7 +8,7 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from recipe.plan.checks import leaves
+from recipe.config import leaves
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.hydra_errors import explain
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from processes import assert_same_ending, children, curves, ended, killed, metrics, rank_of, started, steps_logged, when
 
+from recipe import stored_config
 from recipe.data.order import make_order
 from recipe.machine.signals import STOPPED, WORKER_GRACE
-from recipe.plan import compose
 
 # Everything that draws or averages is on: TrivialAugment, erasing, mixup, cutmix, repeated augmentation, warm-up, EMA.
 # 5 epochs of 4 steps at 12 px; the log's entries (every 3 steps) do not fall on the ends of saves or epochs.
@@ -343,7 +343,7 @@ def test_gradient_that_is_not_finite_stops_all_ranks_and_names_the_images(tmp_pa
     assert 2 <= about["step"] <= 4
     assert len(about["images"]) == len(about["indices"]) == 64
     assert about["images"] == [f"train/{index}" for index in about["indices"]]
-    order = make_order(compose.load(folder / "config.yaml"), 256)
+    order = make_order(stored_config.load(folder / "config.yaml"), 256)
     positions = order.step_positions(about["step"] - 1)
     assert about["indices"] == order.images(0)[positions].tolist()
     if processes:  # they agree on a save at the end of the step after the wish: too late here

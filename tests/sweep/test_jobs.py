@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from recipe import stored_config
 from recipe.errors import ConfigError
 from recipe.files import CONSOLE, LOCK, lock
 from recipe.machine import limits
 from recipe.machine.restarts import COMMAND, identity
-from recipe.plan import compose
 from recipe.plan.compose import Plan
 from recipe.sweep import machine
 from recipe.sweep.jobs import Job, trainings, with_short_titles
@@ -61,7 +61,7 @@ def test_v1_and_its_rung_train_once(plan: Callable[..., Plan], tmp_path: Path) -
 def finished(plan: Callable[..., Plan], tmp_path: Path) -> Job:
     done = job(plan, tmp_path, "+recipe=v1")
     done.folder.mkdir(parents=True)
-    (done.folder / "config.yaml").write_text(compose.to_yaml(done.plan.config))
+    (done.folder / "config.yaml").write_text(stored_config.to_yaml(done.plan.config))
     result = {"training_hash": done.plan.training_hash, "result_hash": done.plan.result_hash, "acc1": 12.5}
     (done.folder / "result.json").write_text(json.dumps(result))
     return done

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from processes import assert_same_ending, children, ended, started, steps_logged, when
 
+from recipe import stored_config
 from recipe.files import CONSOLE, LOCK, is_locked
 from recipe.machine import limits
 from recipe.machine.signals import STOPPED
@@ -200,7 +201,7 @@ def finish(outputs: Path, acc1: float, *overrides: str) -> None:
     folder.mkdir(parents=True)
     hashes = {"training_hash": planned.training_hash, "result_hash": planned.result_hash}
     (folder / "result.json").write_text(json.dumps({**hashes, "acc1": acc1}))
-    (folder / "config.yaml").write_text(compose.to_yaml(planned.config))
+    (folder / "config.yaml").write_text(stored_config.to_yaml(planned.config))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from recipe.data.folder import ImageFolder, scan_folder
 from recipe.data.formats import left_out
 from recipe.data.prepare.whole_folder import Counts, made_of, make_folder, put, refuse_inside
 from recipe.errors import DataError
-from recipe.plan.checks import did_you_mean
+from recipe.guesses import did_you_mean
 from recipe.randomness import generator_at
 
 PARTS = ("train", "val", "test")

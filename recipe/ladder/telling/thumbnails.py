@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from recipe import stored_config
 from recipe.data import dataset as datasets
 from recipe.errors import DataError
 from recipe.ladder.comparing.comparison import Comparison, Run
 from recipe.ladder.reading import predictions
-from recipe.plan import compose
 
 SIDE = 96  # pixels, at most
 
@@ -39,7 +39,7 @@ def of_flips(comparison: Comparison, most: int) -> dict[int, Thumbnail]:
 
 
 def _read(run: Run, numbers: list[int]) -> dict[int, Thumbnail]:
-    config = compose.load(run.folder / "config.yaml").data
+    config = stored_config.load(run.folder / "config.yaml").data
     datasets.prepare(config)
     _, images = datasets.load(config, run.environment["data"])
     if images.fingerprint != run.environment["data"]["val"]:

@@ -10,10 +10,10 @@ import pytest
 from synthetic import LADDER, write_run
 from synthetic import write_seeds as write
 
+from recipe.config import leaves
 from recipe.ladder.comparing.compare import compare
 from recipe.ladder.comparing.comparison import Comparison
 from recipe.ladder.reading.collect import collect
-from recipe.plan.checks import leaves
 from recipe.plan.compose import Plan
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recipe import stored_config
 from recipe.data import dataset as datasets
 from recipe.errors import DataError
 from recipe.ladder.comparing.compare import compare
@@ -18,7 +19,6 @@ from recipe.ladder.comparing.flips import FLIPS
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import page
 from recipe.ladder.telling.thumbnails import SIDE, of_flips
-from recipe.plan import compose
 from recipe.plan.compose import Plan
 from recipe.run.run import train
 
@@ -43,7 +43,7 @@ def test_the_images_that_changed_are_shown(two: Path) -> None:
     (comparison,) = compare(runs)
     found = of_flips(comparison, FLIPS)
     assert sorted(found) == [3, 7]
-    _, images = datasets.load(compose.load(runs[0].folder / "config.yaml").data)
+    _, images = datasets.load(stored_config.load(runs[0].folder / "config.yaml").data)
     picture = Image.open(io.BytesIO(found[7].jpeg))
     assert picture.size == (SIDE, SIDE)
     assert found[7].name == images.name(7)
