@@ -5,9 +5,11 @@ import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from hydra_plugins.recipe_launcher.launcher import SlurmLauncher, TorchrunLauncher
 from recipe.encoding import any_locale
 from recipe.errors import RunError, UserError, check_here, fail, rank_local
 from recipe.machine import torchrun
@@ -48,6 +50,12 @@ def run(composed: DictConfig) -> None:
         failures.append(rank_local(RunError(f"{where}{error.strerror or error}. What was saved before is whole")))
 
 
+def register_launchers() -> None:
+    """Make the launchers known to Hydra, whose own search does not see editable installations."""
+    for launcher in (TorchrunLauncher, SlurmLauncher):
+        Plugins.instance().register(launcher)
+
+
 def main() -> None:
     """Run, and turn an error that the user can put right into one message and exit code 2."""
     show_what_can_be_shown()
@@ -61,6 +69,7 @@ def main() -> None:
         torchrun.forget() if sweep else torchrun.check_environment()
         sys.argv[1:] = command_line.for_hydra(sys.argv[1:])
         compose.register()
+        register_launchers()
         only_the_command_line_sets_hydra()
         if sweep and not {"--cfg", "-c", "--info", "-i"} & set(sys.argv):
             torchrun.refuse_sweep()

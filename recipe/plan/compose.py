@@ -17,7 +17,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,6 +31,7 @@ from recipe.plan.checks import check
 from recipe.plan.command_line import for_hydra
 from recipe.plan.cross_checks import check_not_taken_for_the_demo
 from recipe.plan.inert import inert, refuse_inert
+from recipe.plan.launcher_config import LAUNCHERS
 from recipe.plan.naming import hash_of, run_name
 from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.plan.scaling import scale
@@ -65,12 +65,10 @@ class Plan:
 
 
 def register() -> None:
-    """Make the schema, the folder names and the launchers known to Hydra. Called once, before Hydra starts."""
-    from hydra_plugins.recipe_launcher.launcher import SlurmLauncher, TorchrunLauncher  # it imports this module
-
-    for launcher in (TorchrunLauncher, SlurmLauncher):
-        Plugins.instance().register(launcher)  # Hydra's own search does not see editable installations
+    """Make the schema, the folder names and the launchers' keys known to Hydra. Called once, before Hydra starts."""
     ConfigStore.instance().store(name="schema", node=_schema())
+    for name, node in LAUNCHERS.items():
+        ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="recipe_launcher")
     sweeper = BasicSweeperConf(params={})  # Hydra's own null takes no values from a command line
     ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=sweeper, provider="hydra")
     root = Path(os.environ.get("RECIPE_OUTPUTS") or PROJECT).resolve()

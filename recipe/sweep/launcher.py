@@ -1,0 +1,236 @@
+"""Starts every job of `python train.py -m …` as processes of its own: on this machine, or on a cluster.
+
+Hydra knows these launchers by their namesakes in hydra_plugins/recipe_launcher.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from recipe.errors import ConfigError, RunError
+from recipe.files import CONSOLE, read_json
+from recipe.machine import limits, torchrun
+from recipe.machine.restarts import COMMAND
+from recipe.output import say
+from recipe.plan import compose
+from recipe.plan.checks import check
+from recipe.plan.command_line import check_sweeps, quoted
+from recipe.sweep import machine, processes
+from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
+from recipe.sweep.pool import Pool
+
+NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")
+POLL_SECONDS = 2.0  # between two looks at a cluster's queue
+
+
+class RecipeLauncher(Launcher):
+    """What both launchers share: from overrides to checked jobs, from jobs to command lines."""
+
+    per_job: int  # processes on each machine
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Hydra hands over what it has composed."""
+        self.hydra_context, self.config = hydra_context, config
+        os.environ.setdefault(COMMAND, uuid.uuid4().hex)  # of the jobs: one that is started again goes on
+        self.by_folder: dict[str, Job] = {}
+        torchrun.refuse_sweep()
+        check_sweeps(config, hydra_context.config_loader)
+        _let_interpolations_see(config)
+
+    def jobs(self, job_overrides: Sequence[Sequence[str]], first: int, world_size: int) -> list[Job]:
+        """Jobs, composed and checked: a wrong one is refused before the first begins."""
+        jobs = [self._job(overrides, number, world_size) for number, overrides in enumerate(job_overrides, first)]
+        jobs = with_short_titles(jobs)
+        for line in the_same(jobs, self.by_folder):
+            say(line)
+        return jobs
+
+    def _job(self, overrides: Sequence[str], number: int, world_size: int) -> Job:
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(composed):
+            composed.hydra.job.id, composed.hydra.job.num = number, number
+            try:
+                plan = compose.plan(composed, composed.hydra)
+                check(plan.config, world_size)
+            except ConfigError as error:
+                raise ConfigError(f"{' '.join(overrides)}: {error}") from error
+            raw: Any = OmegaConf.to_container(composed.hydra.sweep, resolve=False)
+            composed.hydra.sweep.subdir = raw["subdir"].replace("${run_name:}", plan.name)  # which it would plan again
+        _let_interpolations_see(composed)
+        folder = Path(composed.hydra.sweep.dir).absolute() / composed.hydra.sweep.subdir
+        _let_interpolations_see(self.config)
+        return Job(tuple(overrides), replace(plan, folder=folder), number)
+
+    def arguments(self, job: Job) -> list[str]:
+        """What follows train.py in a job's command: its own overrides and those about Hydra that all share."""
+        hydra = self.config.hydra
+        given: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
+        shared = [text for text in given if not text.lstrip("+~").startswith(NOT_FOR_JOBS)]
+        folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        return [
+            *(argument for folder in folders for argument in ("--config-dir", folder)),
+            *job.overrides,
+            *shared,
+            f"hydra.job.num={job.number}",
+            f"hydra.job.id={job.number}",
+            f"hydra.run.dir={quoted(str(job.folder))}",  # what fills it in may be the clock
+        ]
+
+
+class TorchrunLauncher(RecipeLauncher):
+    """Each job in processes of its own, side by side on this machine's devices."""
+
+    def __init__(self, devices: list[int] | None, per_job: int, jobs: int | None, promote: list[float] | None) -> None:
+        self.devices, self.per_job, self.at_once, self.promote = devices, per_job, jobs, promote
+        if per_job < 1 or (jobs is not None and jobs < 1):
+            raise ConfigError("hydra.launcher.per_job and hydra.launcher.jobs must be at least 1")
+        if promote is not None and not (len(promote) > 1 and promote[0] > 0 and promote[-1] == 1 and _rises(promote)):
+            raise ConfigError(f"hydra.launcher.promote={promote}: must be shares that rise to 1, as in [0.1,0.33,1]")
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs that have not finished. Raises RunError when any failed, Stopped when asked to stop."""
+        jobs = self.jobs(job_overrides, initial_job_idx, self.per_job)
+        failed: dict[Job, str] = {}
+        for share in (self.promote or [1.0])[:-1]:
+            jobs = self._worth_more(jobs, share, failed)
+        failed |= self._run(jobs)
+        if failed:
+            raise RunError(_failures(failed, len(job_overrides)))
+        return [_returned(job) for job in jobs]
+
+    def _run(self, jobs: list[Job]) -> dict[Job, str]:
+        """Run what has not finished. Returns the jobs that failed, with the reasons."""
+        groups = trainings(jobs)
+        on_cpu = all(limits.device(job.plan.config.runtime.device) == "cpu" for job in jobs)
+        finished = all(job.result() is not None for job in jobs)
+        gpus = [] if on_cpu or finished else machine.visible_gpus()
+        shares = machine.shares(self.per_job, self.devices, self.at_once, len(groups), gpus)
+        pool = Pool(groups, shares, self.per_job, lambda job: processes.command(self.per_job, self.arguments(job)))
+        _say_what_is_to_do(pool, len(groups))
+        pool.run()
+        return pool.failed
+
+    def _worth_more(self, jobs: list[Job], share: float, failed: dict[Job, str]) -> list[Job]:
+        """Train for a share of the epochs. Returns the jobs whose setting neither fails nor hurts against the first."""
+        from recipe.sweep.promote import shortened, verdicts
+
+        print(f"\n{share:.0%} of the epochs, for {len({job.plan.name for job in jobs})} settings")
+        short = self.jobs([shortened(job.overrides, job.plan, share) for job in jobs], 0, self.per_job)
+        fallen = self._run(short)
+        failed |= fallen
+        fell = {job.folder for job in fallen}
+        found: dict[str, dict[int, float]] = {}
+        for job, run in zip(jobs, short, strict=True):
+            if run.folder not in fell:
+                found.setdefault(job.setting, {})[job.plan.config.seed] = _accuracy(run)
+        said = {**{job.setting: "failed" for job in jobs}, next(iter(found), ""): "the first", **verdicts(found)}
+        left_out = {setting for setting, text in said.items() if text in ("failed", "hurts")}
+        for setting in dict.fromkeys(job.setting for job in jobs):
+            print(f"{setting}: {said[setting]}{', left out' if setting in left_out else ''}")
+        return [job for job in jobs if job.setting not in left_out]
+
+
+class SlurmLauncher(RecipeLauncher):
+    """Each training a job of a Slurm cluster."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.per_job = options["per_node"]
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit what has not finished; with `wait`, see it through. Raises RunError when any failed then."""
+        from recipe.sweep import slurm
+
+        c = self.options
+        world_size = c["nodes"] * c["per_node"]
+        jobs = self.jobs(job_overrides, initial_job_idx, world_size)
+        groups = [group for group in trainings(jobs) if any(job.result() is None for job in group)]
+        logs = Path(self.config.hydra.sweep.dir).absolute() / ".submitit" / "%j"
+        submitted = slurm.submit(
+            groups,
+            lambda job: processes.command(c["per_node"], self.arguments(job), slurm.rendezvous(c["nodes"])),
+            c["cluster"],
+            logs,
+            _submitit_options(c),
+        )
+        numbers = ", ".join(job.job_id for job in submitted)
+        print(
+            f"{len(jobs)} jobs: {len(submitted)} submitted{f' ({numbers})' if numbers else ''}, logs in {logs.parent}"
+        )
+        print("The same command submits again what has not finished: not before these have left the queue.")
+        if not c["wait"]:
+            return [JobReturn(overrides=job.overrides, working_dir=str(job.folder)) for job in jobs]
+        while not all(job.done() for job in submitted):
+            time.sleep(POLL_SECONDS)
+        failed = {
+            job: f"see also {each.paths.stderr}"
+            for group, each in zip(groups, submitted, strict=True)
+            for job in group
+            if each.exception() is not None and job.result() is None
+        }
+        if failed:
+            raise RunError(_failures(failed, len(jobs)))
+        return [_returned(job) for job in jobs]
+
+
+def _let_interpolations_see(config: DictConfig) -> None:
+    """Of `${hydra:…}`, which looks into the one configuration that Hydra holds for the process."""
+    HydraConfig.instance().set_config(config)
+    OmegaConf.set_readonly(config.hydra, False)
+
+
+def _rises(shares: Sequence[float]) -> bool:
+    return list(shares) == sorted(set(shares))
+
+
+def _submitit_options(c: dict[str, Any]) -> dict[str, Any]:
+    options = {
+        "nodes": c["nodes"],
+        "tasks_per_node": 1,  # torchrun starts the processes of a node
+        "gpus_per_node": c["per_node"],
+        "cpus_per_task": c["cpus_per_gpu"] and c["cpus_per_gpu"] * c["per_node"],
+        "timeout_min": c["timeout_min"],
+        "slurm_array_parallelism": c["at_once"],
+        **{f"slurm_{name}": c[name] for name in ("partition", "account", "qos", "constraint")},
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _say_what_is_to_do(pool: Pool, groups: int) -> None:
+    jobs, done = len(pool.jobs), len(pool.done)
+    shared = f", {groups} trainings (the others only evaluate their weights)" if groups < jobs else ""
+    common = " ".join(f"{key}={value}" for key, value in sorted(pool.jobs[0].shared))
+    print(f"{jobs} jobs{shared}; {done} finished before")
+    if done < jobs:
+        if common:
+            print(f"all with {common}")
+        say(machine.describe(pool.shares, pool.processes))
+
+
+def _failures(failed: Mapping[Job, str], count: int) -> str:
+    lines = [f"  {job.title}: {how}; its console is in {job.folder / CONSOLE}" for job, how in failed.items()]
+    return f"{len(failed)} of {count} jobs failed; the same command tries them again\n" + "\n".join(lines)
+
+
+def _accuracy(job: Job) -> float:
+    return float(read_json(job.folder / "result.json")["acc1"])
+
+
+def _returned(job: Job) -> JobReturn:
+    """For a sweeper that looks for the best: the job's top-1."""
+    return JobReturn(
+        overrides=job.overrides,
+        working_dir=str(job.folder),
+        status=JobStatus.COMPLETED,
+        _return_value=_accuracy(job),
+    )
