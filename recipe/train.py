@@ -16,8 +16,8 @@ from recipe.machine import torchrun
 from recipe.machine.signals import STOPPED, Stopped, last_words
 from recipe.output import say, show_what_can_be_shown, tell_what_was_not_shown
 from recipe.plan import command_line, compose
-from recipe.plan.compose import CONF
 from recipe.plan.hydra_errors import explain
+from recipe.plan.rungs import CONF
 from recipe.plan.trust import only_the_command_line_sets_hydra
 
 failures: list[UserError] = []  # of the runs of this process
@@ -32,7 +32,7 @@ def run(composed: DictConfig) -> None:
     if HydraConfig.get().mode is RunMode.MULTIRUN:  # with a launcher that runs its jobs in this process
         torchrun.refuse_sweep()
     try:
-        plan = compose.plan(composed)
+        plan = compose.plan_of_this_run(composed)
     except UserError as error:  # let through, Hydra would print the whole command line above its message
         failures.append(error)
         return

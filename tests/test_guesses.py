@@ -4,7 +4,7 @@ import pytest
 
 from recipe.config import Config, leaves
 from recipe.guesses import SYNONYMS, VALUES, did_you_mean, nearest
-from recipe.plan import compose
+from recipe.plan.choices import known_keys
 from recipe.plan.rungs import CONF
 
 RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml"))
@@ -47,7 +47,7 @@ RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml"))
     ],
 )
 def test_keys(typed: str, meant: list[str]) -> None:
-    assert nearest(typed, compose.known_keys()) == meant
+    assert nearest(typed, known_keys()) == meant
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_values(typed: str, known: list[str], meant: list[str]) -> None:
 
 
 def test_synonyms_lead_to_what_there_is() -> None:
-    assert set(SYNONYMS.values()) <= set(compose.known_keys())
-    assert not set(SYNONYMS) & set(compose.known_keys())
+    assert set(SYNONYMS.values()) <= set(known_keys())
+    assert not set(SYNONYMS) & set(known_keys())
     choices = {choice for _, _, about in leaves(Config()) for choice in about.get("choices", ())}
     assert {value for values in VALUES.values() for value in values} <= choices | {"val", "null"}
 

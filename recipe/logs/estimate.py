@@ -12,7 +12,7 @@ from recipe.config import Config
 from recipe.data.order import make_order
 from recipe.machine import limits
 from recipe.machine.distributed import Ranks
-from recipe.plan import compose
+from recipe.plan import compose, hashes
 from recipe.plan.compose import Plan
 
 
@@ -42,8 +42,8 @@ def ladder_hours(plan: Plan, num_images: int, measured: Measured) -> tuple[int, 
     for config in rungs:
         pixels = (config.resolution.train_crop / plan.config.resolution.train_crop) ** 2
         there = Measured(measured.images_per_second / pixels, measured.evaluation_seconds)
-        hours[compose.training_hash(config)] = run_hours(config, num_images, there)
-    different = {compose.digest(config, {"weights", "result"}) for config in rungs}
+        hours[hashes.training_hash(config)] = run_hours(config, num_images, there)
+    different = {hashes.digest(config, {"weights", "result"}) for config in rungs}
     return len(different), len(hours), sum(hours.values())
 
 

@@ -4,9 +4,9 @@ With `train`, `command_line`, `ablations`, `rungs`, `trust` and `hydra_errors`, 
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,23 +22,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipe.config import Config, leaves
 from recipe.errors import ConfigError
-from recipe.guesses import did_you_mean
 from recipe.network import available
 from recipe.network.weights import identity, kind_of, resolved
-from recipe.plan.ablations import ABLATIONS, check_ablations, step_size
-from recipe.plan.ablations import key_of as _key
+from recipe.plan.ablations import check_ablations, key_of, step_size
 from recipe.plan.checks import check
+from recipe.plan.choices import SECTIONS, check_groups_survive, check_keys, chosen_recipe
 from recipe.plan.command_line import for_hydra
 from recipe.plan.cross_checks import check_not_taken_for_the_demo
+from recipe.plan.hashes import digest, former_hashes, training_hash
 from recipe.plan.inert import inert, refuse_inert
 from recipe.plan.launcher_config import LAUNCHERS
-from recipe.plan.naming import hash_of, run_name
+from recipe.plan.naming import run_name
 from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.plan.scaling import scale
 from recipe.stored_config import text, typed, without
 
+_waiting: dict[str, "Plan"] = {}  # by what it was made of, the plan that named the folder of a run about to begin
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
-SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups
 
 
 @dataclass(frozen=True)
@@ -89,26 +89,47 @@ def _schema() -> Any:
 
 
 def _run_name(_root_: Any) -> str:
-    return plan(_root_, _root_.hydra).name
+    """The name of a run's folder, which Hydra asks for first: the plan waits for `plan_of_this_run`."""
+    made = plan(_root_, _root_.hydra)
+    _waiting.clear()
+    _waiting[_ingredients_of(_root_, _root_.hydra)] = made
+    return made.name
 
 
-def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
+def plan_of_this_run(composed: DictConfig) -> Plan:
+    """The plan of the run that Hydra has begun, made once: where it named the folder, it is that one.
+
+    Raises ConfigError with one message.
+    """
+    hydra: Any = HydraConfig.get()
+    made = _waiting.pop(_ingredients_of(composed, hydra), None) if _waiting else None
+    if made is None:  # the folder was named by hand
+        return plan(composed, hydra)
+    hydra_files = {**made.hydra_files, "hydra.yaml": OmegaConf.to_yaml(hydra)}
+    return replace(made, folder=Path(hydra.runtime.output_dir), hydra_files=hydra_files)
+
+
+def _ingredients_of(composed: Any, hydra: Any) -> str:
+    """All that a plan is made of, as text; not where the run's folder is, which is known only with its name."""
+    values = OmegaConf.to_yaml(without(composed, "hydra"), resolve=True)
+    return "\n".join((values, OmegaConf.to_yaml(hydra.overrides), str(hydra.runtime.config_sources)))
+
+
+def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
     """The plan of one run, from what Hydra composed. Raises ConfigError with one message.
 
     Args:
+        composed: with or without `hydra`, Hydra's own part.
         to_run: otherwise it is only looked at, and a file or run of weights need not be there.
     """
-    hydra = HydraConfig.get() if hydra is None else hydra
     given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)  # ${…} in them is theirs to resolve
     overrides, about_hydra = given["task"], tuple(given["hydra"])
-    literal = frozenset(_key(override) for override in overrides)
-    groups = [group for group in SECTIONS if group in literal]
+    literal = frozenset(key_of(override) for override in overrides)
 
     composed = without(composed, "hydra")
-    _check_keys(composed)
-    recipe = _chosen_recipe(overrides)
-    recipe_as_written = " ".join((recipe, *(override for override in overrides if _key(override) in ABLATIONS)))
-    _check_groups_survive(composed, overrides, about_hydra, recipe_as_written, groups, literal)
+    check_keys(composed)
+    recipe = chosen_recipe(overrides)
+    check_groups_survive(composed, overrides, about_hydra, _compose)
     check_ablations(composed, overrides, about_hydra, _compose)
 
     config = scale(typed(composed), _unscaled(literal, composed))
@@ -137,7 +158,7 @@ def plan(composed: Any, hydra: Any = None, to_run: bool = True) -> Plan:
         folder=Path(output_dir),
         training_hash=training_hash(config),
         result_hash=digest(config, {"weights", "result"}),
-        former_hashes=_former_hashes(config),
+        former_hashes=former_hashes(config),
         chain=tuple(chain(recipe, sources)),
         differences=differences,
         overrides=tuple(overrides),
@@ -169,67 +190,16 @@ def whole_runs_of_chain(of: Plan) -> list[Config]:
     """The configs of the rungs up to a plan's own, each as a whole run with the plan's other overrides."""
     if recipe_file(of.rung.name) is None:  # in a folder that only hydra.searchpath names
         return []
-    kept = [override for override in of.overrides if _key(override) not in (*RECIPE_GROUPS, "max_steps")]
+    kept = [override for override in of.overrides if key_of(override) not in (*RECIPE_GROUPS, "max_steps")]
     return configs(chain(of.rung.name), kept)
 
 
 def configs(recipes: Sequence[str | None], overrides: list[str]) -> list[Config]:
     """The scaled configs of several recipes with the same overrides, unchecked; None: of the defaults alone."""
-    literal = frozenset(_key(override) for override in overrides)
+    literal = frozenset(key_of(override) for override in overrides)
     with nullcontext() if GlobalHydra.instance().is_initialized() else _hydra():
         composed = [_compose((*([choice(name)] if name is not None else []), *overrides)) for name in recipes]
     return [scale(typed(without(config, "hydra")), _unscaled(literal, config)) for config in composed]
-
-
-def training_hash(config: Config) -> str:
-    """Hash of every key that can change the weights; with a plateau or early stopping, evaluations can."""
-    return digest(config, _of_training(config))
-
-
-def _of_training(config: Config) -> set[str]:
-    evaluations_count = config.schedule.name == "plateau" or config.early_stopping.patience is not None
-    return {"weights", "result"} if evaluations_count else {"weights"}
-
-
-def digest(config: Config, affects: set[str]) -> str:
-    """16 hexadecimal digits of the keys that affect one of these: "weights", "result"."""
-    return hash_of(values_of(config, affects))
-
-
-def values_of(config: Config, affects: set[str]) -> dict[str, Any]:
-    """The keys that affect one of these, by dotted name; weights by their content, so without paths.
-
-    A key that does nothing here has its default, and one that came with a later version is in it only away from its
-    default: so that runs that are the same training have the same hash, in versions to come too.
-    """
-    idle = inert(config)
-    found = {}
-    for key, value, about in leaves(config):
-        default = about["default"]
-        if about["affects"] in affects and ("since" not in about or value != default):
-            found[key] = default if key in idle else identity(value) if key == "model.weights" else value
-    return found
-
-
-def _former_hashes(config: Config) -> dict[str, str]:
-    """The hashes of this run before keys that do nothing were set to their defaults in them."""
-
-    def former(affects: set[str]) -> str:
-        known = [item for item in leaves(config) if item[2]["affects"] in affects and "since" not in item[2]]
-        return hash_of({key: identity(value) if key == "model.weights" else value for key, value, _ in known})
-
-    return {"training": former(_of_training(config)), "result": former({"weights", "result"})}
-
-
-def known_keys() -> list[str]:
-    """Every name that may stand on the left of a `=`."""
-    keys = [dotted for dotted, _, _ in leaves(Config()) if dotted != "rung"]
-    return sorted({*keys, *SECTIONS, *RECIPE_GROUPS, "hydra.run.dir"})
-
-
-def recipes(group: str = "recipe") -> list[str]:
-    """The names of all recipes, or of all experiments."""
-    return GlobalHydra.instance().config_loader().get_group_options(group)
 
 
 def _unscaled(literal: frozenset[str], composed: DictConfig) -> frozenset[str]:
@@ -237,59 +207,6 @@ def _unscaled(literal: frozenset[str], composed: DictConfig) -> frozenset[str]:
     if "epochs" in literal and OmegaConf.is_interpolation(composed.schedule, "step_size"):  # ablations.step_size
         literal |= {"schedule.step_size"}
     return literal | {f"{group}.name" for group in SECTIONS if group in literal}
-
-
-def _check_keys(composed: DictConfig) -> None:
-    """`+typo=1` passes Hydra, and would silently train something else."""
-
-    def walk(values: Any, schema: Any, prefix: str) -> None:
-        for name in map(str, values):
-            dotted = f"{prefix}{name}"
-            if name not in {item.name for item in fields(schema)}:
-                raise ConfigError(f"there is no key {dotted}.{did_you_mean(dotted, known_keys())}")
-            child = getattr(schema, name)
-            if is_dataclass(child):
-                walk(values[name], child, f"{dotted}.")
-
-    walk(composed, Config(), "")
-
-
-def _chosen_recipe(overrides: list[str]) -> str:
-    chosen = [override.split("=", 1)[1] for override in overrides if _key(override) in RECIPE_GROUPS]
-    if not chosen:
-        known = [f"+{group}=NAME ({', '.join(recipes(group))})" for group in RECIPE_GROUPS]
-        raise ConfigError(f"which recipe? Add {' or '.join(known)}")
-    if len(chosen) > 1 or "," in chosen[0] or chosen[0].startswith("["):
-        raise ConfigError(f"a run has one recipe, not several ({', '.join(chosen)}); to train each in turn, add -m")
-    return chosen[0]
-
-
-def _check_groups_survive(
-    composed: DictConfig,
-    overrides: list[str],
-    about_hydra: tuple[str, ...],
-    recipe: str,
-    groups: Iterable[str],
-    literal: frozenset[str],
-) -> None:
-    """A recipe's own values come after the groups: `+recipe=v2 optimizer=adamw` would train AdamW at SGD's rate."""
-    without_recipe = *about_hydra, *(override for override in overrides if _key(override) in groups)
-    for group in groups:
-        expected, actual = _section(_compose(without_recipe), group), _section(composed, group)
-        stands_for = ("name", "source") if group == "model" else expected  # which model, not what of it is trained
-        lost = [name for name in stands_for if actual[name] != expected[name] and f"{group}.{name}" not in literal]
-        if lost:
-            choice = next(override for override in overrides if _key(override) == group)
-            wanted = " ".join(f"{group}.{name}={text(expected[name])}" for name in lost)
-            given = " ".join(f"{group}.{name}={text(actual[name])}" for name in lost)
-            raise ConfigError(
-                f"{choice} stands for {wanted}, but the recipe {recipe} has {given}: "
-                f"add the values you mean, {wanted} or others"
-            )
-
-
-def _section(composed: DictConfig, group: str) -> dict[str, Any]:
-    return dict(composed[group].items_ex(resolve=False))
 
 
 def _check_model(config: Config) -> None:
@@ -327,7 +244,7 @@ def _scaled_values(overrides: tuple[str, ...]) -> dict[str, Any]:
 
 def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, ...]) -> dict[str, str]:
     """What differs from the recipe, sorted: the choice of data and scale by name, other keys by value."""
-    alone = [*about_hydra, *(override for override in overrides if _key(override) in RECIPE_GROUPS)]
+    alone = [*about_hydra, *(override for override in overrides if key_of(override) in RECIPE_GROUPS)]
     own_choices = _compose(tuple(alone)).hydra.runtime.choices
     chosen = {key: value for key, _, value in (o.partition("=") for o in overrides) if key in ("data", "scale")}
     base_values = _scaled_values((*alone, *(f"{group}={choice}" for group, choice in chosen.items())))

@@ -15,8 +15,9 @@ from recipe.errors import UserError
 from recipe.guesses import did_you_mean
 from recipe.network.available import unknown_option
 from recipe.plan.ablations import ABLATIONS
+from recipe.plan.choices import known_keys
 from recipe.plan.command_line import DATA_PATHS
-from recipe.plan.compose import CONF, RECIPE_GROUPS, known_keys
+from recipe.plan.rungs import CONF, RECIPE_GROUPS
 
 
 def explain(error: BaseException) -> str | None:

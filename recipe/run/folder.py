@@ -28,7 +28,7 @@ from recipe.machine import restarts
 from recipe.machine.distributed import Ranks
 from recipe.machine.limits import cores
 from recipe.network.states import as_safetensors
-from recipe.plan import compose
+from recipe.plan import choices, hashes
 from recipe.plan.ablations import ABLATIONS, key_of
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.rungs import RECIPE_GROUPS
@@ -117,7 +117,7 @@ def open_folder(
         "name": plan.name,
         "differences": plan.differences,
         "overrides": plan.overrides,
-        "config": compose.values_of(plan.config, {"weights", "result"}),
+        "config": hashes.values_of(plan.config, {"weights", "result"}),
         "classes": list(classes),
         "weights": start,
         "starts": [*starts, _environment(plan, ranks)],
@@ -265,7 +265,7 @@ def _differences(plan: Plan, before: dict[str, Any]) -> str:
     """
     then = stored_config.load(plan.folder / "config.yaml")
     old, new = ({key: value for key, value, _ in leaves(config)} for config in (then, plan.config))
-    old, new = old | before.get("config", {}), new | compose.values_of(plan.config, {"weights", "result"})
+    old, new = old | before.get("config", {}), new | hashes.values_of(plan.config, {"weights", "result"})
     counts = {key for key, _, about in leaves(plan.config) if about["affects"] != "nothing" or key.startswith("scale.")}
     new = {key: value for key, value in new.items() if key in counts}
     differ = [key for key in new if key in old and old[key] != new[key]]
@@ -287,4 +287,4 @@ def _differences(plan: Plan, before: dict[str, Any]) -> str:
 def _choices(overrides: Sequence[str]) -> dict[str, str]:
     """Config groups' options, as a command line names them."""
     pairs = ((key_of(override), override.partition("=")[2]) for override in overrides)
-    return {key: value for key, value in pairs if key in (*compose.SECTIONS, *RECIPE_GROUPS, *ABLATIONS)}
+    return {key: value for key, value in pairs if key in (*choices.SECTIONS, *RECIPE_GROUPS, *ABLATIONS)}

@@ -15,7 +15,7 @@ from recipe.config import leaves
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
 from recipe.machine.restarts import COMMAND, begun_by_this_command
-from recipe.plan import compose
+from recipe.plan import hashes
 from recipe.plan.compose import Plan
 
 # What makes other runs of the same hashes: other images, and whether to begin anew.
@@ -128,7 +128,7 @@ def _differences(one: Plan, other: Plan) -> list[str]:
     """The keys that make them two runs."""
     counts = set(BESIDE_THE_HASHES)
     if (one.training_hash, one.result_hash) != (other.training_hash, other.result_hash):
-        counts |= set(compose.values_of(one.config, {"weights", "result"}))
+        counts |= set(hashes.values_of(one.config, {"weights", "result"}))
     pairs = zip(leaves(one.config), leaves(other.config), strict=True)
     keys = [key for (key, value, _), (_, another, _) in pairs if key in counts and value != another]
     return keys or (["run_name:"] if one.name != other.name else [])

@@ -14,7 +14,7 @@ from photos import encoded, photo
 from recipe import __main__
 from recipe.commands.data import NAMES
 from recipe.data.prepare.originals import ORIGINALS
-from recipe.plan import compose
+from recipe.plan import hashes
 from recipe.plan.checks import check
 from recipe.plan.compose import PROJECT, Plan
 
@@ -176,4 +176,4 @@ def test_every_known_data_set_has_an_option_with_its_classes(plan: Callable[...,
         assert planned.name == f"v1~data={option}"
         assert planned.config.data.num_classes in (None, ORIGINALS[name].classes)
         assert f"recipe data prepare {name}" in (PROJECT / "conf" / "data" / f"{option}.yaml").read_text()
-    assert compose.training_hash(plan("+recipe=v1", "data=cifar10", f"data.root={tmp_path}").config)
+    assert hashes.training_hash(plan("+recipe=v1", "data=cifar10", f"data.root={tmp_path}").config)

@@ -18,7 +18,7 @@ from recipe.config import Config, DataConfig, leaves
 from recipe.data.dataset import load
 from recipe.errors import ConfigError
 from recipe.logs.console import opening
-from recipe.plan import compose
+from recipe.plan import compose, hashes
 from recipe.plan.checks import check
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.hydra_errors import explain
@@ -97,7 +97,7 @@ def test_every_option_works_at_every_scale(recipe: str, group: str, scale: str) 
     runs = [compose.configs([recipe], [f"+{group}={ingredient}", f"scale={scale}"])[0] for ingredient in INGREDIENTS]
     for run in runs:
         check(run)
-    assert len({compose.digest(run, {"weights", "result"}) for run in (*runs, whole)}) == len(INGREDIENTS) + 1
+    assert len({hashes.digest(run, {"weights", "result"}) for run in (*runs, whole)}) == len(INGREDIENTS) + 1
 
 
 def test_steps_of_the_learning_rate_grow_with_the_run(plan: Composer) -> None:

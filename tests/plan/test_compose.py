@@ -10,7 +10,7 @@ import pytest
 
 from recipe import stored_config
 from recipe.config import Config, ScaleConfig
-from recipe.plan import compose
+from recipe.plan import hashes
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.naming import NAME_LENGTH
 from recipe.plan.scaling import scale
@@ -123,7 +123,7 @@ def test_resolved_config_reads_back_as_it_was_written(plan: Composer, tmp_path: 
     config = plan("+recipe=v2", "scale=demo").config
     (tmp_path / "config.yaml").write_text(stored_config.to_yaml(config))
     read = stored_config.load(tmp_path / "config.yaml")
-    assert compose.digest(read, {"weights", "result"}) == compose.digest(config, {"weights", "result"})
+    assert hashes.digest(read, {"weights", "result"}) == hashes.digest(config, {"weights", "result"})
 
 
 def test_config_errors_come_before_torch_is_imported() -> None:
@@ -142,3 +142,29 @@ def test_config_errors_come_before_torch_is_imported() -> None:
         )
         assert done.returncode == (0 if "--cfg" in arguments else 2), done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("by_hand", [(), ("hydra.run.dir=mine",)], ids=["named folder", "folder by hand"])
+def test_a_start_plans_once(tmp_path: Path, by_hand: tuple[str, ...]) -> None:
+    """Weights in a file of gigabytes would be read twice."""
+    script = tmp_path / "counting.py"
+    script.write_text(
+        "from recipe import train\nfrom recipe.plan import compose\nplan = compose.plan\n"
+        "def counted(*arguments):\n    print('planned')\n    return plan(*arguments)\n"
+        "compose.plan = counted\ntrain.main()\n"
+    )
+    small = ("scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=64", "data.workers=0", "max_steps=1")
+    done = subprocess.run(
+        [sys.executable, str(script), "+recipe=v1", *small, "model.name=shufflenet_v2_x0_5", *by_hand],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env={**os.environ, "RECIPE_OUTPUTS": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("planned") == 1
+    (result,) = tmp_path.rglob("result.json")
+    assert by_hand == () or result.parent == tmp_path / "mine"
+    assert f"output_dir: {result.parent}\n" in (result.parent / ".hydra" / "hydra.yaml").read_text()

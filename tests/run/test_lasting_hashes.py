@@ -13,8 +13,9 @@ from processes import ended, metrics, started
 
 from recipe.config import Config, key
 from recipe.files import unpack
-from recipe.plan import compose
-from recipe.plan.compose import Plan, training_hash
+from recipe.plan import hashes
+from recipe.plan.compose import Plan
+from recipe.plan.hashes import training_hash
 
 Composer = Callable[..., Plan]
 
@@ -132,4 +133,4 @@ def test_the_archive_holds_folders_that_only_the_former_hashes_find(outputs: Pat
     now = plan("+recipe=v2", "seed=0", *_arguments(outputs), "epochs=4")
     assert environment["hashes"] != now.hashes
     assert environment["hashes"] == now.former_hashes
-    assert compose.values_of(now.config, {"weights"})["schedule.step_size"] == 30
+    assert hashes.values_of(now.config, {"weights"})["schedule.step_size"] == 30
