@@ -29,10 +29,11 @@ test-all: $(VENV)/.dev  ## Tests, the long ones too
 soak: $(VENV)/.dev  ## Kill and resume a run 50 times and compare it with one left alone, about 20 minutes
 	$(BIN)/python tests/soak.py
 
-lint: $(VENV)/.dev  ## Style and types
+lint: $(VENV)/.dev  ## Style, types and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 tensorboard: $(VENV)/.demo  ## Curves of all runs, on http://localhost:6006
 	$(BIN)/tensorboard --logdir . --host localhost

@@ -42,8 +42,8 @@ def check_here() -> None:
     try:
         os.getcwd()
     except OSError as error:
-        gone = os.environ.get("PWD", "which it was")
-        raise RunError(f"the current folder, {gone}, is not there any more: cd to one that is") from error
+        gone = f", {os.environ['PWD']}," if "PWD" in os.environ else ""
+        raise RunError(f"the current folder{gone} is not there any more: cd to one that is") from error
 
 
 def fail(message: str, on_every_rank: bool = True, code: int = 2) -> NoReturn:

@@ -170,7 +170,7 @@ def test_a_library_that_takes_utf_8_alone_is_said_in_one_line(
     assert recipe("report", odd_run, "--out", tmp_path / ODD) == 2
     errors = capsys.readouterr().err
     assert "caf\\xe9" in errors
-    assert "no UTF-8" in errors
+    assert "not UTF-8" in errors
     assert errors.count("\n") == 1
 
 

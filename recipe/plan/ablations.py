@@ -49,7 +49,7 @@ def key_of(override: str) -> str:
 def check_ablations(
     composed: DictConfig, overrides: list[str], about_hydra: tuple[str, ...], compose: Callable[..., DictConfig]
 ) -> None:
-    """Each option changes something, and what it says holds: else a run would bear the name of another experiment.
+    """Refuse an option that changes nothing, or does not hold: the run would bear the name of another experiment.
 
     A value on the command line may stand for that of a `with` (`+with=mixup mix.mixup_alpha=0.4`). Of a `without` it
     may do so only where the value follows from others (`${…}`).

@@ -51,7 +51,7 @@ def _check_value(dotted: str, value: Any, limits: dict[str, Any]) -> None:
 
 
 def _check_optimizer_name(optimizer: OptimizerConfig) -> None:
-    """timm's are looked up in timm, once the rest is known to be right (`ingredients.optimizer.check_timm`)."""
+    """Refuse an unknown one of torch; timm's are looked up in timm, once all else is right (`check_timm`)."""
     if optimizer.source == "torch" and optimizer.name not in TORCH_OPTIMIZERS:
         raise ConfigError(
             f"optimizer.name={optimizer.name}: must be one of {', '.join(TORCH_OPTIMIZERS)}; timm's others with "
@@ -68,7 +68,7 @@ def _check_world_size(config: Config, world_size: int) -> None:
             f"use {count} processes"
         )
     if config.model.sync_batch_norm and config.runtime.device in ("cpu", "mps"):
-        raise ConfigError("model.sync_batch_norm=true needs GPUs: PyTorch has none of it on a CPU")
+        raise ConfigError("model.sync_batch_norm=true needs GPUs: PyTorch cannot synchronise batch norm on a CPU")
     if count % world_size == 0:
         return
     processes = divisors(count)

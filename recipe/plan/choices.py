@@ -29,7 +29,10 @@ def recipes(group: str = "recipe") -> list[str]:
 
 
 def check_keys(composed: DictConfig) -> None:
-    """Raises ConfigError for a key that the schema has not: `+typo=1` passes Hydra, and would train something else."""
+    """Refuse a key that is not in the schema: `+typo=1` passes Hydra, and would train something else.
+
+    Raises ConfigError.
+    """
 
     def walk(values: Any, schema: Any, prefix: str) -> None:
         for name in map(str, values):
@@ -57,9 +60,9 @@ def chosen_recipe(overrides: list[str]) -> str:
 def check_groups_survive(
     composed: DictConfig, overrides: list[str], about_hydra: tuple[str, ...], compose: Callable[..., DictConfig]
 ) -> None:
-    """Raises ConfigError where a recipe's own values win over an option's: it comes after the groups.
+    """Refuse an option whose values the recipe replaces, as it comes after the groups.
 
-    `+recipe=v2 optimizer=adamw` would train AdamW at SGD's rate.
+    `+recipe=v2 optimizer=adamw` would train AdamW at SGD's rate. Raises ConfigError.
 
     Args:
         composed: what Hydra composed for `overrides`, without its own part.

@@ -42,7 +42,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def check_sweeps(config: DictConfig, loader: ConfigLoader) -> None:
-    """Raises ConfigError for an override of a sweep that has no value: there would be no job at all."""
+    """Refuse an override of a sweep that has no value: there would be no job at all. Raises ConfigError."""
     params = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
     for override in OverridesParser.create(loader).parse_overrides([*params, *config.hydra.overrides.task]):
         if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
@@ -52,7 +52,7 @@ def check_sweeps(config: DictConfig, loader: ConfigLoader) -> None:
 
 
 def with_home(argument: str) -> str:
-    """`~/photos`, `data.root=~/photos` and `--out=~/x.csv`, which no shell expands inside quotes and few after `=`."""
+    """The argument with `~/` expanded, which no shell does inside quotes and few after `=` (`data.root=~/photos`)."""
     key, equals, value = argument.rpartition("=~/")
     if equals and re.fullmatch(r"\+{0,2}[\w./-]+", key):
         return f"{key}={os.path.expanduser('~/')}{value}"
@@ -60,7 +60,7 @@ def with_home(argument: str) -> str:
 
 
 def refuse_empty(argument: str) -> None:
-    """Raises ConfigError: an empty folder's name would be the current folder."""
+    """Refuse an empty argument or value: an empty folder's name would be the current folder. Raises ConfigError."""
     if not argument.strip():
         raise ConfigError("an argument is empty: is a shell variable not set? Leave it out, or set the variable")
     if re.fullmatch(r"[\w.@/+-]+=\s*", argument) and not os.path.exists(argument):

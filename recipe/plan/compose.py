@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Of what is trained, and of what is trained and how it is evaluated."""
+        """Hashes of what is trained, and of what is trained and how it is evaluated."""
         return {"training": self.training_hash, "result": self.result_hash}
 
 
@@ -210,7 +210,7 @@ def _unscaled(literal: frozenset[str], composed: DictConfig) -> frozenset[str]:
 
 
 def _check_model(config: Config) -> None:
-    """Names outside conf/model are looked up in torchvision and timm."""
+    """Refuse an unknown model: names outside conf/model are looked up in torchvision and timm."""
     known = {path.stem for path in (CONF / "model").glob("*.yaml")}
     if config.model.source == "torchvision" and config.model.name in known:
         return

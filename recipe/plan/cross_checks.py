@@ -88,7 +88,7 @@ def _check_optimizer(config: Config) -> None:
 
 
 def _check_start(config: Config) -> None:
-    """What is frozen, or trained more slowly, must have been trained before; what is loaded is not initialised."""
+    """Refuse to freeze, or train more slowly, what was not trained before; and to initialise what is loaded."""
     model, optimizer = config.model, config.optimizer
     if model.freeze != "none" and model.weights is None:
         raise ConfigError(
@@ -179,7 +179,7 @@ def _check_data(config: Config) -> None:
 
 
 def check_not_taken_for_the_demo(config: Config) -> None:
-    """A folder of one's own photos, without the data that it is: it would be trained as the demo's groceries.
+    """Refuse a folder of one's own photos with the demo's data: it would be trained as groceries.
 
     (Apart from the others: finished runs that were trained so are still evaluated.)
     """
@@ -197,7 +197,7 @@ def check_not_taken_for_the_demo(config: Config) -> None:
 
 
 def _has_images(folder: str) -> bool:
-    """By their names."""
+    """Whether a folder holds images, by their names."""
     try:
         return any((guess_type(entry.name)[0] or "").startswith("image/") for entry in os.scandir(folder))
     except OSError:
@@ -260,11 +260,11 @@ CONTRADICTIONS: tuple[Callable[[Config], None], ...] = (
 
 
 def divisors(number: int) -> list[int]:
-    """From 1 to the number itself."""
+    """All divisors, from 1 to the number itself."""
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def either(choices: Sequence[object]) -> str:
-    """As in 2, 4 or 8."""
+    """Choices as text, as in 2, 4 or 8."""
     words = [str(choice) for choice in choices]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -19,7 +19,7 @@ def _of_training(config: Config) -> set[str]:
 
 
 def digest(config: Config, affects: set[str]) -> str:
-    """16 hexadecimal digits of the keys that affect one of these: "weights", "result"."""
+    """Hash of the keys that affect one of these, "weights", "result": 16 hexadecimal digits."""
     return hash_of(values_of(config, affects))
 
 

@@ -29,7 +29,7 @@ def explain(error: BaseException) -> str | None:
         if isinstance(link, UserError):
             return str(link)
         if isinstance(link, UnicodeEncodeError):  # TensorBoard's folder, for one
-            return f"{shown(link.object)[:200]} is no UTF-8, which something here takes alone: choose another name"
+            return f"{shown(link.object)[:200]} is not UTF-8, and something here takes only that: choose another name"
         if (said := _about_a_file(link)) is not None:
             return said
         if isinstance(link, ValueError) and "Config group override" in str(link):
@@ -49,12 +49,8 @@ def explain(error: BaseException) -> str | None:
     if match := re.search(r"In '(.*?)': Could not load '(.*?)'", str(error)):
         group, _, option = match[2].rpartition("/")
         known = [file.stem for file in (CONF / (group or "recipe")).glob("*.yaml")]
-        what = (
-            f"there is no {match[2]}"
-            if match[1] == "config"
-            else f"{match[1]} builds on {match[2]}, which there is not"
-        )
-        return f"{what}.{did_you_mean(option, known)}"
+        builds_on = "" if match[1] == "config" else f"{match[1]} builds on {match[2]}: "
+        return f"{builds_on}there is no {match[2]}.{did_you_mean(option, known)}"
     for link in chain:
         if isinstance(link, MarkedYAMLError):
             return f"cannot read a YAML file: {link.problem}, {str(link.problem_mark).strip()}"
@@ -67,7 +63,7 @@ def explain(error: BaseException) -> str | None:
     if match := re.search(r"Sweeping over Hydra's configuration is not supported : '(.*)'", text):
         return f"{match[1]}: one value for all jobs of a sweep; what hydra.* says cannot be swept over"
     if match := re.search(r"override (~\S+)", text):
-        return f"{match[1]}: a key cannot be taken away; give it the value you mean"
+        return f"{match[1]}: a key cannot be removed: give it the value you mean"
     if match := re.search(r"Could not override '(.*?)'", text):
         return _unknown_key(match[1])
     for link in chain:
@@ -89,7 +85,7 @@ def explain(error: BaseException) -> str | None:
 def _about_a_file(error: BaseException) -> str | None:
     """What is wrong with a YAML file that Hydra, which lets these errors through, cannot take."""
     if isinstance(error, UnicodeDecodeError) and (path := _local(error, "load_config", "full_path")):
-        return f"{path} is no UTF-8 text (byte {error.object[error.start]:#x}): save it as UTF-8"
+        return f"{path} is not UTF-8 text (byte {error.object[error.start]:#x}): save it as UTF-8"
     if isinstance(error, RecursionError) and (path := _local(error, "_create_defaults_tree_impl", "path")):
         return f"{path} builds on itself, by its list of defaults or through the files named there"
     return None
@@ -160,7 +156,7 @@ def _wrong_value(chain: list[BaseException]) -> str:
     if match := re.search(r"is not a subclass of (\w+)Config\b", str(cause)):
         section = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", match[1]).lower()
         keys = [key for key in known_keys() if key.startswith(f"{section}.")]
-        return f"{section} is no value but several keys: {', '.join(keys)}"
+        return f"{section} is not a value but several keys: {', '.join(keys)}"
     first = _first_lines(str(cause))
     kinds = {"to Float": "a number", "to Integer": "a whole number", "valid bool": "true or false"}
     for sign, kind in kinds.items():

@@ -1,4 +1,4 @@
-"""How values, runs and configs are written down: the same text and the same hash everywhere, whoever asks."""
+"""Names of run folders, and hashes: the same everywhere, whoever asks."""
 
 import hashlib
 import json
@@ -21,5 +21,5 @@ def run_name(recipe: str, differences: Mapping[str, str]) -> str:
 
 
 def hash_of(value: Any) -> str:
-    """16 hexadecimal digits of anything that JSON can hold."""
+    """Hash of anything that JSON can hold, 16 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()

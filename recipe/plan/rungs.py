@@ -83,7 +83,7 @@ def recipe_file(recipe: str, sources: Iterable[str] | None = None) -> Path | Non
 
 
 def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
-    """From the recipe's own file: a rung without figures of its own must not inherit those of the one below."""
+    """What a recipe's own file says of it: a rung without its own figures must not inherit those of the one below."""
     path = recipe_file(recipe, sources)
     if path is None:
         return Rung(recipe, None, None, {})

@@ -39,13 +39,13 @@ class Job:
 
     @property
     def setting(self) -> str:
-        """What it is called on the screen, without its seed."""
+        """The name on the screen, without the seed."""
         own = [f"{key}={value}" for key, value in self.plan.differences.items() if (key, value) not in self.shared]
         return " ".join([self.plan.rung.name, *own])
 
     @property
     def title(self) -> str:
-        """What it is called on the screen."""
+        """The name on the screen."""
         return f"{self.setting} seed={self.plan.config.seed}"
 
     @property
@@ -99,7 +99,7 @@ class Job:
 
 
 def with_short_titles(jobs: Sequence[Job]) -> list[Job]:
-    """The same, called by what tells them apart."""
+    """The same jobs, called by what tells them apart."""
     shared = frozenset.intersection(*(frozenset(job.plan.differences.items()) for job in jobs))
     return [replace(job, shared=shared) for job in jobs]
 
@@ -135,7 +135,7 @@ def _differences(one: Plan, other: Plan) -> list[str]:
 
 
 def _called_apart(one: Job, other: Job) -> tuple[str, str]:
-    """By the overrides that they do not share."""
+    """Each job by the overrides that the other has not."""
     own = ([text for text in a.overrides if text not in b.overrides] for a, b in ((one, other), (other, one)))
     first, second = (" ".join(texts) or job.title for texts, job in zip(own, (one, other), strict=True))
     return first, second
@@ -146,10 +146,10 @@ def _way_out(differ: Sequence[str], job: Job) -> str:
         return f"Let hydra.sweep.subdir hold {' or '.join(f'${{{key}}}' for key in differ[:3])}"
     if differ[0].startswith("data."):
         return (
-            f"{differ[0]} is no part of a run's name: for each data set write conf/data/NAME.yaml (name: imagefolder, "
+            f"{differ[0]} is not part of a run's name: for each data set write conf/data/NAME.yaml (name: imagefolder, "
             "root: …), and sweep over data=NAME,NAME"
         )
-    return f"{differ[0]} is no part of a run's name: give it one value in a sweep"
+    return f"{differ[0]} is not part of a run's name: give it one value in a sweep"
 
 
 def trainings(jobs: Iterable[Job]) -> list[list[Job]]:

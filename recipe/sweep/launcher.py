@@ -184,7 +184,7 @@ class SlurmLauncher(RecipeLauncher):
 
 
 def _let_interpolations_see(config: DictConfig) -> None:
-    """Of `${hydra:…}`, which looks into the one configuration that Hydra holds for the process."""
+    """Make a configuration the one that `${hydra:…}` looks into: Hydra holds one for the process."""
     HydraConfig.instance().set_config(config)
     OmegaConf.set_readonly(config.hydra, False)
 
@@ -227,7 +227,7 @@ def _accuracy(job: Job) -> float:
 
 
 def _returned(job: Job) -> JobReturn:
-    """For a sweeper that looks for the best: the job's top-1."""
+    """A job's top-1, for a sweeper that looks for the best."""
     return JobReturn(
         overrides=job.overrides,
         working_dir=str(job.folder),

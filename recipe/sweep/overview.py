@@ -23,12 +23,12 @@ class Screen:
         self._told = time.monotonic()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._clear()
         say(line)
 
     def draw(self, lines: Sequence[str]) -> None:
-        """The block, in place of the one before."""
+        """Draw the block, in place of the one before."""
         if self._live:
             self._clear()
             width, height = shutil.get_terminal_size()
@@ -55,12 +55,12 @@ class Clock:
     """How long the rest will take, from what has been done since the sweep was started."""
 
     def __init__(self, jobs: Sequence[Job], at_once: int) -> None:
-        """`at_once`: how many of the jobs run at a time, in their order."""
+        """Begin to measure; `at_once`: how many of the jobs run at a time, in their order."""
         self._jobs, self._at_once = jobs, at_once
         self._before = self._done()
 
     def left(self, busy: float, ended: Container[Job]) -> float | None:
-        """Seconds; None before anything is known.
+        """Seconds that are left; None before anything is known.
 
         Args:
             busy: seconds that jobs have run since the start, added up over those side by side.
@@ -93,5 +93,5 @@ def running_line(job: Job, began: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As in 0:03:12."""
+    """Seconds as hours, minutes and seconds, 0:03:12."""
     return str(timedelta(seconds=round(seconds)))

@@ -16,7 +16,7 @@ def shortened(overrides: Sequence[str], plan: Plan, share: float) -> list[str]:
 
 
 def verdicts(found: Mapping[str, Mapping[int, float]]) -> dict[str, str]:
-    """Each setting against the first, by the words of `statistics.verdict`.
+    """Verdict on each setting but the first, against that one, in the words of `statistics.verdict`.
 
     Args:
         found: for each setting, top-1 in percent by seed.

@@ -25,7 +25,7 @@ except ImportError as error:
 FIRST_PORT, PORTS = 29500, 1000  # where the processes of a job on several nodes meet
 
 
-class Training:
+class ClusterJob:
     """What a cluster's job does, on each of its nodes: runs that share a training, one after another."""
 
     def __init__(self, folders: Sequence[Path], commands: Sequence[list[str]], sweep: str) -> None:
@@ -66,10 +66,13 @@ class Training:
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()
             os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-        return submitit.helpers.DelayedSubmission(Training(self.folders, self.commands, self.sweep))
+        return submitit.helpers.DelayedSubmission(ClusterJob(self.folders, self.commands, self.sweep))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "process": None}
+
+
+Training = ClusterJob  # as the pickles of jobs that an earlier version put into a queue name it
 
 
 def rendezvous(nodes: int) -> list[str]:
@@ -101,7 +104,7 @@ def submit(
     with executor.batch():
         return [
             executor.submit(
-                Training([job.folder for job in group], [command(job) for job in group], os.environ[COMMAND])
+                ClusterJob([job.folder for job in group], [command(job) for job in group], os.environ[COMMAND])
             )
             for group in groups
         ]

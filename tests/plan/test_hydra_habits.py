@@ -23,7 +23,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["+recipe=v1", "--epochs=3"], "--epochs=3: keys are written without dashes, epochs=3"),
     (
         ["+recipe=v1", "early_stopping=3"],
-        "no value but several keys: early_stopping.loss_below, early_stopping.patience",
+        "not a value but several keys: early_stopping.loss_below, early_stopping.patience",
     ),
 ]
 
@@ -41,14 +41,18 @@ def test_one_sentence(
 
 
 FILES: list[tuple[bytes, str]] = [
-    ("# café\n".encode("latin-1"), "own.yaml is no UTF-8 text (byte 0xe9)"),
-    ("# café\n".encode("utf-16"), "own.yaml is no UTF-8 text (byte 0xff)"),
+    ("# café\n".encode("latin-1"), "own.yaml is not UTF-8 text (byte 0xe9)"),
+    ("# café\n".encode("utf-16"), "own.yaml is not UTF-8 text (byte 0xff)"),
     (b"# @package _global_\ndefaults: [own]\n", "recipe/own builds on itself"),
-    (b"# @package _global_\noptimizer: 3\n", "recipe/own: optimizer is no value but several keys: optimizer.args"),
+    (
+        b"# @package _global_\ndefaults: [r02_trivial_agument]\n",
+        "recipe/own builds on recipe/r02_trivial_agument: there is no recipe/r02_trivial_agument. Did you mean r02_",
+    ),
+    (b"# @package _global_\noptimizer: 3\n", "recipe/own: optimizer is not a value but several keys: optimizer.args"),
 ]
 
 
-@pytest.mark.parametrize(("content", "fragment"), FILES, ids=["Latin-1", "UTF-16", "loop", "a value for a section"])
+@pytest.mark.parametrize(("content", "fragment"), FILES, ids=["Latin-1", "UTF-16", "loop", "parent", "a value for a section"])
 def test_recipes_of_the_users_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, fragment: str
 ) -> None:

@@ -114,7 +114,7 @@ def test_two_runs_in_one_folder_are_refused(sweep: Sweep, tmp_path: Path) -> Non
     assert "two runs would share the folder" in said
     assert "data.root=a and data.root=b" in said
     assert "conf/data/NAME.yaml" in said
-    assert "resume is no part of a run's name" in sweep("resume=auto,never")
+    assert "resume is not part of a run's name" in sweep("resume=auto,never")
     for options, key in (
         (["hydra.sweep.subdir=s${seed}", "optimizer.lr=0.1,0.2"], "${optimizer.lr}"),
         (["hydra.sweep.subdir=${seed}", "+recipe=v1,r00_baseline"], "${run_name:}"),

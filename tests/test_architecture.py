@@ -1,0 +1,89 @@
+"""The code is laid out as docs/ARCHITECTURE.md says: its rooms, their order, and how large files and rooms may grow."""
+
+import ast
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+from recipe.plan.compose import PROJECT
+
+CODE = PROJECT / "recipe"
+TEXT = (PROJECT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+MOST_LINES = 320
+MOST_AT_THE_TOP = 12  # modules, and packages
+LONG = {  # to be cut
+    "recipe/commands/evaluate.py",
+    "recipe/run/run.py",
+    "tests/data/prepare/test_store.py",
+    "tests/data/test_loader.py",
+    "tests/run/test_checkpoint.py",
+    "tests/run/test_durability.py",
+}
+TWICE = {"Found", "Measured", "Progress", "Report", "Row", "Run", "Setting"}  # to be renamed
+
+
+def layers() -> list[list[str]]:
+    """The rooms from top to bottom, those on one layer together, as import-linter has them."""
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (written,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    return [re.findall(r"\w+", layer) for layer in written]
+
+
+def modules(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+def packages(folder: Path) -> set[str]:
+    return {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+def test_rooms_are_those_of_the_tree() -> None:
+    *rooms, hall = layers()
+    in_rooms = {name for layer in rooms for name in layer}
+    assert in_rooms | set(hall) == packages(CODE) | modules(CODE)
+    assert in_rooms == packages(CODE) | {"__main__", "train"}
+    in_table = {name for row in re.findall(r"^\| (`.*?`) \|", TEXT, re.M) for name in re.findall(r"`(\w+)`", row)}
+    assert in_table == in_rooms
+    beside = re.search(r"^Modules that stand beside these packages(.*?)\n\n", TEXT, re.M | re.S)
+    assert beside is not None
+    assert set(re.findall(r"`(\w+)`", beside[1])) == set(hall)
+
+
+def test_the_picture_has_the_rooms_in_their_order() -> None:
+    drawn = re.findall(r"^│ (\w+) +(?:│ (\w+) +)?│", TEXT, re.M)
+    assert [[name for name in line if name] for line in drawn] == layers()[:-1]
+
+
+def test_files_that_the_page_names_are_there() -> None:
+    named = re.findall(r"`([\w/]+\.(?:py|toml))`", TEXT)
+    assert len(named) > 20
+    missing = [name for name in named if not (PROJECT / name).exists() and not (CODE / name).exists()]
+    assert not missing
+
+
+def test_every_package_says_in_one_line_what_it_is() -> None:
+    for path in CODE.rglob("__init__.py"):
+        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert said is not None, path
+        assert re.fullmatch(r"[A-Z`\w].+\.", said), path
+
+
+def test_files_stay_short() -> None:
+    lines = {
+        str(path.relative_to(PROJECT)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in ("recipe", "tests")
+        for path in (PROJECT / folder).rglob("*.py")
+    }
+    assert {name for name, count in lines.items() if count > MOST_LINES} <= LONG
+
+
+def test_the_top_stays_small() -> None:
+    assert len(modules(CODE)) <= MOST_AT_THE_TOP
+    assert len(packages(CODE)) <= MOST_AT_THE_TOP
+
+
+def test_no_two_classes_have_one_name() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in CODE.rglob("*.py")]
+    count = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert {name for name, times in count.items() if times > 1} <= TWICE
