@@ -1,1 +1,1 @@
-""": what this machine loads and trains, beside other pipelines."""
+"""`recipe bench`: what this machine loads and trains, beside other pipelines."""
