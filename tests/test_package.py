@@ -25,6 +25,11 @@ def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
         files.extractall(tmp_path / "site")
+        packed = set(files.namelist())
+    code = (path for name in ("recipe", "hydra_plugins") for path in (source / name).rglob("*.py"))
+    modules = {str(path.relative_to(source)) for path in code}
+    configs = {f"recipe/{path.relative_to(source)}" for path in (source / "conf").rglob("*.yaml")}
+    assert not (modules | configs) - packed
     elsewhere.mkdir()
 
     def run(*arguments: str) -> str:
@@ -43,3 +48,5 @@ def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
     run("recipe.train", "+recipe=v2", *small)
     (result,) = (elsewhere / "outputs").glob("v2~*/seed=0/result.json")
     assert json.loads(result.read_text())["steps"] == 1
+    assert "1 jobs; 0 finished before" in run("recipe.train", "-m", "+recipe=v2", *small, "seed=1")  # Hydra's plug-in
+    assert list((elsewhere / "multirun_outputs").glob("v2~*/seed=1/result.json"))

@@ -126,22 +126,34 @@ def test_resolved_config_reads_back_as_it_was_written(plan: Composer, tmp_path: 
     assert hashes.digest(read, {"weights", "result"}) == hashes.digest(config, {"weights", "result"})
 
 
-def test_config_errors_come_before_torch_is_imported() -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["+recipe=v2", "optimizer.lr=-1"],
+        ["+recipe=v2", "epoch=3"],
+        ["+recpie=v2"],
+        ["--cfg", "job"],
+        ["-m", "+recipe=v2", "optimizer.lr=-1,-2"],
+    ],
+    ids=" ".join,
+)
+def test_config_errors_come_before_torch_is_imported(arguments: list[str]) -> None:
+    """Nor is what runs sweeps, but for a sweep."""
+    blocked = ["torch"] if "-m" in arguments else ["torch", "recipe.sweep"]
     script = (
-        "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
+        f"import sys, runpy; sys.modules.update(dict.fromkeys({blocked})); sys.argv = sys.argv[1:]; "
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    for arguments in (["+recipe=v2", "optimizer.lr=-1"], ["+recipe=v2", "epoch=3"], ["+recpie=v2"], ["--cfg", "job"]):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(PROJECT / "train.py"), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        assert done.returncode == (0 if "--cfg" in arguments else 2), done.stderr
-        assert "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(PROJECT / "train.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == (0 if "--cfg" in arguments else 2), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("by_hand", [(), ("hydra.run.dir=mine",)], ids=["named folder", "folder by hand"])

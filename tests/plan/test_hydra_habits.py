@@ -52,7 +52,9 @@ FILES: list[tuple[bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("content", "fragment"), FILES, ids=["Latin-1", "UTF-16", "loop", "parent", "a value for a section"])
+@pytest.mark.parametrize(
+    ("content", "fragment"), FILES, ids=["Latin-1", "UTF-16", "loop", "parent", "a value for a section"]
+)
 def test_recipes_of_the_users_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, fragment: str
 ) -> None:
