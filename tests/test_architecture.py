@@ -87,3 +87,11 @@ def test_no_two_classes_have_one_name() -> None:
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in CODE.rglob("*.py")]
     count = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     assert {name for name, times in count.items() if times > 1} <= TWICE
+
+
+def test_hydra_is_known_to_plan_train_and_the_launcher_alone() -> None:
+    knowing = set()
+    for path in CODE.rglob("*.py"):
+        if re.search(r"^\s*(from|import) hydra\b", path.read_text(encoding="utf-8"), re.M):
+            knowing.add(str(path.relative_to(CODE)))
+    assert {name for name in knowing if not name.startswith("plan/")} == {"train.py", "sweep/launcher.py"}

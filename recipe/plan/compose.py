@@ -1,7 +1,4 @@
-"""From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes.
-
-With `train`, `command_line`, `ablations`, `rungs`, `trust` and `hydra_errors`, it alone knows Hydra and OmegaConf.
-"""
+"""From Hydra's composed dict to a plan: the scaled, checked config of one run, its folder's name and its hashes."""
 
 import os
 from collections.abc import Sequence
@@ -37,8 +34,8 @@ from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, c
 from recipe.plan.scaling import scale
 from recipe.stored_config import text, typed, without
 
-_waiting: dict[str, "Plan"] = {}  # by what it was made of, the plan that named the folder of a run about to begin
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
+_waiting: dict[str, "Plan"] = {}  # by what it was made of, the plan that named the folder of a run about to begin
 
 
 @dataclass(frozen=True)
