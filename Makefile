@@ -29,7 +29,7 @@ test-all: $(VENV)/.dev  ## Tests, the long ones too
 soak: $(VENV)/.dev  ## Kill and resume a run 50 times and compare it with one left alone, about 20 minutes
 	$(BIN)/python tests/soak.py
 
-lint: $(VENV)/.dev  ## Style, types and the order of the rooms
+lint: $(VENV)/.dev  ## Style, types and the order of the packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

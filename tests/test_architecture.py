@@ -1,4 +1,4 @@
-"""The code is laid out as docs/ARCHITECTURE.md says: its rooms, their order, and how large files and rooms may grow."""
+"""The code is laid out as docs/ARCHITECTURE.md says: its packages, their order, and how large they may grow."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ TWICE = {"Found", "Measured", "Progress", "Report", "Row", "Run", "Setting"}  # 
 
 
 def layers() -> list[list[str]]:
-    """The rooms from top to bottom, those on one layer together, as import-linter has them."""
+    """Packages and entry points from top to bottom, those on one layer together, as import-linter has them."""
     contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (written,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     return [re.findall(r"\w+", layer) for layer in written]
@@ -38,19 +38,19 @@ def packages(folder: Path) -> set[str]:
     return {path.parent.name for path in folder.glob("*/__init__.py")}
 
 
-def test_rooms_are_those_of_the_tree() -> None:
-    *rooms, hall = layers()
-    in_rooms = {name for layer in rooms for name in layer}
-    assert in_rooms | set(hall) == packages(CODE) | modules(CODE)
-    assert in_rooms == packages(CODE) | {"__main__", "train"}
+def test_packages_are_those_of_the_tree() -> None:
+    *above, lowest = layers()
+    listed = {name for layer in above for name in layer}
+    assert listed | set(lowest) == packages(CODE) | modules(CODE)
+    assert listed == packages(CODE) | {"__main__", "train"}
     in_table = {name for row in re.findall(r"^\| (`.*?`) \|", TEXT, re.M) for name in re.findall(r"`(\w+)`", row)}
-    assert in_table == in_rooms
+    assert in_table == listed
     beside = re.search(r"^Modules that stand beside these packages(.*?)\n\n", TEXT, re.M | re.S)
     assert beside is not None
-    assert set(re.findall(r"`(\w+)`", beside[1])) == set(hall)
+    assert set(re.findall(r"`(\w+)`", beside[1])) == set(lowest)
 
 
-def test_the_picture_has_the_rooms_in_their_order() -> None:
+def test_the_picture_has_the_layers_in_their_order() -> None:
     drawn = re.findall(r"^│ (\w+) +(?:│ (\w+) +)?│", TEXT, re.M)
     assert [[name for name in line if name] for line in drawn] == layers()[:-1]
 
