@@ -16,7 +16,7 @@ from PIL import Image
 
 from recipe.config import AugmentConfig
 from recipe.data.decode import decode
-from recipe.data.formats import IMAGE_SUFFIXES
+from recipe.data.image_files import IMAGE_SUFFIXES
 from recipe.data.prepare import store
 from recipe.ingredients.augment import draw_crop
 from recipe.machine.limits import cores

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recipe.config import Config
+from recipe.data.formats import FORMATS
 from recipe.errors import ConfigError, DataError, RunError
 from recipe.finished.evaluation.choice import Setting, choose_on_half, halves
 from recipe.finished.evaluation.choice import lines as choice_lines
@@ -198,12 +199,13 @@ def _evaluate(
 ) -> "tuple[dict[Setting, Evaluation], int, str]":
     """The settings' evaluations, a pass over the images for each resolution; the set's size and fingerprint."""
     from recipe.data import dataset as datasets
+    from recipe.data.prepare.fetch import fetch
     from recipe.logs import console
     from recipe.network.model import check_crops
     from recipe.training.loop import evaluate
 
     _check_there(run, config)
-    ranks.on_first(lambda: datasets.prepare(config.data))
+    ranks.on_first(lambda: fetch(config.data))
     try:
         images = datasets.load_split(config.data, split, run.environment["classes"], run.environment["data"])
     except DataError as error:
@@ -234,7 +236,7 @@ def _evaluate(
 def _check_there(run: Trained, config: Config) -> None:
     """Raises DataError where the folder of the images is gone."""
     root = config.data.root
-    if root is not None and config.data.name != "grocery" and not os.path.isdir(root):
+    if root is not None and "root" in FORMATS[config.data.name].needs and not os.path.isdir(root):
         were = "were" if root == run.config.data.root else "are to be"
         raise DataError(
             f"the images of {run.name} {were} in {root}, and there is no such folder: say where they are with "

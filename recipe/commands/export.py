@@ -168,10 +168,12 @@ def _photos(the_run: Trained, config: Config) -> "tuple[np.ndarray, str]":
     import numpy as np
 
     from recipe.data import dataset as datasets
+    from recipe.data.prepare.fetch import fetch
     from recipe.data.transforms import apply_eval
 
     sizes = config.resolution
     try:
+        fetch(config.data)
         photos = datasets.load_split(config.data, "val", the_run.environment["classes"], the_run.environment["data"])
         chosen = np.linspace(0, len(photos) - 1, min(CHECKED, len(photos))).astype(int)
         images = [

@@ -1,7 +1,7 @@
 """What is wrong with the class folders of a data set: empty ones, missing ones, and names that look alike."""
 
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
@@ -42,6 +42,14 @@ def look_at_classes(folders: Iterable[str], images: Iterable[str]) -> Problems:
     return Problems(wrong, alike)
 
 
+def look_alikes(names: Iterable[str]) -> list[str]:
+    """Names that differ in the spelling of their letters, in capitals or in spaces alone, in words."""
+    groups = defaultdict(list)
+    for name in names:
+        groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    return [_in_words(some) for some in groups.values() if len(some) > 1]
+
+
 def _parent(name: str) -> str:
     return name.rpartition("/")[0]
 
@@ -64,3 +72,11 @@ def _difference(one: str, other: str) -> str:
     if unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other):
         return "differ only in how their accents are stored (NFC and NFD)"
     return "differ only in case or blanks"
+
+
+def _in_words(names: list[str]) -> str:
+    """Names that look alike; with the form of their letters, where that is all that tells them apart."""
+    forms = {name: "NFC" if unicodedata.is_normalized("NFC", name) else "NFD" for name in names}
+    if len({unicodedata.normalize("NFC", name) for name in names}) == 1:
+        return " and ".join(f"{name} ({form})" for name, form in forms.items())
+    return " and ".join(f"'{name}'" for name in names)

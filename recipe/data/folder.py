@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from recipe.data.decode import Picture, open_image
-from recipe.data.formats import EARLIER_SUFFIXES, is_image, kinds
+from recipe.data.image_files import EARLIER_SUFFIXES, is_image, kinds, left_out
 from recipe.data.split import part_fingerprint
 from recipe.data.walk import broken_link, walk
 from recipe.errors import DataError, RunError
@@ -60,6 +61,32 @@ class ImageFolder:
         if not self.earlier:
             return np.zeros(len(self), dtype=bool)
         return np.array([not self.name(index).lower().endswith(EARLIER_SUFFIXES) for index in range(len(self))])
+
+    def versions(self) -> Iterator["ImageFolder"]:
+        """The images; and where an earlier version of this program found fewer of them, those."""
+        yield self
+        if self.earlier:
+            yield self.as_before()
+
+    def remarks(self) -> Iterator[str]:
+        """What is in the folder and not in the set, and images that were not found until more suffixes were known."""
+        yield from left_out(self.root, self.strays, self.not_files)
+        new, kept_out = [self.name(int(i)) for i in np.flatnonzero(self.of_new_kinds())], self.kept_out
+        for names, what in ((new, "images that earlier versions left out"), (kept_out, "this run began without")):
+            if names:
+                yield f"{what}: {names[0]}{' …' * (len(names) > 1)} ({len(names):,} in {self.root})"
+
+    def notices(self) -> Iterator[str]:
+        """Folders that systems and archivers make: those beside the class folders are left out, those inside not."""
+        root = self.root
+        others = sorted(set(os.listdir(root)) & NOT_CLASSES)
+        if others:
+            yield f"left out, no class{'es' * (len(others) > 1)} but what systems make: {', '.join(others)} in {root}"
+        names = self.paths.tobytes()  # of a million files searched in a moment
+        for name in sorted(NOT_CLASSES):
+            if os.fsencode(f"/{name}/") in names:
+                count = sum(os.fsencode(f"/{name}/") in path for path in self.paths.tolist())
+                yield f"{count:,} of the images of {root} lie in folders {name}, made by systems: copies of others?"
 
     def as_before(self) -> "ImageFolder":
         """The images that were found when fewer suffixes were known: what is of that time goes on with them."""

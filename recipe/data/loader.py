@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from recipe.config import Config
-from recipe.data.dataset import Dataset
+from recipe.data.dataset import Dataset, Images
 from recipe.data.decode import told
 from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
@@ -112,7 +112,7 @@ class TrainLoader:
         return Task(epoch, step, number, list(positions), images[positions].tolist(), share)
 
 
-def eval_batches(dataset: Dataset, config: Config, ranks: Ranks, val_resize: int, val_crop: int) -> Iterator[EvalBatch]:
+def eval_batches(dataset: Images, config: Config, ranks: Ranks, val_resize: int, val_crop: int) -> Iterator[EvalBatch]:
     """One rank's share of a data set, each image of which is on exactly one rank. Images are valid as in training."""
 
     def load(indices: range, memory: Tensor) -> list[EvalBatch]:

@@ -6,18 +6,15 @@ Nothing here stops a run: all of it is meant at times.
 import hashlib
 import os
 import time
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from recipe.config import Config
-from recipe.data.folder import NOT_CLASSES, ImageFolder
+from recipe.data.class_folders import look_alikes
+from recipe.data.dataset import Dataset
 from recipe.data.order import Order
-
-if TYPE_CHECKING:
-    from recipe.data.dataset import Dataset
+from recipe.data.split import is_divided
 
 SECONDS = 3.0  # that comparing the images of training and validation may take
 TAIL = 4096  # bytes at the end of a file, which tell nearly all images apart
@@ -27,12 +24,12 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def noticed(
-    config: Config, train_set: "Dataset", val_set: "Dataset", order: Order, world_size: int, compare: bool = True
+    config: Config, train_set: Dataset, val_set: Dataset, order: Order, world_size: int, compare: bool = True
 ) -> Iterator[str]:
     """The lines. `compare`: also look for images that are in both sets, which reads files for SECONDS at most."""
     yield from scale_of_pixels(config)
-    if isinstance(train_set, ImageFolder) and isinstance(val_set, ImageFolder):
-        yield from folders_that_are_no_classes(train_set, val_set)
+    yield from dict.fromkeys((*train_set.notices(), *val_set.notices()))
+    if train_set.root is not None and val_set.root is not None:
         if not _one_folder(config, train_set, val_set):
             yield from same_images(train_set, val_set) if compare else ()
         else:
@@ -53,20 +50,6 @@ def scale_of_pixels(config: Config) -> Iterator[str]:
         yield f"pixels count from 0 to 1, data.mean and data.std as if from 0 to 255: here they would be {mean} {std}"
 
 
-def folders_that_are_no_classes(*sets: ImageFolder) -> Iterator[str]:
-    """Folders that systems and archivers make: those beside the class folders are left out, those inside are not."""
-    for root in dict.fromkeys(images.root for images in sets):
-        others = sorted(set(os.listdir(root)) & NOT_CLASSES)
-        if others:
-            yield f"left out, no class{'es' * (len(others) > 1)} but what systems make: {', '.join(others)} in {root}"
-    for images in sets:
-        names = images.paths.tobytes()  # of a million files searched in a moment
-        inside = [name for name in sorted(NOT_CLASSES) if os.fsencode(f"/{name}/") in names]
-        for name in inside:
-            count = sum(os.fsencode(f"/{name}/") in path for path in images.paths.tolist())
-            yield f"{count:,} of the images of {images.root} lie in folders {name}, made by systems: copies of others?"
-
-
 def names_of_classes(classes: Sequence[str]) -> Iterator[str]:
     """Names that look alike, and those of parts of a data set."""
     alike = look_alikes(classes)
@@ -75,14 +58,6 @@ def names_of_classes(classes: Sequence[str]) -> Iterator[str]:
         yield f"classes that look alike: {alike[0]}{more}"
     if {name.casefold() for name in classes} <= SPLITS:
         yield f"the classes are {', '.join(classes)}: names of parts, which data.train_dir and data.val_dir take"
-
-
-def look_alikes(names: Iterable[str]) -> list[str]:
-    """Names that differ in the spelling of their letters, in capitals or in spaces alone, in words."""
-    groups = defaultdict(list)
-    for name in names:
-        groups[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
-    return [_in_words(some) for some in groups.values() if len(some) > 1]
 
 
 def few_steps(config: Config, order: Order, world_size: int) -> Iterator[str]:
@@ -102,7 +77,7 @@ def few_steps(config: Config, order: Order, world_size: int) -> Iterator[str]:
     yield line
 
 
-def same_images(train_set: ImageFolder, val_set: ImageFolder, seconds: float = SECONDS) -> Iterator[str]:
+def same_images(train_set: Dataset, val_set: Dataset, seconds: float = SECONDS) -> Iterator[str]:
     """Validation images that are in the training set as well, by content."""
     known = _Known(time.monotonic() + seconds)
     found: dict[str, str] = {}
@@ -129,7 +104,7 @@ class _Known:
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
 
-    def by_size(self, train_set: ImageFolder, val_set: ImageFolder) -> list[tuple[list[str], list[str]]]:
+    def by_size(self, train_set: Dataset, val_set: Dataset) -> list[tuple[list[str], list[str]]]:
         """Files of the two sets that have the same number of bytes."""
         of_size: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
         for number, images in ((1, val_set), (0, train_set)):
@@ -184,14 +159,7 @@ def _with_more_steps(config: Config, order: Order, world_size: int) -> Order | N
     return None
 
 
-def _one_folder(config: Config, train_set: ImageFolder, val_set: ImageFolder) -> bool:
-    parted = config.data.val_fraction is not None or config.data.folds is not None
-    return not parted and os.path.realpath(train_set.root) == os.path.realpath(val_set.root)
-
-
-def _in_words(names: list[str]) -> str:
-    """Names that look alike; with the form of their letters, where that is all that tells them apart."""
-    forms = {name: "NFC" if unicodedata.is_normalized("NFC", name) else "NFD" for name in names}
-    if len({unicodedata.normalize("NFC", name) for name in names}) == 1:
-        return " and ".join(f"{name} ({form})" for name, form in forms.items())
-    return " and ".join(f"'{name}'" for name in names)
+def _one_folder(config: Config, train_set: Dataset, val_set: Dataset) -> bool:
+    if is_divided(config.data) or train_set.root is None or val_set.root is None:
+        return False
+    return os.path.realpath(train_set.root) == os.path.realpath(val_set.root)

@@ -8,8 +8,27 @@ import hashlib
 import numpy as np
 import torch
 
+from recipe.config import DataConfig
 from recipe.errors import DataError
 from recipe.randomness import generator_at
+
+
+def is_divided(config: DataConfig) -> bool:
+    """Whether the images to validate on are held out of the training set."""
+    return config.val_fraction is not None or config.folds is not None
+
+
+def held_out(labels: np.ndarray, classes: list[str], config: DataConfig) -> tuple[np.ndarray, str]:
+    """Where an image validates, (images,) bool; and what to call these images, which is part of their fingerprint.
+
+    Args:
+        labels: (images,) int64.
+        classes: what to call the classes in a message. Raises DataError where one of them has too few images.
+    """
+    if config.folds is not None:
+        return folds_of(labels, classes, config.folds) == config.fold, f"{config.fold} of {config.folds}"
+    assert config.val_fraction is not None
+    return share_of_every_class(labels, classes, config.val_fraction), f"{config.val_fraction:g}"
 
 
 def share_of_every_class(labels: np.ndarray, classes: list[str], fraction: float) -> np.ndarray:

@@ -5,7 +5,7 @@ import re
 
 from PIL import Image, UnidentifiedImageError
 
-from recipe.data.formats import what_is_missing
+from recipe.data.image_files import what_is_missing
 from recipe.data.walk import not_a_file
 
 # Errors whose messages are for people; what decoders raise beside them on damaged files is told with its name.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recipe.config import Config
 from recipe.data.decode import Picture, open_image
-from recipe.data.formats import IMAGE_SUFFIXES, is_image, left_out
+from recipe.data.image_files import IMAGE_SUFFIXES, is_image, left_out
 from recipe.data.loader import eval_batches
 from recipe.data.walk import files_first, walk
 from recipe.errors import DataError

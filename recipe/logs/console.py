@@ -14,9 +14,7 @@ import torch
 from recipe.config import Config
 from recipe.data import notices
 from recipe.data.dataset import Dataset
-from recipe.data.folder import ImageFolder
-from recipe.data.formats import left_out
-from recipe.data.prepare.store import store_of
+from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import disk, estimate
 from recipe.logs.advice import other_preprocessing
@@ -135,13 +133,9 @@ def _classes(train_set: Dataset) -> Iterator[str]:
 
 def _strays(*sets: Dataset) -> Iterator[str]:
     """What is in the folders and in no set, and images that were not found there until more suffixes were known."""
-    for images in {str(images.root): images for images in sets if isinstance(images, ImageFolder)}.values():
-        for line in left_out(images.root, images.strays, images.not_files):
+    for images in {str(images.root): images for images in sets}.values():
+        for line in images.remarks():
             yield _row("", line)
-        new, kept_out = [images.name(int(i)) for i in np.flatnonzero(images.of_new_kinds())], images.kept_out
-        for names, what in ((new, "images that earlier versions left out"), (kept_out, "this run began without")):
-            if names:
-                yield _row("", f"{what}: {names[0]}{' …' * (len(names) > 1)} ({len(names):,} in {images.root})")
 
 
 def _start(start: Start | None) -> Iterator[str]:

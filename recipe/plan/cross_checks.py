@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from mimetypes import guess_type
 
 from recipe.config import Config
-from recipe.data.prepare.grocery import CLASSES
+from recipe.data.formats import FORMATS
+from recipe.data.grocery import CLASSES
 from recipe.errors import ConfigError
 
 
@@ -162,20 +163,17 @@ def _check_grid(config: Config) -> None:
 
 
 def _check_data(config: Config) -> None:
-    data = config.data
-    if data.name in ("imagefolder", "imagenet"):
-        if data.root is None:
-            hint = " or $IMAGENET_DIR" if data.name == "imagenet" else ""
-            raise ConfigError(f"this data set needs data.root=FOLDER{hint}: a folder with train/ and val/")
-        if not os.path.isdir(data.root):
-            raise ConfigError(f"data.root={data.root}: there is no such folder")
-    if data.val_fraction is not None and (data.name not in ("imagefolder", "imagenet") or data.val_dir is not None):
+    data, known = config.data, FORMATS[config.data.name]
+    for name, otherwise in known.needs.items():
+        if getattr(data, name) is None:
+            raise ConfigError(otherwise)
+    if "root" in known.needs and not os.path.isdir(str(data.root)):
+        raise ConfigError(f"data.root={data.root}: there is no such folder")
+    if data.val_fraction is not None and (not known.divisible or data.val_dir is not None):
         raise ConfigError(
             f"data.val_fraction={data.val_fraction:g} holds images out of one folder of class folders: it is for "
             "data=imagefolder, and without data.val_dir"
         )
-    if data.name == "synthetic" and data.num_classes is None:
-        raise ConfigError("data=synthetic needs data.num_classes=…")
 
 
 def check_not_taken_for_the_demo(config: Config) -> None:
@@ -183,15 +181,14 @@ def check_not_taken_for_the_demo(config: Config) -> None:
 
     (Apart from the others: finished runs that were trained so are still evaluated.)
     """
-    data = config.data
-    if data.root is None or data.name not in ("grocery", "synthetic") or not os.path.isdir(data.root):
+    data, instead = config.data, FORMATS[config.data.name].instead
+    if data.root is None or not instead or not os.path.isdir(data.root):
         return
     train = os.path.join(data.root, data.train_dir)
     folders = [entry for entry in os.scandir(train if os.path.isdir(train) else data.root) if entry.is_dir()]
     if {folder.name for folder in folders} != set(CLASSES) and any(_has_images(folder.path) for folder in folders):
-        reads = "is the demo's photos of groceries" if data.name == "grocery" else "makes its images and reads none"
         raise ConfigError(
-            f"data.root={data.root} holds class folders of other photos, and data={data.name} {reads}: "
+            f"data.root={data.root} holds class folders of other photos, and data={data.name} {instead}: "
             "add data=imagefolder for your own"
         )
 

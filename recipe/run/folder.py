@@ -21,7 +21,8 @@ from recipe import stored_config
 from recipe.config import Config, leaves
 from recipe.data import dataset as datasets
 from recipe.data import region
-from recipe.data.prepare.store import store_of
+from recipe.data.prepare.fetch import fetch
+from recipe.data.store import store_of
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, lock, read_json, write_atomically
 from recipe.machine import restarts
@@ -47,6 +48,7 @@ def finished(plan: Plan) -> dict[str, Any] | None:
     environment = read_json(plan.folder / "environment.json", "data", "hashes")
     data = environment["data"]
     if _where(stored_config.load(plan.folder / "config.yaml")) != _where(plan.config):
+        fetch(plan.config.data)
         train_set, val_set = datasets.load(plan.config.data, data)  # elsewhere: the same images, or others?
         data = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     _check_same(plan, environment, data)

@@ -13,6 +13,7 @@ from torch import nn
 from recipe.data import dataset as datasets
 from recipe.data.dataset import Dataset, path_of
 from recipe.data.order import Order, make_order
+from recipe.data.prepare.fetch import fetch
 from recipe.errors import RunError, rank_local
 from recipe.files import write_atomically
 from recipe.ingredients.ema import REFERENCE_IMAGES
@@ -85,7 +86,7 @@ def _begun_by_this_command(plan: Plan, ranks: Ranks) -> bool:
 def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     if plan.config.model.sync_batch_norm and ranks.world_size > 1 and ranks.device.type != "cuda":
         raise RunError("model.sync_batch_norm=true needs GPUs, and this run is on a CPU: PyTorch has none of it there")
-    ranks.on_first(lambda: datasets.prepare(plan.config.data))
+    ranks.on_first(lambda: fetch(plan.config.data))
     train_set, val_set = datasets.load(plan.config.data, run_folder.begun_with(plan))
     plan = fit_to_data(plan, train_set)
     order = make_order(plan.config, len(train_set))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recipe.config import Config
-from recipe.data.dataset import Dataset
+from recipe.data.dataset import Images
 from recipe.data.loader import TrainLoader, eval_batches
 from recipe.data.micro_batch import MicroBatch
 from recipe.data.order import Order
@@ -133,7 +133,7 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    models: Mapping[str, nn.Module], dataset: Dataset, config: Config, ranks: Ranks, val_resize: int, val_crop: int
+    models: Mapping[str, nn.Module], dataset: Images, config: Config, ranks: Ranks, val_resize: int, val_crop: int
 ) -> dict[str, Evaluation]:
     """Evaluate one or more models on every image once, in one pass over the data, in fp32 (fp64 where trained so).
 
@@ -181,7 +181,7 @@ def evaluate(
 
 
 def evaluate_grid(
-    models: Mapping[str, nn.Module], dataset: Dataset, config: Config, ranks: Ranks
+    models: Mapping[str, nn.Module], dataset: Images, config: Config, ranks: Ranks
 ) -> list[dict[str, Any]]:
     """The further evaluations that `evaluate.grid` asks for: each entry with its figures."""
     results = []

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from recipe.data.dataset import RandomImages
 from recipe.data.decode import Picture, picture_of
+from recipe.data.synthetic import RandomImages
 from recipe.logs import console, pace
 from recipe.logs.pace import SETTLED, Pace
 from recipe.plan.compose import Plan

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipe.data.dataset import RandomImages
 from recipe.data.decode import Picture, picture_of
+from recipe.data.synthetic import RandomImages
 from recipe.errors import RunError
 from recipe.logs import console
 from recipe.logs.journal import Journal

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
 from recipe.data import dataset as datasets
-from recipe.data.dataset import Dataset
+from recipe.data.dataset import Images
 from recipe.network.model import make_model
 
 MEAN, STD = (torch.tensor(values, dtype=torch.float64) for values in (CONFIG.data.mean, CONFIG.data.std))
@@ -66,7 +66,7 @@ def assert_figures(found: Mapping[str, float], expected: Plain, rel: float = 1e-
     assert found["balanced_acc1"] == pytest.approx(expected.balanced_acc1, rel=1e-6)  # summed in single precision
 
 
-def plain(network: nn.Module, dataset: Dataset, val_resize: int, val_crop: int) -> Plain:
+def plain(network: nn.Module, dataset: Images, val_resize: int, val_crop: int) -> Plain:
     """One image after another."""
     network = network.double().eval()
     better, losses, rows = [], [], []
@@ -174,7 +174,7 @@ def test_results_hold_the_figures_of_every_size_asked_for(folder: Folder, world_
     assert np.allclose(predictions["logits"], final["ema"].logits, rtol=1e-3, atol=1e-4)
 
 
-def val_set() -> Dataset:
+def val_set() -> Images:
     return datasets.load(CONFIG.data)[1]
 
 

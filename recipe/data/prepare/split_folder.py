@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.formats import left_out
+from recipe.data.image_files import left_out
 from recipe.data.prepare.whole_folder import Counts, made_of, make_folder, put, refuse_inside
 from recipe.errors import DataError
 from recipe.guesses import did_you_mean

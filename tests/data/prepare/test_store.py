@@ -22,6 +22,7 @@ from recipe.data import dataset
 from recipe.data.decode import decode
 from recipe.data.folder import scan_folder
 from recipe.data.prepare import store
+from recipe.data.store import store_of
 from recipe.errors import DataError
 from recipe.plan.compose import Plan
 from recipe.run.run import train
@@ -417,8 +418,8 @@ def test_run_says_which_store_it_was_trained_on(
 def test_file_of_another_program_makes_no_store(source: Path) -> None:
     place(source / "store.json", b'["milk", "bread"]')
     place(source / "store.unfinished.json", b"{}")
-    assert store.store_of(str(source)) is None
+    assert store_of(str(source)) is None
     assert [len(images) for images in load(source)] == [4, 4]
-    assert store.store_of(None) is None
+    assert store_of(None) is None
     prepared(source)
     assert json.loads((source / "store.json").read_text()) == ["milk", "bread"]
