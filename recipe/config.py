@@ -22,6 +22,7 @@ def key(
     affects: str = "weights",
     used_by: Mapping[str, tuple[str, ...]] | None = None,
     since: str | None = None,
+    unit: str | None = None,
 ) -> Any:
     """A config key with the values it may take, and what it can change.
 
@@ -31,9 +32,10 @@ def key(
         used_by: {"name": ("sgd", "rmsprop")}: it does something only where its neighbour `name` has one of these
             values; {"decay": ()}: only where `decay` is set. Elsewhere it is refused by hand, and its default counts.
         since: the version that brought it. At its default it is in no hash, so that earlier runs stay the same runs.
+        unit: of the number. `scale=…` multiplies the values in some units (`recipe/plan/scaling.py`).
     """
     limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    about = {**limits, "affects": affects, "used_by": used_by, "since": since, "default": default}
+    about = {**limits, "affects": affects, "used_by": used_by, "since": since, "unit": unit, "default": default}
     metadata = {name: value for name, value in about.items() if value is not None or name == "default"}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -74,7 +76,7 @@ class ModelConfig:
     freeze: str = key("none")  # backbone: all but the head; a stage's name: it and all before it
     frozen_batch_norm: str = key("train", choices=("train", "eval"))  # train: frozen ones still follow the batches
     head: str = key("linear", choices=("linear", "mlp", "concat_pool"))  # recipe/network/heads.py
-    head_width: int = key(256, at_least=1, used_by=HIDDEN)  # hidden features
+    head_width: int = key(256, at_least=1, used_by=HIDDEN, unit="hidden features")
     head_dropout: float = key(0.0, at_least=0, below=1, used_by=HIDDEN)  # concat_pool: half of it first, then all of it
 
 
@@ -94,19 +96,21 @@ class DataConfig:
     )  # skip: go on without the images that cannot be read
     num_classes: int | None = key(None, at_least=2)  # null: from the folders (synthetic: 10)
     size: int = key(
-        1024, at_least=1, used_by={"name": ("synthetic",)}
-    )  # training images; a quarter as many to validate
+        1024, at_least=1, used_by={"name": ("synthetic",)}, unit="images"
+    )  # to train on; a quarter as many to validate
     mean: list[float] = key([0.485, 0.456, 0.406])  # of the RGB channels, on a scale from 0 to 1
     std: list[float] = key([0.229, 0.224, 0.225], above=0)
-    workers: int | None = key(None, at_least=0, affects="nothing")  # decoding processes per rank; null: from the cores
+    workers: int | None = key(
+        None, at_least=0, affects="nothing", unit="processes a rank"
+    )  # decoding; null: from the cores
 
 
 @dataclass
 class ResolutionConfig:
-    train_resize: int | None = key(None, at_least=8)  # pixels, before the crop to train_crop; null: train_crop
-    train_crop: int = key(224, at_least=8)  # pixels, square
-    val_resize: int = key(256, at_least=8, affects="result")  # pixels, shorter side
-    val_crop: int = key(224, at_least=8, affects="result")  # pixels, square
+    train_resize: int | None = key(None, at_least=8, unit="pixels")  # before the crop to train_crop; null: train_crop
+    train_crop: int = key(224, at_least=8, unit="pixels")  # square
+    val_resize: int = key(256, at_least=8, affects="result", unit="pixels")  # shorter side
+    val_crop: int = key(224, at_least=8, affects="result", unit="pixels")  # square
     interpolation: str = key("bilinear", choices=("bilinear", "bicubic", "nearest"))
 
 
@@ -120,7 +124,7 @@ class AugmentConfig:
     scale: list[float] = key([0.08, 1.0], above=0, at_most=1, used_by=BOX)  # area of the box, share of the image
     ratio: list[float] = key([0.75, 4 / 3], above=0, used_by=BOX)  # width / height of the box
     hflip: float = key(0.5, at_least=0, at_most=1)  # probability
-    rotation: float = key(0.0, at_least=0, at_most=180)  # degrees, at most, to either side; 0: off
+    rotation: float = key(0.0, at_least=0, at_most=180, unit="degrees")  # at most, to either side; 0: off
     sharpness: float | None = key(None, at_least=0)  # of half the images: 0 blurs, 1 does nothing; null: off
     random_erase: float = key(0.0, at_least=0, at_most=1)  # probability
 
@@ -148,7 +152,7 @@ class OptimizerConfig:
     name: str = key()  # torch: sgd, rmsprop, adam, adamw or lamb; timm: a name of its factory, as adan or lion
     source: str = key("torch", choices=("torch", "timm"), since="0.2")
     args: dict[str, Any] = key({}, used_by={"source": ("timm",)}, since="0.2")  # further ones of timm's optimizer
-    lr: float = key(0.1, above=0)  # peak learning rate, for the whole batch_size
+    lr: float = key(0.1, above=0, unit="learning rate")  # the peak, for the whole batch_size
     momentum: float = key(0.9, at_least=0, below=1, used_by=MOMENTUM)
     nesterov: bool = key(False, used_by={**TORCH, "name": ("sgd",)})
     betas: list[float] = key([0.9, 0.999], at_least=0, below=1, used_by=ADAM)
@@ -166,11 +170,11 @@ class ScheduleConfig:
     name: str = key(
         choices=("step", "cosine", "exponential", "onecycle", "plateau", "constant", "linear", "polynomial")
     )
-    step_size: float = key(30.0, above=0, used_by={"name": ("step",)})  # epochs between two decays
+    step_size: float = key(30.0, above=0, used_by={"name": ("step",)}, unit="epochs")  # between two decays
     gamma: float = key(0.1, above=0, at_most=1, used_by=BY_GAMMA)  # factor per decay; exponential: per epoch
-    min_lr: float = key(0.0, at_least=0, used_by=TO_MINIMUM)  # learning rate at the end; plateau: the lowest
+    min_lr: float = key(0.0, at_least=0, used_by=TO_MINIMUM, unit="learning rate")  # at the end; plateau: the lowest
     power: float = key(2.0, above=0, used_by={"name": ("polynomial",)}, since="0.2")  # of the share that is left
-    patience: int = key(10, at_least=0, used_by=PLATEAU)  # evaluations without a lower loss put up with
+    patience: int = key(10, at_least=0, used_by=PLATEAU, unit="evaluations")  # without a lower loss put up with
     threshold: float = key(1e-4, at_least=0, below=1, used_by=PLATEAU)  # share by which it must be lower
     pct_start: float = key(0.3, above=0, below=1, used_by=ONECYCLE)  # share of the run in which lr rises
     div_factor: float = key(25.0, at_least=1, used_by=ONECYCLE)  # lr / first learning rate
@@ -178,7 +182,7 @@ class ScheduleConfig:
     cycle_momentum: bool = key(True, used_by=ONECYCLE)  # momentum (or first beta) from max to base and back
     base_momentum: float = key(0.85, at_least=0, below=1, used_by=ONECYCLE)
     max_momentum: float = key(0.95, at_least=0, below=1, used_by=ONECYCLE)
-    warmup_epochs: float = key(0.0, at_least=0)
+    warmup_epochs: float = key(0.0, at_least=0, unit="epochs")
     warmup_method: str = key("linear", choices=("linear", "constant"), used_by=WARMUP)
     warmup_decay: float = key(0.01, above=0, at_most=1, used_by=WARMUP)  # first rate, as a share of lr
     interval: str = key("epoch", choices=("epoch", "step"))  # when the learning rate changes
@@ -189,16 +193,16 @@ class EmaConfig:
     decay: float | None = key(
         None, at_least=0, below=1, affects="result"
     )  # in ImageNet units (docs/RECIPES.md); null: off
-    # Optimizer steps between two updates, in ImageNet units.
-    steps: int = key(32, at_least=1, affects="result", used_by={"decay": ()})
+    # Of the optimizer, between two updates, in ImageNet units: see `recipe.plan.scaling.ema_steps`.
+    steps: int = key(32, at_least=1, affects="result", used_by={"decay": ()}, unit="steps")
 
 
 @dataclass
 class EvaluateConfig:
-    every: int = key(1, at_least=1, affects="result")  # epochs; the last epoch always
+    every: int = key(1, at_least=1, affects="result", unit="epochs between evaluations")  # the last epoch always
     batch_size: int = key(
-        256, at_least=1, affects="nothing"
-    )  # images per forward pass and rank; does not change the result
+        256, at_least=1, affects="nothing", unit="images a forward pass and rank"
+    )  # does not change the result
     grid: list[Any] = key(
         [], affects="result"
     )  # further final evaluations: {weights: raw | ema, val_resize: …, val_crop: …}
@@ -206,22 +210,22 @@ class EvaluateConfig:
 
 @dataclass
 class EarlyStoppingConfig:
-    patience: int | None = key(None, at_least=1)  # stop after so many evaluations without a better top-1; null: never
+    patience: int | None = key(None, at_least=1, unit="evaluations")  # without a better top-1; null: never stop
     loss_below: float | None = key(None, above=0)  # not before a validation loss was below this; null: at any
 
 
 @dataclass
 class CheckpointConfig:
     # Between two saves within an epoch. Epochs end with one, unless saving would take over 1% of the time.
-    every_minutes: float = key(10.0, above=0, affects="nothing")
-    keep: int = key(2, at_least=1, affects="nothing")  # newest checkpoints kept while training
+    every_minutes: float = key(10.0, above=0, affects="nothing", unit="minutes")
+    keep: int = key(2, at_least=1, affects="nothing", unit="checkpoints")  # the newest, while training
     keep_after_training: bool = key(False, affects="nothing")  # and once it has finished; false: only the weights are
     best_by: str = key("accuracy", choices=("accuracy", "loss"), affects="result")  # which epoch is kept as best.pt
 
 
 @dataclass
 class LogConfig:
-    every_steps: int = key(50, at_least=1, affects="nothing")  # optimizer steps between two training log entries
+    every_steps: int = key(50, at_least=1, affects="nothing", unit="steps")  # between two training log entries
     images: bool = key(True, affects="nothing")  # pictures for TensorBoard: first images, best and worst predictions
 
 
@@ -249,11 +253,12 @@ class ScaleConfig:
 
 @dataclass
 class Config:
-    epochs: int = key(90, at_least=1)
-    batch_size: int = key(256, at_least=2)  # images per optimizer step, over all ranks
-    micro_batch_size: int = key(32, at_least=2)  # images per forward pass: what batch norm, mixup and cutmix see
+    epochs: int = key(90, at_least=1, unit="epochs")
+    batch_size: int = key(256, at_least=2, unit="images a step")  # of the optimizer, over all ranks
+    # Images of a forward pass: what batch norm, mixup and cutmix see.
+    micro_batch_size: int = key(32, at_least=2, unit="images a micro-batch")
     seed: int = key(0, at_least=0)
-    max_steps: int | None = key(None, at_least=1)  # stop early: to check data, memory and speed
+    max_steps: int | None = key(None, at_least=1, unit="steps")  # stop early: to check data, memory and speed
     resume: str = key("auto", choices=("auto", "never"), affects="nothing")
     model: ModelConfig = section(ModelConfig)
     data: DataConfig = section(DataConfig)

@@ -1,12 +1,24 @@
 """From ImageNet units to the size at hand: recipes are written for ImageNet-1k, `scale=…` holds the factors."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from copy import deepcopy
 from typing import Any
 
 from recipe.config import Config
+from recipe.plan.checks import leaves
 
 SCALED_FROM_MODEL = "resnet50"  # the reference ladder's model: what `scale.model` replaces
+
+
+# Units of keys → the key of `scale` that is the factor on values in them. Others are not scaled.
+FACTORS = {
+    "epochs": "epochs",
+    "epochs between evaluations": "evaluate_every",
+    "pixels": "resolution",
+    "images a step": "batch_size",
+    "learning rate": "batch_size",
+    "images a micro-batch": "micro_batch_size",
+}
 
 
 def even(pixels: float) -> int:
@@ -15,7 +27,7 @@ def even(pixels: float) -> int:
 
 
 def scale(config: Config, literal: Set[str]) -> Config:
-    """A copy of `config` with the factors of `config.scale` applied.
+    """A copy of `config` with the factors of `config.scale` applied: to each value by its unit.
 
     Args:
         literal: dotted keys given on the command line. They are meant as they stand and are not scaled.
@@ -28,33 +40,30 @@ def scale(config: Config, literal: Set[str]) -> Config:
             *path, name = dotted.split(".")
             setattr(getattr(config, path[0]) if path else config, name, value)
 
+    if factor.batch_size != 1 and "micro_batch_size" not in literal:  # a step holds one micro-batch at least
+        least = factor.micro_batch_size * config.micro_batch_size / config.batch_size
+        factor.batch_size = max(factor.batch_size, least)  # `ema_steps` follows it
+    for dotted, value, about in list(leaves(config)):
+        by = getattr(factor, FACTORS[about["unit"]]) if about.get("unit") in FACTORS else 1
+        if by != 1 and value is not None:
+            change(dotted, _times(value, by, about))
     if factor.epochs != 1:
-        change("epochs", max(1, round(config.epochs * factor.epochs)))
-        change("schedule.warmup_epochs", config.schedule.warmup_epochs * factor.epochs)
-        change("schedule.step_size", config.schedule.step_size * factor.epochs)
         if config.schedule.name == "exponential":
             change("schedule.gamma", config.schedule.gamma ** (1 / factor.epochs))
         change("schedule.interval", "step")  # warm-up and steps are now fractions of an epoch
-    if factor.resolution != 1:
-        for name in ("train_resize", "train_crop", "val_resize", "val_crop"):
-            if (pixels := getattr(config.resolution, name)) is not None:
-                change(f"resolution.{name}", even(pixels * factor.resolution))
-    if factor.batch_size != 1:
-        share = factor.batch_size
-        if "micro_batch_size" not in literal:  # a step holds one micro-batch at least
-            share = max(share, factor.micro_batch_size * config.micro_batch_size / config.batch_size)
-        factor.batch_size = share  # `ema_steps` follows it
-        change("batch_size", max(1, round(config.batch_size * share)))
-        change("optimizer.lr", config.optimizer.lr * share)
-        change("schedule.min_lr", config.schedule.min_lr * share)
-    if factor.micro_batch_size != 1:
-        change("micro_batch_size", max(2, round(config.micro_batch_size * factor.micro_batch_size)))
-    if factor.evaluate_every != 1:
-        change("evaluate.every", max(1, round(config.evaluate.every * factor.evaluate_every)))
     own_weights = config.model.weights is not None and "model.weights" not in literal  # the recipe's, for its model
     if factor.model is not None and config.model.name == SCALED_FROM_MODEL and not own_weights:
         change("model.name", factor.model)
     return config
+
+
+def _times(value: float, factor: float, about: Mapping[str, Any]) -> float:
+    """The scaled value; a whole number where the key holds one, and then not below the key's least."""
+    if about["unit"] == "pixels":
+        return even(value * factor)
+    if isinstance(about["default"], int):
+        return max(int(about["at_least"]), round(value * factor))
+    return value * factor
 
 
 def ema_steps(steps: int, batch_factor: float, num_images: int, reference_images: int) -> int:
