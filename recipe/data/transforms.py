@@ -1,7 +1,7 @@
 """Pixels to pixels: what training draws and does to one image, and what evaluation does. All uint8."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from recipe.config import AugmentConfig, ResolutionConfig
 from recipe.ingredients.augment import (
+    apply_augmentations,
     crop_and_resize,
+    draw_augmentations,
     draw_crop,
     draw_erase,
-    draw_turn_and_sharpness,
     draw_window,
     resize_and_crop,
     resized,
@@ -31,7 +32,7 @@ class TrainDraw(NamedTuple):
     operations: list[Operation]  # the policy's
     erase: Box  # done after normalisation, on the device
     window: Box = Box()  # resize_random: of the resized image; empty: the crop is resized to a square
-    turn_and_sharpness: tuple[Operation, ...] = ()  # done before the policy's
+    augmentations: tuple[tuple[str, Any], ...] = ()  # names and draws, done before the policy's operations
 
 
 def draw_train(
@@ -54,7 +55,7 @@ def draw_train(
         crop=Box(0, 0, height, width) if whole else draw_crop(config, stream("crop"), height, width),
         window=draw_window(stream("crop"), height, width, train_resize or train_crop, train_crop) if whole else Box(),
         flip=config.hflip > 0 and stream("flip").chance(config.hflip),
-        turn_and_sharpness=draw_turn_and_sharpness(config, stream("rotation"), stream("sharpness")),
+        augmentations=draw_augmentations(config, stream),
         operations=POLICIES[config.policy](stream("policy"), train_crop),
         erase=draw_erase(config.random_erase, stream("erase"), train_crop, train_crop)
         if config.random_erase
@@ -63,7 +64,7 @@ def draw_train(
 
 
 def apply_train(image: Tensor, draw: TrainDraw, resolution: ResolutionConfig) -> Tensor:
-    """Crop, resize, flip, rotation, sharpness, policy: (3, H, W) uint8 to (3, train_crop, train_crop) uint8.
+    """Crop, resize, flip, augmentations, policy: (3, H, W) uint8 to (3, train_crop, train_crop) uint8.
 
     With a train_resize above train_crop, a crop that was resized to a square is rotated whole and loses its border
     afterwards, and with it most of the black corners. The policy's pixels and erasing's box are those of train_crop.
@@ -75,7 +76,7 @@ def apply_train(image: Tensor, draw: TrainDraw, resolution: ResolutionConfig) ->
         image = crop_and_resize(image, draw.crop, size, how)
     if draw.flip:
         image = image.flip(-1)
-    image = _operate(image, draw.turn_and_sharpness, how)
+    image = apply_augmentations(image, draw.augmentations, how)
     if image.shape[-1] > resolution.train_crop:
         image = _centre(image.shape[-2], image.shape[-1], resolution.train_crop).of(image)
     return _operate(image, draw.operations, how)

@@ -1,15 +1,19 @@
-"""What happens to one training image: random crop, flip, rotation, sharpness, random erasing.
+"""What happens to one training image: random crop, rotation, sharpness and whatever else AUGMENTATIONS names, erasing.
 
 Every ingredient is a pair: a draw, which is random and knows no pixels, and doing what was drawn, which is not random.
 """
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as vision
 
 from recipe.config import AugmentConfig
 from recipe.ingredients.box import Box
@@ -61,11 +65,55 @@ def resized(height: int, width: int, shorter: int) -> tuple[int, int]:
     return (shorter, longer) if height <= width else (longer, shorter)
 
 
-def draw_turn_and_sharpness(config: AugmentConfig, rotation: Draws, sharpness: Draws) -> tuple[tuple[str, float], ...]:
-    """A rotation by a uniform angle, and of half the images the sharpness, as operations on Pillow's images."""
-    turn = [("Rotate", rotation.uniform(-config.rotation, config.rotation))] if config.rotation else []
-    sharpen = config.sharpness is not None and sharpness.chance(SHARPENED)
-    return (*turn, *([("Sharpness", config.sharpness - 1)] if sharpen and config.sharpness is not None else []))
+class Augmentation(NamedTuple):
+    """A change of single training images, named after the key of `augment` that switches it on."""
+
+    draw: Callable[[AugmentConfig, Draws], Any]  # random, and knows no pixels: plain values; None: not this image
+    do: Callable[[Tensor, Any, str], Tensor]  # of (3, H, W) uint8, what was drawn and resolution.interpolation
+
+
+def draw_rotation(config: AugmentConfig, draws: Draws) -> float | None:
+    """A uniform angle in degrees, counter-clockwise."""
+    return draws.uniform(-config.rotation, config.rotation) if config.rotation else None
+
+
+def draw_sharpness(config: AugmentConfig, draws: Draws) -> float | None:
+    """augment.sharpness, of half the images."""
+    return config.sharpness if config.sharpness is not None and draws.chance(SHARPENED) else None
+
+
+def on_pillow(change: Callable[[Any, Any, InterpolationMode], Any]) -> Callable[[Tensor, Any, str], Tensor]:
+    """What `Augmentation.do` takes, from a function of Pillow's RGB images, as torchvision's transforms have them."""
+
+    def do(image: Tensor, drawn: Any, interpolation: str) -> Tensor:
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        return torch.from_numpy(np.array(change(picture, drawn, InterpolationMode(interpolation)))).permute(2, 0, 1)
+
+    return do
+
+
+# In this order, after the crop and the flip and before the policy. A new one is a line here, its functions above, its
+# key in `recipe/config.py` and, if it is to have a name, an option in `conf/augment/`. Its draws are of a stream of its
+# own, which is called as it is: the others' stay what they were.
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "rotation": Augmentation(draw_rotation, on_pillow(vision.rotate)),
+    "sharpness": Augmentation(
+        draw_sharpness, on_pillow(lambda image, factor, _: vision.adjust_sharpness(image, factor))
+    ),
+}
+
+
+def draw_augmentations(config: AugmentConfig, stream: Callable[[str], Draws]) -> tuple[tuple[str, Any], ...]:
+    """Name and draw of each that changes this image. `stream` gives the draws of a name."""
+    drawn = ((name, augmentation.draw(config, stream(name))) for name, augmentation in AUGMENTATIONS.items())
+    return tuple((name, value) for name, value in drawn if value is not None)
+
+
+def apply_augmentations(image: Tensor, drawn: Iterable[tuple[str, Any]], interpolation: str) -> Tensor:
+    """What was drawn, done to a (3, H, W) uint8 image: one of the same shape."""
+    for name, value in drawn:
+        image = AUGMENTATIONS[name].do(image, value, interpolation)
+    return image
 
 
 def resize_shorter_side(image: Tensor, size: int, interpolation: str) -> Tensor:

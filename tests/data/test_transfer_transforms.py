@@ -67,7 +67,7 @@ def test_resized_crop_flip_rotation_and_central_crop_equal_pillow_s_within_a_gre
 ) -> None:
     rotate = T.RandomRotation((degrees, degrees), InterpolationMode.BILINEAR)
     for position, picture in enumerate(photos):
-        draw = drawn(ZOO, ZOO_SIZES, picture, position)._replace(flip=flip, turn_and_sharpness=(("Rotate", degrees),))
+        draw = drawn(ZOO, ZOO_SIZES, picture, position)._replace(flip=flip, augmentations=(("rotation", degrees),))
         expected = F.resized_crop(picture, *draw.crop, [256, 256], InterpolationMode.BILINEAR)
         expected = rotate(F.hflip(expected) if flip else expected)
         assert furthest(apply_train(pil_to_tensor(picture), draw, ZOO_SIZES), F.center_crop(expected, [224, 224])) <= 1
@@ -98,7 +98,7 @@ def test_rotation_and_sharpness_of_the_resized_image_equal_torchvision_s(
     """Exactly: they are done on Pillow's image, as torchvision's classes do."""
     picture, box = photo(75, 97), Box(5, 6, 60, 80)
     sizes = ResolutionConfig(train_crop=48, interpolation=interpolation)
-    draw = TrainDraw(box, False, [], Box(), Box(), (("Rotate", degrees), ("Sharpness", factor - 1)))
+    draw = TrainDraw(box, False, [], Box(), Box(), (("rotation", degrees), ("sharpness", factor)))
     resized_crop = to_pil_image(crop_and_resize(pil_to_tensor(picture), box, 48, interpolation))
     turned = T.RandomRotation((degrees, degrees), InterpolationMode(interpolation))(resized_crop)
     expected = T.RandomAdjustSharpness(factor, p=1.0)(turned)
@@ -107,7 +107,7 @@ def test_rotation_and_sharpness_of_the_resized_image_equal_torchvision_s(
 
 def test_corners_that_a_rotation_uncovers_are_black() -> None:
     white = torch.full((3, 64, 64), 255, dtype=torch.uint8)
-    draw = TrainDraw(Box(0, 0, 64, 64), False, [], Box(), Box(), (("Rotate", 20.0),))
+    draw = TrainDraw(Box(0, 0, 64, 64), False, [], Box(), Box(), (("rotation", 20.0),))
     image = apply_train(white, draw, ResolutionConfig(train_crop=64))
     assert image[:, 0, 0].tolist() == [0, 0, 0]
     assert image[:, 32, 32].tolist() == [255, 255, 255]
@@ -116,7 +116,7 @@ def test_corners_that_a_rotation_uncovers_are_black() -> None:
 def test_policy_sees_the_image_after_the_central_crop() -> None:
     """Its translations are in pixels of the image that is trained on, and a device could do them after a worker."""
     picture, sizes = photo(80, 80), ResolutionConfig(train_resize=64, train_crop=48)
-    draw = TrainDraw(Box(0, 0, 80, 80), False, [("TranslateX", 10.0)], Box(), Box(), (("Rotate", 5.0),))
+    draw = TrainDraw(Box(0, 0, 80, 80), False, [("TranslateX", 10.0)], Box(), Box(), (("rotation", 5.0),))
     before = apply_train(pil_to_tensor(picture), draw._replace(operations=[]), sizes)
     expected = F.affine(to_pil_image(before), 0, [10, 0], 1, [0, 0])
     assert torch.equal(apply_train(pil_to_tensor(picture), draw, sizes), pil_to_tensor(expected))
@@ -128,7 +128,7 @@ def test_square_images_of_the_size_itself_are_not_cropped() -> None:
     config = AugmentConfig(policy="none", crop="resize_random", hflip=0.5, rotation=20.0)
     for position in range(5):
         draw = drawn(config, ResolutionConfig(train_crop=64), picture, position)
-        plain = draw._replace(flip=False, turn_and_sharpness=())
+        plain = draw._replace(flip=False, augmentations=())
         assert torch.equal(
             apply_train(pil_to_tensor(picture), plain, ResolutionConfig(train_crop=64)), pil_to_tensor(picture)
         )
@@ -152,7 +152,7 @@ def test_windows_are_everywhere_in_the_resized_image() -> None:
 
 
 def test_angles_are_uniform_to_either_side() -> None:
-    angles = [dict(draw.turn_and_sharpness)["Rotate"] for draw in draws_of(ZOO, 2000)]
+    angles = [dict(draw.augmentations)["rotation"] for draw in draws_of(ZOO, 2000)]
     assert -15 <= min(angles) < -14.8
     assert 14.8 < max(angles) < 15
     counts, _ = np.histogram(angles, 6, (-15, 15))
@@ -160,8 +160,8 @@ def test_angles_are_uniform_to_either_side() -> None:
 
 
 def test_half_of_the_images_are_sharpened() -> None:
-    sharpened = [dict(draw.turn_and_sharpness).get("Sharpness") for draw in draws_of(ALL, 2000)]
-    assert {value for value in sharpened if value is not None} == {1.0}
+    sharpened = [dict(draw.augmentations).get("sharpness") for draw in draws_of(ALL, 2000)]
+    assert {value for value in sharpened if value is not None} == {2.0}
     assert sum(value is not None for value in sharpened) / 2000 == pytest.approx(0.5, abs=0.04)
 
 
@@ -170,15 +170,15 @@ def test_half_of_the_images_are_sharpened() -> None:
 )
 def test_turning_rotation_or_sharpness_on_leaves_the_other_draws_unchanged(config: AugmentConfig) -> None:
     plain, with_both = draws_of(AugmentConfig(policy="ta_wide", random_erase=0.5)), draws_of(config)
-    assert [draw._replace(turn_and_sharpness=()) for draw in with_both] == plain
-    rotations = [draw.turn_and_sharpness[0] for draw in draws_of(ALL)]
-    assert rotations == [draw.turn_and_sharpness[0] for draw in with_both]
+    assert [draw._replace(augmentations=()) for draw in with_both] == plain
+    rotations = [draw.augmentations[0] for draw in draws_of(ALL)]
+    assert rotations == [draw.augmentations[0] for draw in with_both]
 
 
 def test_angle_sharpness_crop_and_flip_know_nothing_of_each_other() -> None:
     draws = draws_of(ALL, 2000)
-    angles = [dict(draw.turn_and_sharpness)["Rotate"] for draw in draws]
-    sharpened = [len(draw.turn_and_sharpness) for draw in draws]
+    angles = [dict(draw.augmentations)["rotation"] for draw in draws]
+    sharpened = [len(draw.augmentations) for draw in draws]
     areas = [draw.crop.height * draw.crop.width for draw in draws]
     together = np.corrcoef([angles, sharpened, areas, [draw.flip for draw in draws]])
     assert np.abs(together - np.eye(4)).max() < 0.1
