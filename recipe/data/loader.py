@@ -19,7 +19,7 @@ from recipe.data.dataset import Dataset, Images
 from recipe.data.decode import told
 from recipe.data.micro_batch import MicroBatch, Task, load_micro_batches
 from recipe.data.order import Order, shard
-from recipe.data.shared_batches import Sent, Slots, rooms
+from recipe.data.shared_batches import Sent, SharedBatches, empty_batches
 from recipe.data.transforms import apply_eval
 from recipe.data.unreadable import WITHOUT_IT
 from recipe.data.workers import FromWorkers
@@ -116,7 +116,7 @@ def eval_batches(dataset: Images, config: Config, ranks: Ranks, val_resize: int,
     """One rank's share of a data set, each image of which is on exactly one rank. Images are valid as in training."""
 
     def load(indices: range, memory: Tensor) -> list[EvalBatch]:
-        (images,) = rooms([len(indices)], val_crop, memory)
+        (images,) = empty_batches([len(indices)], val_crop, memory)
         loaded: list[int] = []
         unreadable: list[str] = []
         guessed: list[str] = []
@@ -172,13 +172,13 @@ def _in_workers(
     """
     workers = config.data.workers
     workers = default_workers(ranks.local_world_size) if workers is None else workers
-    slots = Slots(ahead * workers, images, size)
+    shared = SharedBatches(ahead * workers, images, size)
     if workers and ranks.world_size > 1:
         time.sleep(SETTLING)
     loader: DataLoader[Any] = DataLoader(
-        _Loading(load, slots),
+        _Loading(load, shared),
         batch_size=None,
-        sampler=((number % slots.count, task) for number, task in enumerate(tasks)),
+        sampler=((number % shared.count, task) for number, task in enumerate(tasks)),
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         multiprocessing_context="fork" if workers else None,
@@ -192,13 +192,13 @@ def _in_workers(
 class _Loading(TorchDataset[Any]):
     """Calls `load` in a worker; an error in a file comes back as a value, to be raised with its own message."""
 
-    def __init__(self, load: Callable[[Any, Tensor], list[Any]], slots: Slots) -> None:
-        self._load, self._slots = load, slots
+    def __init__(self, load: Callable[[Any, Tensor], list[Any]], shared: SharedBatches) -> None:
+        self._load, self._shared = load, shared
 
     def __getitem__(self, numbered: tuple[int, Any]) -> Sent[Any] | str:
-        slot, task = numbered
+        buffer, task = numbered
         try:
-            return self._slots.send(slot, self._load(task, self._slots.memory(slot)))
+            return self._shared.send(buffer, self._load(task, self._shared.buffer(buffer)))
         except DataError as error:
             return str(error)
 
@@ -206,4 +206,4 @@ class _Loading(TorchDataset[Any]):
 def _result(loaded: Sent[Any] | str, device: torch.device) -> list[Any]:
     if isinstance(loaded, str):
         raise rank_local(DataError(loaded))
-    return Slots.received(loaded, copied=device.type != "cpu")
+    return SharedBatches.received(loaded, copied=device.type != "cpu")

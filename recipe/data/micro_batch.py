@@ -9,7 +9,7 @@ from torch import Tensor
 from recipe.config import Config
 from recipe.data.dataset import Dataset
 from recipe.data.decode import told
-from recipe.data.shared_batches import rooms
+from recipe.data.shared_batches import empty_batches
 from recipe.data.transforms import TrainDraw, apply_train, draw_train
 from recipe.data.unreadable import WITHOUT_IT
 from recipe.errors import DataError
@@ -62,7 +62,7 @@ def load_micro_batches(
     Args:
         memory: bytes where the images belong; None: in fresh memory.
     """
-    images = rooms([len(task.indices) for task in tasks], config.resolution.train_crop, memory)
+    images = empty_batches([len(task.indices) for task in tasks], config.resolution.train_crop, memory)
     rows: list[dict[int, _Row]] = [{} for _ in tasks]
     places: dict[int, list[tuple[int, int]]] = {}  # of each image: number of the task, row
     for number, task in enumerate(tasks):

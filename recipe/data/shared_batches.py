@@ -14,14 +14,19 @@ import torch
 from torch import Tensor
 
 Batch = TypeVar("Batch", bound=Any)  # a NamedTuple with `images` (n, 3, size, size) uint8 and `labels` (n,)
-BETWEEN = 2  # batches that may be in the user's hands: the last one, and the next while it is being asked for
+IN_USE = 2  # batches whose pixels the user may look at: the last one, and the next while it is being asked for
 NO_IMAGES = torch.empty(0, dtype=torch.uint8)
 
 
-def rooms(counts: Sequence[int], size: int, memory: Tensor | None = None) -> list[Tensor]:
-    """Room for batches, one behind the other: (count, 3, size, size) uint8 each, in `memory` or in fresh one.
+def empty_batches(counts: Sequence[int], size: int, memory: Tensor | None = None) -> list[Tensor]:
+    """Uninitialised images of some batches, one behind the other: (count, 3, size, size) uint8 each.
 
     In channels_last: as decoding and resizing leave their pixels, and as networks on a GPU take them.
+
+    Args:
+        counts: images of each batch.
+        size: of a side, in pixels.
+        memory: bytes, (n,) uint8, that they are to lie in; None: in fresh memory.
     """
     bytes_of = [count * size * size * 3 for count in counts]
     memory = torch.empty(sum(bytes_of), dtype=torch.uint8) if memory is None else memory
@@ -29,57 +34,60 @@ def rooms(counts: Sequence[int], size: int, memory: Tensor | None = None) -> lis
     return [part.view(-1, size, size, 3).permute(0, 3, 1, 2) for part in parts]
 
 
-class Slots:
-    """As many slots as there are tasks on their way to workers and back, and BETWEEN; task n takes slot n mod that.
+class SharedBatches:
+    """Buffers for batches: as many as there are tasks on their way to workers and back, and IN_USE more.
 
-    A loader sends task n + slots only when it is asked for the batches of task n + BETWEEN. So batches keep their
-    pixels until the next but one is asked for.
+    Task n takes buffer n mod their count. A loader sends task n + count only when it is asked for the batches of task
+    n + IN_USE. So batches keep their pixels until the next but one is asked for.
     """
 
-    _known: ClassVar[WeakValueDictionary[int, "Slots"]] = WeakValueDictionary()
+    _known: ClassVar[WeakValueDictionary[int, "SharedBatches"]] = WeakValueDictionary()
 
     def __init__(self, tasks: int, images: int, size: int) -> None:
         """For `tasks` on their way, each of at most so many images of size x size pixels. Shared with forks."""
-        self.count, self.size = tasks + BETWEEN, size
+        self.count, self.size = tasks + IN_USE, size
         self._bytes = images * size * size * 3
         self._memory = torch.frombuffer(mmap.mmap(-1, self.count * self._bytes), dtype=torch.uint8)
         self.key = max(self._known, default=0) + 1
         self._known[self.key] = self
 
-    def memory(self, slot: int) -> Tensor:
-        """A slot's bytes."""
-        return self._memory[slot * self._bytes : (slot + 1) * self._bytes]
+    def buffer(self, number: int) -> Tensor:
+        """The bytes of a buffer, (n,) uint8."""
+        return self._memory[number * self._bytes : (number + 1) * self._bytes]
 
-    def send(self, slot: int, batches: list[Batch]) -> "Sent[Batch]":
-        """Batches whose images lie in a slot, without them."""
-        return Sent(self.key, slot, [batch._replace(images=NO_IMAGES) for batch in batches])
+    def send(self, number: int, batches: list[Batch]) -> "Sent[Batch]":
+        """Batches without their images, which lie in the buffer of this number."""
+        return Sent(self.key, number, [batch._replace(images=NO_IMAGES) for batch in batches])
 
     @classmethod
     def received(cls, sent: "Sent[Batch]", copied: bool) -> list[Batch]:
-        """The batches with their images, which lie in their slot; `copied`: in memory of their own."""
+        """The batches with their images, which lie in their buffer; `copied`: in memory of their own."""
         if sent.pinned:
             return sent.batches
         own = cls._known[sent.key]
-        images = rooms([len(batch.labels) for batch in sent.batches], own.size, own.memory(sent.slot))
+        images = empty_batches([len(batch.labels) for batch in sent.batches], own.size, own.buffer(sent.number))
         found = zip(sent.batches, images, strict=True)
         return [batch._replace(images=part.clone() if copied else part) for batch, part in found]
 
 
 @dataclass
 class Sent(Generic[Batch]):
-    """What a worker sends: batches without their images, and the slot where these are."""
+    """What a worker sends: batches without their images, and the number of the buffer where these are."""
 
-    key: int  # of the Slots
-    slot: int
+    key: int  # of the SharedBatches
+    number: int
     batches: list[Batch]
     pinned: bool = False  # with their images, after all, in memory that a GPU copies from beside its work
 
     def pin_memory(self) -> "Sent[Batch]":
-        """In PyTorch's thread for that. The slot is free then: a GPU may copy later than the host goes on."""
+        """The same in pinned memory, for PyTorch's thread that does so.
+
+        The buffer is free then: a GPU may copy later than the host goes on.
+        """
         pinned = [
             batch._replace(
                 **{name: part.pin_memory() for name, part in batch._asdict().items() if torch.is_tensor(part)}
             )
-            for batch in Slots.received(self, copied=False)
+            for batch in SharedBatches.received(self, copied=False)
         ]
         return replace(self, batches=pinned, pinned=True)

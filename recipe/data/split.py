@@ -59,7 +59,7 @@ def folds_of(labels: np.ndarray, classes: list[str], folds: int) -> np.ndarray:
             )
     order = np.concatenate([_shuffled(labels, label, "folds") for label in range(len(classes))])
     parts = np.empty(len(labels), dtype=np.int64)
-    parts[order] = np.arange(len(order)) % folds  # dealt out like cards, one class after the other
+    parts[order] = np.arange(len(order)) % folds  # in turn, one class after the other
     return parts
 
 

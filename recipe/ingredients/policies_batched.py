@@ -27,7 +27,7 @@ from recipe.ingredients.policies import OPERATIONS, Operation
 
 NAMES = (*OPERATIONS, "Invert")  # an operation's code is its place here; Identity is 0
 CODES = {name: code for code, name in enumerate(NAMES)}
-PARAMETERS = 6  # numbers that the device gets for each image and slot: those of an affine map, or one and zeros
+PARAMETERS = 6  # numbers that the device gets for each image and operation: those of an affine map, or one and zeros
 PIXELS_ON_CPU = 2**16  # computed at once: 2 images at 176; with 4, rotations took three times as long
 PIXELS = 2**22  # elsewhere, for the memory's: their float64 copy takes 100 MB
 
@@ -46,15 +46,15 @@ def pack(policies: Sequence[Sequence[Operation]]) -> tuple[Tensor, Tensor]:
     codes = torch.zeros(len(policies), longest, dtype=torch.int64)
     magnitudes = torch.zeros(len(policies), longest, dtype=torch.float64)
     for image, operations in enumerate(policies):
-        for slot, (name, value) in enumerate(operations):
+        for k, (name, value) in enumerate(operations):
             if name not in CODES:
                 raise ValueError(f"unknown operation {name!r}: not one of {', '.join(NAMES)}")
-            codes[image, slot], magnitudes[image, slot] = CODES[name], value
+            codes[image, k], magnitudes[image, k] = CODES[name], value
     return codes, magnitudes
 
 
 def apply_batched(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolation: str) -> Tensor:
-    """Each image's operations, slot 0 first; pixels from outside are black.
+    """Each image's operations, the first column's first; pixels from outside are black.
 
     Args:
         images: (n, 3, H, W) uint8 on any device; left as they are.
@@ -112,13 +112,13 @@ def _check(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolation: str
 
 
 def _table(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolation: str) -> Tensor:
-    """(K, n, 7) float64 on the images' device: in each slot, by rising code, an image's place and its parameters."""
+    """(K, n, 7) float64 on the images' device: for each column, by rising code, an image's place and its parameters."""
     size, places = (images.shape[2], images.shape[3]), codes.argsort(dim=0, stable=True)
     table = torch.zeros(codes.shape[1], len(codes), 1 + PARAMETERS, dtype=torch.float64)
-    for slot, order in enumerate(places.T.tolist()):
-        chosen = zip(order, codes[order, slot].tolist(), magnitudes[order, slot].tolist(), strict=True)
+    for k, order in enumerate(places.T.tolist()):
+        chosen = zip(order, codes[order, k].tolist(), magnitudes[order, k].tolist(), strict=True)
         rows = [[place, *_parameters(NAMES[code], value, *size, interpolation)] for place, code, value in chosen]
-        table[slot] = torch.tensor(rows, dtype=torch.float64).view(-1, 1 + PARAMETERS)
+        table[k] = torch.tensor(rows, dtype=torch.float64).view(-1, 1 + PARAMETERS)
     if images.is_cuda:
         table = table.pin_memory()
     return table.to(images.device, non_blocking=True)

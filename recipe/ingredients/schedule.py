@@ -12,7 +12,7 @@ import torch
 from recipe.config import Config, ScheduleConfig
 
 
-class Progress(NamedTuple):
+class AfterWarmup(NamedTuple):
     """Where a run stands after its warm-up, in epochs."""
 
     elapsed: float  # since the warm-up
@@ -21,43 +21,43 @@ class Progress(NamedTuple):
 
 
 # Each takes (where the run stands, config, peak learning rate) and returns a learning rate.
-Decay = Callable[[Progress, ScheduleConfig, float], float]
+Decay = Callable[[AfterWarmup, ScheduleConfig, float], float]
 
 
-def step_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+def step_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """lr·gamma^⌊elapsed/step_size⌋"""
     # The slack absorbs rounding in step / steps_per_epoch, which would delay a decay by a step.
     return lr * config.gamma ** math.floor(at.elapsed / config.step_size + 1e-9)
 
 
-def cosine_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+def cosine_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """min_lr + (lr − min_lr)·(1 + cos(π·elapsed/total))/2 (Loshchilov and Hutter, 2017, without restarts)"""
     return cosine_between(lr, config.min_lr, at.elapsed / at.total)
 
 
-def exponential_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+def exponential_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """lr·gamma^elapsed"""
     return lr * config.gamma**at.elapsed
 
 
-def one_cycle(at: Progress, config: ScheduleConfig, lr: float) -> float:
+def one_cycle(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """Up from lr/div_factor to lr, then down to lr/div_factor/final_div_factor, both cosines (Smith, 2018)."""
     first, last = lr / config.div_factor, lr / config.div_factor / config.final_div_factor
     rising, share = cycle_phase(at, config)
     return cosine_between(first, lr, share) if rising else cosine_between(lr, last, share)
 
 
-def linear_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+def linear_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """min_lr + (lr − min_lr)·(1 − elapsed/total)"""
     return config.min_lr + (lr - config.min_lr) * (1 - at.elapsed / at.total)
 
 
-def polynomial_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+def polynomial_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """min_lr + (lr − min_lr)·(1 − elapsed/total)^power (You et al., 2017: power 2)"""
     return config.min_lr + (lr - config.min_lr) * (1 - at.elapsed / at.total) ** config.power
 
 
-def no_decay(at: Progress, config: ScheduleConfig, lr: float) -> float:
+def no_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """lr: constant, or left to `Plateau`"""
     return lr
 
@@ -79,7 +79,7 @@ def cosine_between(first: float, last: float, share: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
-def cycle_phase(at: Progress, config: ScheduleConfig) -> tuple[bool, float]:
+def cycle_phase(at: AfterWarmup, config: ScheduleConfig) -> tuple[bool, float]:
     """Whether one-cycle is rising, and the share of this phase behind it. The last tick is the lowest point."""
     top, end = config.pct_start * at.total - at.tick, at.total - at.tick
     if at.elapsed < top:
@@ -87,10 +87,10 @@ def cycle_phase(at: Progress, config: ScheduleConfig) -> tuple[bool, float]:
     return False, (at.elapsed - top) / (end - top)
 
 
-def progress_after_warmup(config: ScheduleConfig, epochs: int, now: float, steps_per_epoch: int) -> Progress:
+def after_warmup(config: ScheduleConfig, epochs: int, now: float, steps_per_epoch: int) -> AfterWarmup:
     """Where a run stands at `now`, in epochs from its beginning."""
     tick = 1 / steps_per_epoch if config.interval == "step" else 1.0
-    return Progress(now - config.warmup_epochs, epochs - config.warmup_epochs, tick)
+    return AfterWarmup(now - config.warmup_epochs, epochs - config.warmup_epochs, tick)
 
 
 def learning_rate(
@@ -107,7 +107,7 @@ def learning_rate(
     if now < config.warmup_epochs:
         progress = now / config.warmup_epochs if config.warmup_method == "linear" else 0.0
         return lr * (config.warmup_decay + (1 - config.warmup_decay) * progress)
-    return DECAYS[config.name](progress_after_warmup(config, epochs, now, steps_per_epoch), config, lr)
+    return DECAYS[config.name](after_warmup(config, epochs, now, steps_per_epoch), config, lr)
 
 
 def set_rates(
@@ -138,7 +138,7 @@ def set_rates(
 def cycled_momentum(config: ScheduleConfig, epochs: int, epoch: int, step: int, steps_per_epoch: int) -> float:
     """One-cycle's momentum: low where the learning rate is high. Adam's kind takes it as its first beta."""
     now = epoch + (step / steps_per_epoch if config.interval == "step" else 0.0)
-    rising, share = cycle_phase(progress_after_warmup(config, epochs, now, steps_per_epoch), config)
+    rising, share = cycle_phase(after_warmup(config, epochs, now, steps_per_epoch), config)
     low, high = config.base_momentum, config.max_momentum
     return cosine_between(high, low, share) if rising else cosine_between(low, high, share)
 

@@ -1,3 +1,5 @@
+"""The keys of `data` give the images of the folders they name, in one order, with fingerprints that tell them apart."""
+
 from collections.abc import Callable
 from pathlib import Path
 

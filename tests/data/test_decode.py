@@ -1,3 +1,5 @@
+"""A file's pixels are those that Pillow reads, whatever its kind; a damaged one is named."""
+
 import io
 import tarfile
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""A folder is scanned once and known again; the images held out of it are the same on every call."""
+
 import os
 import sys
 import tempfile

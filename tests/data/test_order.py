@@ -1,3 +1,5 @@
+"""The order of an epoch is a function of seed and epoch, and ranks and micro-batches share it without gaps."""
+
 import numpy as np
 import pytest
 

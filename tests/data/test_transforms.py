@@ -1,3 +1,5 @@
+"""What is drawn for an image has an address, and what is done to it are Pillow's and torchvision's pixels."""
+
 import subprocess
 import sys
 

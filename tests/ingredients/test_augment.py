@@ -1,3 +1,5 @@
+"""Crops and erased boxes are distributed as published; cropping and resizing make the pixels of Pillow."""
+
 import math
 from types import SimpleNamespace
 from typing import cast

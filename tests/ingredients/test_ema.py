@@ -1,3 +1,5 @@
+"""The averaged weights are those of torch's averaged model at the published rate, and the trained ones stay alone."""
+
 import pytest
 import torch
 from torch import Tensor, nn

@@ -1,3 +1,5 @@
+"""Losses are those of torch, timm and optax, or worked out by hand, of smoothed and mixed targets alike."""
+
 import math
 from dataclasses import fields
 

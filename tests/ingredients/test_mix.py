@@ -1,3 +1,5 @@
+"""Mixup and cutmix mix images and targets by the share that was drawn, as published."""
+
 import math
 from types import SimpleNamespace
 from typing import cast

@@ -1,3 +1,5 @@
+"""Policies draw from the published spaces, and their operations make torchvision's pixels."""
+
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields

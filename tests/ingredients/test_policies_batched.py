@@ -1,3 +1,5 @@
+"""Policies on a batch of tensors make, bit for bit, the pixels that Pillow makes."""
+
 import io
 import math
 import tarfile

@@ -1,3 +1,5 @@
+"""The learning rate of each step is the published one, and that of torch's own schedulers."""
+
 import math
 from collections.abc import Callable
 from dataclasses import fields

@@ -34,7 +34,7 @@ class Size(NamedTuple):
 
 
 @dataclass
-class Found:
+class Verified:
     """What was seen."""
 
     images: int = 0
@@ -47,7 +47,7 @@ class Found:
     counts: Counter[tuple[int, int]] = field(default_factory=Counter)  # images of each width and height
     names: dict[tuple[int, int], str] = field(default_factory=dict)  # the first image of each
 
-    def __iadd__(self, other: "Found") -> "Found":
+    def __iadd__(self, other: "Verified") -> "Verified":
         self.images += other.images
         self.odd.update(other.odd)
         self.bad.update(other.bad)
@@ -70,7 +70,7 @@ class Found:
         return {which: Size(*size, self.names[size]) for which, size in found.items()}
 
 
-def verify(root: Path, workers: int) -> Found:
+def verify(root: Path, workers: int) -> Verified:
     """Decode every image below a folder. Raises DataError where there is none, and BrokenProcessPool."""
     if not root.is_dir():
         raise DataError(f"there is no folder {root}")
@@ -81,7 +81,7 @@ def verify(root: Path, workers: int) -> Found:
     if not images:
         there = f"; there are {kinds(strays)}" if strays else ""
         raise DataError(f"{root} has no images ({', '.join(IMAGE_SUFFIXES)}){there}")
-    found = Found(
+    found = Verified(
         others=len(strays), broken=len(walked.broken), left_out=list(left_out(root, strays, walked.not_files))
     )
     found.bad = {name: "a link to something that is not there" for name in walked.broken}
@@ -114,8 +114,8 @@ def oddities(encoded: bytes, suffix: str) -> list[str]:
     return [name for name, is_so in found.items() if is_so]
 
 
-def _look_at(root: Path, names: list[str]) -> Found:
-    found = Found(images=len(names))
+def _look_at(root: Path, names: list[str]) -> Verified:
+    found = Verified(images=len(names))
     for name in names:
         try:
             encoded = read(root / name)

@@ -1,3 +1,5 @@
+"""The demo's photos are fetched once, by hash, whole or not at all; then they are a data set like others."""
+
 import hashlib
 import io
 import os
