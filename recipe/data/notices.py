@@ -9,10 +9,12 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from recipe.config import Config
 from recipe.data.class_folders import look_alikes
 from recipe.data.dataset import Dataset
+from recipe.data.imagefolder import VAL_DIRS
 from recipe.data.order import Order
 from recipe.data.split import is_divided
 
@@ -34,6 +36,7 @@ def noticed(
             yield from same_images(train_set, val_set) if compare else ()
         else:
             yield f"validated on the training images, {train_set.root}: the figures say what the network remembers"
+    yield from unread_validation(config, train_set)
     yield from names_of_classes(train_set.classes)
     yield from few_steps(config, order, world_size)
     if len(val_set) <= A_POINT:
@@ -50,6 +53,16 @@ def scale_of_pixels(config: Config) -> Iterator[str]:
         yield f"pixels count from 0 to 1, data.mean and data.std as if from 0 to 255: here they would be {mean} {std}"
 
 
+def unread_validation(config: Config, train_set: Dataset) -> Iterator[str]:
+    """A validation folder beside the training images that are validated on instead, with data.val_fraction."""
+    if config.data.val_fraction is None or train_set.root is None:
+        return
+    root = Path(str(config.data.root))
+    unread = [root / name for name in VAL_DIRS if (root / name).is_dir()]
+    if unread and train_set.root == root / config.data.train_dir:
+        yield f"{' and '.join(map(str, unread))} is not read: data.val_fraction validates on images of {train_set.root}"
+
+
 def names_of_classes(classes: Sequence[str]) -> Iterator[str]:
     """Names that look alike, and those of parts of a data set."""
     alike = look_alikes(classes)
@@ -58,6 +71,8 @@ def names_of_classes(classes: Sequence[str]) -> Iterator[str]:
         yield f"classes that look alike: {alike[0]}{more}"
     if {name.casefold() for name in classes} <= SPLITS:
         yield f"the classes are {', '.join(classes)}: names of parts, which data.train_dir and data.val_dir take"
+    elif parts := [name for name in classes if name.casefold() in SPLITS]:
+        yield f"{' and '.join(parts)} among the classes: the name of a part, whose images are trained on as one class"
 
 
 def few_steps(config: Config, order: Order, world_size: int) -> Iterator[str]:

@@ -120,6 +120,32 @@ def test_pixels_on_a_scale_to_255_are_told_with_the_right_values(root: Path) -> 
     assert lines(config) == [FEW]
 
 
+def test_validation_folder_that_is_not_read_is_told(root: Path) -> None:
+    config = config_of(root)
+    config.data.val_fraction = 0.5
+    told = f"{root / 'val'} is not read: data.val_fraction validates on images of {root / 'train'}"
+    assert told in lines(config)
+    config.data.val_fraction, config.data.folds, config.data.fold = None, 2, 0  # whose purpose that is
+    assert told not in lines(config)
+    config.data.folds = config.data.fold = None
+    shutil.move(root / "val", root / "elsewhere")
+    config.data.val_fraction = 0.5
+    assert not any("is not read" in line for line in lines(config))
+
+
+def test_part_that_is_taken_for_a_class_is_told(root: Path) -> None:
+    """One folder of class folders, and val among them."""
+    for name in ("ant", "bee"):
+        shutil.move(root / "train" / name, root / name)
+    (root / "train").rmdir()
+    config = config_of(root)
+    config.data.val_fraction = 0.5
+    told = "val among the classes: the name of a part, whose images are trained on as one class"
+    assert told in lines(config)
+    shutil.rmtree(root / "val")
+    assert not any("among the classes" in line for line in lines(config))
+
+
 def test_spellings_of_one_name_are_told(root: Path) -> None:
     for split in ("train", "val"):
         for name in (COMPOSED, DECOMPOSED):

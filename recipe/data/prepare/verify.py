@@ -17,6 +17,8 @@ from recipe.data.decode import decode_any
 from recipe.data.image_files import IMAGE_SUFFIXES, is_image, is_named_rightly, kinds, left_out
 from recipe.data.modes import SIXTEEN
 from recipe.data.prepare.chunks import in_chunks
+from recipe.data.prepare.whole_folder import FACTS, facts_of
+from recipe.data.store import MARKER, STORE, read_own
 from recipe.data.unreadable import read, why_unreadable
 from recipe.data.walk import walk
 from recipe.errors import DataError
@@ -77,7 +79,7 @@ def verify(root: Path, workers: int) -> Verified:
     walked = walk(root)
     names = [name for name, _ in walked.files]
     images = [name for name in names if is_image(name)]
-    strays = [name for name in names if not is_image(name)]
+    strays = [name for name in names if not is_image(name) and not _is_ours(root, name)]
     if not images:
         there = f"; there are {kinds(strays)}" if strays else ""
         raise DataError(f"{root} has no images ({', '.join(IMAGE_SUFFIXES)}){there}")
@@ -90,6 +92,13 @@ def verify(root: Path, workers: int) -> Verified:
         found += some
     found.bad = dict(sorted(found.bad.items()))
     return found
+
+
+def _is_ours(root: Path, name: str) -> bool:
+    """Whether a file is one that this program has put beside the class folders."""
+    if name == FACTS:
+        return facts_of(root) is not None
+    return name in (STORE, MARKER) and read_own(root / name) is not None
 
 
 def oddities(encoded: bytes, suffix: str) -> list[str]:

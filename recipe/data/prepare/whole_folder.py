@@ -53,8 +53,14 @@ def make_folder(target: Path, settings: dict[str, Any], fill: Callable[[Path], C
 
 def made_of(target: Path) -> str | None:
     """The fingerprint of the folder that a finished target was made of; None where there is no such target."""
-    source = (_read(target / FACTS) or {}).get("source")
+    source = (facts_of(target) or {}).get("source")
     return source if isinstance(source, str) else None
+
+
+def facts_of(folder: Path) -> dict[str, Any] | None:
+    """What dataset.json says of a finished folder; None where there is none, or another program's."""
+    facts = _read(folder / FACTS)
+    return facts if facts is not None and "format" in facts and isinstance(facts.get("images"), dict) else None
 
 
 def refuse_inside(target: Path, source: Path) -> None:
@@ -97,7 +103,7 @@ def table(counts: Counts) -> str:
 
 def _counts_of(target: Path, settings: dict[str, Any]) -> Counts:
     """Of a folder that is there. Raises DataError where it is not what these settings make, or not whole any more."""
-    facts = _read(target / FACTS)
+    facts = facts_of(target)
     if facts is None:
         raise DataError(f"{target} is there already, and this command did not make it: name another folder")
     counts: Counts = facts.pop("images")

@@ -111,3 +111,13 @@ def test_class_with_too_few_images_is_named_and_nothing_is_made(tmp_path: Path) 
     split_folder(source, tmp_path / "out", first=[4, 1])
     with pytest.raises(DataError, match=r"is split already \(test, train, val\)"):
         split_folder(tmp_path / "out", tmp_path / "again", first=[4, 1])
+
+
+@pytest.mark.parametrize("content", ["{}", '{"images": 8}', "[]", "no JSON"])
+def test_folder_with_another_program_s_file_of_that_name_is_left_alone(tmp_path: Path, content: str) -> None:
+    source = photos(tmp_path / "all", cat=8, dog=8)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match="is there already, and this command did not make it"):
+        split_folder(source, tmp_path / "out", first=[4, 2])
+    assert (tmp_path / "out" / "dataset.json").read_text() == content

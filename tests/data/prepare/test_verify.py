@@ -9,6 +9,8 @@ from photos import PHOTOS, encoded, orientation, photo
 from PIL import Image
 
 from recipe.data.decode import open_image
+from recipe.data.prepare import store
+from recipe.data.prepare.split_folder import split_folder
 from recipe.data.prepare.verify import oddities, verify
 from recipe.errors import DataError
 from recipe.files import unpack
@@ -83,6 +85,24 @@ def test_folder_without_images_is_refused(tmp_path: Path) -> None:
         verify(tmp_path, 1)
     with pytest.raises(DataError, match="there is no folder"):
         verify(tmp_path / "nowhere", 1)
+
+
+def test_our_own_files_are_not_left_out_and_those_of_others_are(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for name in ("ant", "bee"):
+        (photos / name).mkdir(parents=True)
+        for number in range(4):
+            (photos / name / f"{number}.jpg").write_bytes(encoded(photo(), "JPEG"))
+    split_folder(photos, tmp_path / "split", None, [0.5, 0.5], 0, None, False)
+    assert (tmp_path / "split" / "dataset.json").exists()
+    store.prepare(photos, tmp_path / "store", None, 16, 90, 1, False)
+    for folder in (tmp_path / "split", tmp_path / "store"):
+        found = verify(folder, 1)
+        assert (found.others, found.left_out) == (0, [])
+    (photos / "dataset.json").write_text('{"images": 8}')
+    (photos / "store.json").write_text("[]")
+    (photos / "ant" / "dataset.json").write_text("{}")
+    assert verify(photos, 1).others == 3
 
 
 def test_sizes_are_those_of_the_images(tmp_path: Path) -> None:
