@@ -50,9 +50,10 @@ LARGE = 0.85  # share of an image from which on decoding all of it takes less ti
 
 
 def open_image(path: str | os.PathLike[str], exif_orientation: bool = False) -> Picture:
-    """Read the file. Of a JPEG only what is asked for is decoded, where `recipe.data.region` can do that.
+    """The image of a file, which is read now and decoded when its pixels are asked for.
 
-    The pixels are Pillow's either way. Raises DataError, naming the file.
+    Of a JPEG only what is asked for is decoded, where `recipe.data.region` can do that; the pixels are Pillow's either
+    way. Raises DataError, naming the file.
     """
     with _naming(path):
         encoded = read(path)
@@ -64,7 +65,7 @@ def open_image(path: str | os.PathLike[str], exif_orientation: bool = False) -> 
 
 
 def picture_of(image: Tensor, guess: str = "") -> Picture:
-    """Of pixels that are there already: (3, H, W) uint8."""
+    """An image of pixels that are there already, (3, H, W) uint8. `guess`: see `Picture`."""
     height, width = image.shape[1:]
     return Picture(height, width, lambda box: box.of(image), guess)
 
@@ -86,7 +87,7 @@ def decode(encoded: bytes, exif_orientation: bool = False) -> Tensor:
 
 
 def decode_any(encoded: bytes, exif_orientation: bool = False) -> tuple[Tensor, str]:
-    """The same, and the range that its values were guessed to have, or "".
+    """`decode`'s pixels, and the range that its values were guessed to have, or "".
 
     JPEG of one or three channels goes through torchvision, which gives Pillow's pixels in less time; CMYK and
     everything else through Pillow. Of an animation the first frame counts.

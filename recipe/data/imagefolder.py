@@ -27,7 +27,7 @@ def _train_folder(root: Path, config: DataConfig) -> Path:
 
 
 def _val_folder(root: Path, config: DataConfig) -> Path:
-    """The official one."""
+    """The folder of the validation set that comes with the data. Raises DataError where there is none."""
     if config.val_dir is not None:
         return root / config.val_dir
     for name in VAL_DIRS:

@@ -57,7 +57,7 @@ class _Row(NamedTuple):
 def load_micro_batches(
     dataset: Dataset, config: Config, tasks: Sequence[Task], memory: Tensor | None = None
 ) -> list[MicroBatch]:
-    """Decode, draw and transform the images of some tasks. An image that stands in several places is decoded once.
+    """The micro-batches of some tasks: images decoded, drawn for and transformed; one in several places decoded once.
 
     Args:
         memory: bytes where the images belong; None: in fresh memory.

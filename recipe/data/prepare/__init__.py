@@ -1,1 +1,1 @@
-"""The workshop beside the data: known data sets from their downloads, splits, verifying, stores."""
+"""What is done with data before training: known data sets from their downloads, splits, verifying, stores."""

@@ -20,7 +20,7 @@ UNLABELLED = "predict"  # the part of images without a class
 def arrange(
     name: str, source: Path, target: Path, plain_names: bool = False, any_count: bool = False, copy: bool = False
 ) -> tuple[Counts, bool]:
-    """Make `target`. Returns the images by part and class, and whether it was there already.
+    """Images by part and class in `target`, which is made, and whether it was there already.
 
     Args:
         name: of ORIGINALS.

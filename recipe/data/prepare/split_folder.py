@@ -27,7 +27,7 @@ def split_folder(
     classes: Sequence[str] | None = None,
     copy: bool = False,
 ) -> tuple[Counts, bool]:
-    """Make `target` of links to the images. Returns the images by part and class, and whether it was there already.
+    """Images by part and class in `target`, made of links to them, and whether it was there already.
 
     Args:
         source: a folder of class folders.

@@ -50,7 +50,7 @@ class Settings:
 def prepare(
     source: Path, target: Path, train_dir: str | None, max_side: int, quality: int, workers: int, skip_corrupt: bool
 ) -> dict[str, Any]:
-    """Make the store, or what is missing of it, and return what its store.json says.
+    """What store.json says of the store, of which everything, or what is missing, is made.
 
     Args:
         train_dir: the training folder below source; None: train where there is one, else source itself.

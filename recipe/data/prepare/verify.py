@@ -73,7 +73,7 @@ class Verified:
 
 
 def verify(root: Path, workers: int) -> Verified:
-    """Decode every image below a folder. Raises DataError where there is none, and BrokenProcessPool."""
+    """What is seen when every image below a folder is decoded. Raises DataError where there is none; BrokenProcessPool."""
     if not root.is_dir():
         raise DataError(f"there is no folder {root}")
     walked = walk(root)

@@ -22,7 +22,7 @@ Counts = dict[str, dict[str, int]]  # images by part and class
 
 
 def make_folder(target: Path, settings: dict[str, Any], fill: Callable[[Path], Counts]) -> tuple[Counts, bool]:
-    """Make `target`, unless it is there. Returns the images by part and class, and whether it was there already.
+    """Images by part and class in `target`, which is made unless it is there, and whether it was there already.
 
     Args:
         settings: what the folder is a function of. JSON values alone.
