@@ -73,7 +73,7 @@ class Verified:
 
 
 def verify(root: Path, workers: int) -> Verified:
-    """What is seen when every image below a folder is decoded. Raises DataError where there is none; BrokenProcessPool."""
+    """What decoding all images of a folder shows. Raises DataError where there is none, or BrokenProcessPool."""
     if not root.is_dir():
         raise DataError(f"there is no folder {root}")
     walked = walk(root)
