@@ -135,15 +135,16 @@ def _version(versions: Iterator[Version], wanted: str | None, fingerprint: Calla
 
 
 def _check_classes(train: Dataset, val: Dataset) -> None:
+    sets = (train, train.root or "the training set"), (val, val.root or "the validation set")
     lines = []
-    for one, other in ((train, val), (val, train)):
+    for (one, where), (other, _) in (sets, sets[::-1]):
         alone = sorted(set(one.classes) - set(other.classes))
         if alone:
-            lines.append(f"only {one.root} has {_few(alone)}")
+            lines.append(f"only {where} has {_few(alone)}")
     if lines:
         alike = look_alikes({*train.classes, *val.classes})
         same = f". These look alike and are two names: {', '.join(alike[:5])}" if alike else ""
-        raise DataError(f"the class folders of {train.root} and {val.root} differ: {'; '.join(lines)}{same}")
+        raise DataError(f"the class folders of {sets[0][1]} and {sets[1][1]} differ: {'; '.join(lines)}{same}")
 
 
 def _few(names: list[str]) -> str:
