@@ -4,8 +4,7 @@ from collections.abc import Mapping, Set
 from copy import deepcopy
 from typing import Any
 
-from recipe.config import Config
-from recipe.plan.checks import leaves
+from recipe.config import Config, leaves
 
 SCALED_FROM_MODEL = "resnet50"  # the reference ladder's model: what `scale.model` replaces
 
