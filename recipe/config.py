@@ -78,6 +78,7 @@ class ModelConfig:
     head: str = key("linear", choices=("linear", "mlp", "concat_pool"))  # recipe/network/heads.py
     head_width: int = key(256, at_least=1, used_by=HIDDEN, unit="hidden features")
     head_dropout: float = key(0.0, at_least=0, below=1, used_by=HIDDEN)  # concat_pool: half of it first, then all of it
+    args: dict[str, Any] = key({}, since="0.2")  # further ones of the network's constructor: {drop_path_rate: 0.1}
 
 
 @dataclass

@@ -12,8 +12,8 @@ from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import ConfigError
 from recipe.network import zoo
 from recipe.network.available import unknown_name
+from recipe.network.constructor import bare
 from recipe.network.heads import set_head
-from recipe.network.own_loading import bare
 from recipe.network.preprocessing import own_preprocessing
 from recipe.randomness import seed_at
 

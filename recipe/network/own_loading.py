@@ -5,27 +5,15 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-import torchvision
 from torch import Tensor, nn
 
 from recipe.config import ModelConfig
+from recipe.network.constructor import bare
 from recipe.network.stages import head_names
 from recipe.network.states import load_by_version, with_metadata
 from recipe.network.zoo import AUXILIARY_HEADS
 
 ON_IMAGENET = 1000  # classes
-
-
-def bare(model: ModelConfig, num_classes: int, arguments: Mapping[str, Any]) -> nn.Module:
-    """The source's network as it starts by itself, from the global generator."""
-    if model.source == "timm":
-        import timm
-
-        network: nn.Module = timm.create_model(model.name, num_classes=num_classes, **arguments)
-        return network
-    if model.name in AUXILIARY_HEADS:  # as torchvision does with weights: its way to begin without takes half a minute
-        arguments = {**arguments, "init_weights": model.weights is None}
-    return torchvision.models.get_model(model.name, weights=None, num_classes=num_classes, **arguments)
 
 
 def as_the_source_reads(
@@ -80,6 +68,7 @@ def _by_timm(
         num_classes = about.num_classes
     else:
         offset = 0
+    arguments = {**arguments, **model.args}
     overlay = {"state_dict": dict(state), "num_classes": num_classes, "label_offset": offset}
     network = timm.create_model(
         model.name, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay, **arguments

@@ -137,6 +137,7 @@ def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
     if to_run:
         check_not_taken_for_the_demo(config)
     _check_model(config)
+    _check_model_args(config)
     _check_timm_optimizer(config)
 
     sources = [source.path for source in hydra.runtime.config_sources]
@@ -218,6 +219,13 @@ def _check_model(config: Config) -> None:
         check_name(config.model)
     elif config.model.name not in names:
         raise ConfigError(available.unknown_name(config.model.name, config.model.source, names))
+
+
+def _check_model_args(config: Config) -> None:
+    if config.model.args:
+        from recipe.network.constructor import check_args  # imports torch
+
+        check_args(config.model)
 
 
 def _check_timm_optimizer(config: Config) -> None:
