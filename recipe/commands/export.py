@@ -92,6 +92,7 @@ def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
         "stem": config.model.stem,
         "head": config.model.head,
         "head_width": config.model.head_width,
+        "args": config.model.args,
         "arguments": kept if (kept := trained.arguments(the_run)) is not None else zoo.arguments(config.model),
         "output": "log-probabilities" if config.loss.name == "nll" else "logits",
         "classes": the_run.environment["classes"],
@@ -132,11 +133,11 @@ def _loading(config: Config, path: Path, network: Any, arguments: dict[str, Any]
         if (value := getattr(config.model, name)) != own:
             return f"the {name} is {value}: recipe.network.model.make_model builds this network"
     count = config.data.num_classes
+    given = "".join(f", {name}={value!r}" for name, value in {**arguments, **config.model.args}.items())
     if config.model.source == "timm":
-        return f"timm.create_model('{config.model.name}', num_classes={count}, checkpoint_path='{path.name}')"
+        return f"timm.create_model('{config.model.name}', num_classes={count}, checkpoint_path='{path.name}'{given})"
     if network._version != type(network)._version:
         return f"this is an older version of {config.model.name}: recipe.network.states.load_by_version loads it"
-    given = "".join(f", {name}={value!r}" for name, value in arguments.items())
     lines = [f"model = torchvision.models.{config.model.name}(num_classes={count}{given})"]
     state = f"safetensors.torch.load_file('{path.name}')"
     try:

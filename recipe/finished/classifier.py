@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from recipe.machine.distributed import Ranks
 
+KINDS = ("raw.pt", "best.pt")  # files of a run's weights that are not those whose figures count
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -56,12 +58,12 @@ def of_weights(name: str | None, source: str, weights: str) -> Classifier:
             raise ConfigError(f"weights={weights} are of {about['architecture']} ({about['source']}), not of {name}")
         name, source = about["architecture"], about["source"]
     if name is None:
-        raise ConfigError(f"weights={weights}: of which model? Add --model, as in --model resnet50")
+        raise ConfigError(f"weights={weights}{_of_which_model(Path(weights).expanduser())}")
     from recipe.network.model import check_name, make_model  # PyTorch
     from recipe.network.preprocessing import class_names, own_preprocessing
     from recipe.network.pretrained import load
 
-    parts = {key: about[key] for key in ("stem", "head", "head_width") if key in about}
+    parts = {key: about[key] for key in ("stem", "head", "head_width", "args") if key in about}
     model = ModelConfig(name=name, source=source, weights=weights, **parts)
     check_name(model)
     model = resolved(model)
@@ -85,3 +87,14 @@ def of_weights(name: str | None, source: str, weights: str) -> Classifier:
         return made.to(ranks.device).eval()
 
     return Classifier(config, classes, network)
+
+
+def _of_which_model(file: Path) -> str:
+    """What to give instead of a file that does not say which network it is of."""
+    run = next((folder for folder in file.parents[:2] if (folder / "result.json").exists()), None)
+    if run is not None:
+        kind = f" --weights {file.stem}" if file.name in KINDS else ""
+        return f" does not say what network it is of, and the run does: recipe predict {run}{kind} …"
+    if file.suffix == ".onnx":
+        return " is for other programs, as onnxruntime: give the run, or a safetensors file that `recipe export` wrote"
+    return ": of which model? Add --model, as in --model resnet50"

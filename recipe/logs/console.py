@@ -17,13 +17,14 @@ from recipe.data.dataset import Dataset
 from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import disk, estimate
-from recipe.logs.advice import other_preprocessing
+from recipe.logs.advice import other_args, other_preprocessing
 from recipe.logs.journal import TITLE, duration
 from recipe.logs.pace import seconds_left
 from recipe.machine.signals import nohup_in_vain
 from recipe.network.pretrained import Start
 from recipe.plan import rungs
 from recipe.plan.compose import Plan
+from recipe.plan.naming import text
 from recipe.plan.scaling import even
 from recipe.run.folder import earlier_threads
 from recipe.training.loop import Evaluation
@@ -65,11 +66,12 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         begun = run.progress.steps_done(order.steps) > 0  # then train.log has it, of the first start
         for line in notices.noticed(c, run.train_set, run.val_set, order, ranks.world_size, compare=not begun):
             yield _row("notice", line)
-    yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters")
+    args = f", model.args={text(c.model.args)}" if c.model.args else ""
+    yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters{args}")
     if trainable < parameters:
         yield _row("", f"{trainable:,} of {parameters:,} parameters train (model.freeze={c.model.freeze})")
     yield from _start(start)
-    for line in other_preprocessing(c, run.plan.literal):
+    for line in (*other_args(c), *other_preprocessing(c, run.plan.literal)):
         yield _row("", line)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
     yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")

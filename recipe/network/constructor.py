@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -77,7 +78,8 @@ def _check_args(source: str, name: str, args: str, head: str) -> None:
     try:
         _without_data(model)
     except ConfigError as error:
-        if unexpected := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+        unexpected = re.search(r"unexpected keyword argument.*'(\w+)'", str(error))
+        if unexpected and unexpected[1] in model.args:
             raise _unknown(model, unexpected[1]) from error
         raise
     if source == "torchvision":  # some of its constructors ignore what they do not know
@@ -133,6 +135,8 @@ def _check_value(model: ModelConfig, argument: str, value: Any) -> None:
         raise ConfigError(f"{given}: model.head=concat_pool is a pooling; leave one of the two out")
     if value is None and model.source == "timm":
         raise ConfigError(f"{given}: to timm null is as if it were not given; leave it out")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{given}: must be a finite number")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if SHARE.fullmatch(argument) and not (number and 0 <= value < 1):
         raise ConfigError(f"{given}: must be a number, at least 0 and below 1")

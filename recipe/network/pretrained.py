@@ -17,12 +17,14 @@ from recipe.errors import RunError
 from recipe.files import in_cache, read_json, write_atomically
 from recipe.machine.distributed import Ranks
 from recipe.network import weight_files, zoo
+from recipe.network.constructor import args_of
 from recipe.network.model import set_format
 from recipe.network.own_loading import as_the_source_reads
 from recipe.network.stages import head_names, in_head
 from recipe.network.states import shapes, with_metadata
 from recipe.network.weight_files import Found
 from recipe.network.weights import exported, file_of, identity, kind_of, package_of, sha256_of
+from recipe.plan.naming import text
 
 NAMED = 5  # parameters that a refusal names
 
@@ -66,6 +68,7 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
             why = f"{why}; model.stem=small" if why else "model.stem=small"
     _check_fit(model, own, state, skipped)
     taken = {name: tensor for name, tensor in state.items() if name not in skipped}
+    _check_finite(model, network, taken)
     with torch.no_grad():
         for name, tensor in taken.items():
             own[name].copy_(tensor)
@@ -117,10 +120,40 @@ def _check_fit(model: ModelConfig, own: Mapping[str, Tensor], state: Mapping[str
         if names
     ]
     if problems:
+        raise RunError(_other_network(model, "; ".join(problems)))
+
+
+def _other_network(model: ModelConfig, problems: str) -> str:
+    """A sentence that says what to give instead."""
+    args, theirs = f"model.args={text(model.args)}", args_of(model.weights)
+    if model.args and kind_of(str(model.weights)) in ("name", "package"):
+        return (
+            f"model.weights={model.weights} are published for {model.name} without model.args, and {args} makes "
+            f"another network of it: {problems}. Leave one of the two out"
+        )
+    mend = "Give the model.name, model.source, model.stem and model.args that they were trained with"
+    if theirs is not None and theirs != model.args:
+        mend = f"They were trained with model.args={text(theirs)}: give the same"
+    return (
+        f"model.weights={model.weights} are not weights of model.name={model.name} ({model.source}, "
+        f"model.stem={model.stem}{f', {args}' if model.args else ''}): {problems}. {mend}"
+    )
+
+
+def _check_finite(model: ModelConfig, network: nn.Module, taken: Mapping[str, Tensor]) -> None:
+    """Refuse weights of a training that had diverged: the first step would be blamed for them."""
+    parameters = dict(network.named_parameters())  # buffers may hold infinities, as masks do
+    wrong = [
+        name
+        for name, tensor in taken.items()
+        if tensor.is_floating_point() and (tensor.isnan().any() or (name in parameters and tensor.isinf().any()))
+    ]
+    if wrong:
+        where = file_of(str(model.weights)) if kind_of(str(model.weights)) in ("run", "file") else model.weights
+        more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
         raise RunError(
-            f"model.weights={model.weights} are not weights of model.name={model.name} ({model.source}, "
-            f"model.stem={model.stem}): {'; '.join(problems)}. Give the model.name, model.source and model.stem that "
-            "they were trained with"
+            f"model.weights: {where} holds values that are not finite (NaN or infinity), in {', '.join(wrong[:NAMED])}"
+            f"{more} of {len(taken)} tensors: the training that saved it had diverged. Give an earlier checkpoint"
         )
 
 

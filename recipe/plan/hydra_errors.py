@@ -33,7 +33,7 @@ def explain(error: BaseException) -> str | None:
         if (said := _about_a_file(link)) is not None:
             return said
         if isinstance(link, ValueError) and "Config group override" in str(link):
-            return "a config group takes the name of an option, as in optimizer=sgd, not null or a number"
+            return _no_option(_local(link, "__init__", "override"))
         if isinstance(link, ValueError) and (said := _about_flags(str(link))):
             return said
         if isinstance(link, OSError) and link.errno in (errno.EMFILE, errno.ENFILE):
@@ -136,6 +136,17 @@ def _about_flags(text: str) -> str | None:
     if match := re.fullmatch(r"File (.*) does not exist!", text):
         return f"--experimental-rerun {match[1]}: there is no such file"
     return None
+
+
+def _no_option(override: Any) -> str:
+    """What a config group takes, which was given null, true or a number."""
+    group = override.key_or_group
+    options = ", ".join(file.stem for file in sorted((CONF / group).glob("*.yaml")))
+    keys = ", ".join(f"{key}=…" for key in known_keys() if key.startswith(f"{group}."))
+    return (
+        f"{override.input_line}: a config group takes the name of an option{f' ({options})' if options else ''}, not "
+        f"null or a number{f'; values are given to its keys: {keys}' if keys else ''}"
+    )
 
 
 def _missing_option(error: MissingConfigException) -> str:

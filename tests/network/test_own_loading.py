@@ -18,9 +18,9 @@ from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import RunError
 from recipe.machine.distributed import Ranks
 from recipe.network import pretrained, zoo
+from recipe.network.constructor import bare
 from recipe.network.freeze import freeze
 from recipe.network.model import make_model
-from recipe.network.own_loading import bare
 from recipe.network.states import load, load_by_version, with_metadata
 
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"))

@@ -25,6 +25,16 @@ WRONG: list[tuple[list[str], str]] = [
         ["+recipe=v1", "early_stopping=3"],
         "not a value but several keys: early_stopping.loss_below, early_stopping.patience",
     ),
+    (
+        ["+recipe=v1", "ema=true"],
+        "ema=true: a config group takes the name of an option (ema, none), not null or",
+    ),
+    (
+        ["+recipe=v1", "resolution=64"],
+        "(fixres, fixres_232, standard), not null or a number; values are given",
+    ),
+    (["+recipe=v1", "resolution=64"], "resolution.interpolation=…, resolution.train_crop=…"),
+    (["+recipe=3"], "+recipe=3: a config group takes the name of an option (r00_baseline, r01"),
 ]
 
 

@@ -89,7 +89,10 @@ def timm_style(config: Config, device: torch.device) -> Way:
     from timm.loss import SoftTargetCrossEntropy
     from timm.optim import create_optimizer_v2
 
-    network: nn.Module = timm.create_model(config.model.name, num_classes=CLASSES).to(device).train()
+    if config.model.args and config.model.source != "timm":
+        raise RuntimeError(f"timm's {config.model.name} takes other arguments than torchvision's")
+    network: nn.Module = timm.create_model(config.model.name, num_classes=CLASSES, **config.model.args)
+    network.to(device).train()
     optimizer = create_optimizer_v2(
         network, opt="momentum", lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay
     )
