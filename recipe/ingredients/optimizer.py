@@ -108,7 +108,7 @@ def _timm(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.
 
 
 def check_timm(config: OptimizerConfig) -> None:
-    """Raise ConfigError where timm has no such optimizer, or it cannot be used here. Imports PyTorch and timm."""
+    """Refuse an optimizer that timm does not have, or that cannot be used here. Imports timm. Raises ConfigError."""
     from timm.optim import get_optimizer_info, list_optimizers
 
     what, known = f"optimizer.source=timm optimizer.name={config.name}", [str(name) for name in list_optimizers()]

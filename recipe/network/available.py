@@ -25,14 +25,14 @@ def names(source: str) -> list[str]:
 
 
 def unknown_name(name: str, source: str, known: list[str]) -> str:
-    """What is wrong with a model.name that its source has not."""
+    """A sentence on a model.name that its source has not."""
     other = next((other for other in SOURCES if other != source and name in names(other)), None)
     hint = f" {other} has: add model.source={other}" if other is not None else did_you_mean(name, known)
     return f"model.name={name}: {source} has no model of this name.{hint}"
 
 
 def unknown_option(name: str, options: list[str]) -> str:
-    """What to type for model=NAME where that is no option of conf/model."""
+    """A sentence on what to type for model=NAME where that is no option of conf/model."""
     of_others = "any other network of torchvision or timm is model.name=NAME (timm's with model.source=timm)"
     source = next((source for source in SOURCES if name in names(source)), None)
     if source is not None:

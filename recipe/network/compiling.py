@@ -20,7 +20,7 @@ class Compiled(nn.Module):
         module.compile(dynamic=False, mode=config.compile_mode)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What the module returns; with CUDA graphs in memory that the next call uses again."""
+        """The module's own output; with CUDA graphs in memory that the next call uses again."""
         if self._replays:
             torch.compiler.cudagraph_mark_step_begin()
         output: Tensor = self.module(*inputs)
@@ -28,7 +28,7 @@ class Compiled(nn.Module):
 
 
 def replays(config: RuntimeConfig) -> bool:
-    """Whether a GPU shall record a pass over a micro-batch and replay it, as CUDA graphs."""
+    """True where a GPU shall record a pass over a micro-batch and replay it, as CUDA graphs."""
     return config.compile and config.compile_mode != "default"
 
 

@@ -66,7 +66,7 @@ def bare(model: ModelConfig, num_classes: int, arguments: Mapping[str, Any]) -> 
 
 
 def check_args(model: ModelConfig) -> None:
-    """Raise ConfigError where the constructor does not take `model.args`. Makes the network once, without its data."""
+    """Refuse `model.args` that the constructor does not take; it is called once, without data. Raises ConfigError."""
     _check_args(model.source, model.name, json.dumps(model.args, sort_keys=True), model.head)
 
 

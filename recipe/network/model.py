@@ -1,5 +1,6 @@
 """The network, from torchvision or timm, initialised from the seed."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -21,7 +22,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def check_name(config: ModelConfig) -> None:
-    """Raises ConfigError where the source has no model of this name."""
+    """Refuse a name that the source has no model of. Raises ConfigError."""
     known = _names(config.source)
     if config.name not in known:
         raise ConfigError(unknown_name(config.name, config.source, known))
@@ -47,7 +48,7 @@ def make_model(config: Config, num_classes: int, arguments: Mapping[str, Any] | 
 
 
 def set_format(model: nn.Module, runtime: RuntimeConfig) -> None:
-    """The precision of the weights and their layout in memory."""
+    """Give the weights their precision and their layout in memory, in place."""
     if runtime.precision == "fp64":
         model.double()
     if runtime.channels_last:
@@ -73,7 +74,11 @@ def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None
 
 
 def check_crops(model: nn.Module, config: Config, num_classes: int, crops: Sequence[tuple[str, int]]) -> None:
-    """The same of images that are evaluated: the keys that name their sizes, and the sizes. Raises ConfigError."""
+    """Refuse a model that does not take images of these sizes when it is evaluated. Raises ConfigError.
+
+    Args:
+        crops: the keys that name the sizes, and the sizes, in pixels.
+    """
     _check_sizes(model, config, num_classes, crops, training=False)
 
 
@@ -89,17 +94,26 @@ def _check_sizes(
             return  # an operation that has no shape without data
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            own = own_preprocessing(config.model)
-            made_for = f"; it is made for {own.crop} px" if own else ""
             raise ConfigError(
                 f"model.name={config.model.name} does not take images of {size} px ({key}): "
-                f"{reason.rstrip('.!')}{made_for}"
+                f"{reason.rstrip('.!')}{_made_for(model, config.model, size)}"
             ) from error
         if not isinstance(output, Tensor) or output.shape != (2, num_classes):
             raise ConfigError(
                 f"model.name={config.model.name} returns more than one logit for each class in "
                 f"{'training' if training else 'evaluation'} (auxiliary heads?): such models are not supported"
             )
+
+
+def _made_for(model: nn.Module, config: ModelConfig, size: int) -> str:
+    """The images that a network is made for, and how to make it for images of `size` pixels where that can be done."""
+    takes = inspect.signature(type(model)).parameters
+    argument = next((name for name in ("img_size", "image_size") if name in takes), None)
+    if argument in config.args:
+        return f"; it is made for {config.args[argument]} px (model.args)"
+    own = own_preprocessing(config)
+    by_hand = f" (model.args={{{argument}: {size}}} makes it for {size})" if argument else ""
+    return f"; it is made for {own.crop} px{by_hand}" if own else ""
 
 
 def layer_table(config: Config, pixels: int) -> list[str]:

@@ -34,7 +34,7 @@ def as_the_source_reads(
 
 
 def _numbers_of_classes(state: Mapping[str, Tensor], network: nn.Module) -> list[int]:
-    """Of the weights: the rows of the head, or where it has another name, of what is likely to be it."""
+    """The numbers of classes to try: the rows of the head, or where it has another name, of what is likely to be it."""
     for head in head_names(network):
         if f"{head}.weight" in state:
             return [state[f"{head}.weight"].shape[0]]

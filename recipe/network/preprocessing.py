@@ -16,7 +16,7 @@ ON_IMAGENET = 1000  # classes
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model's published weights were evaluated with."""
+    """The images that weights were evaluated on."""
 
     mean: list[float]
     std: list[float]
@@ -76,7 +76,7 @@ def class_names(model: ModelConfig) -> list[str] | None:
 
 
 def _said_by_the_file(model: ModelConfig) -> dict[str, Any]:
-    """Of a file of `recipe export`."""
+    """The metadata of a file of `recipe export`; empty where the weights are none."""
     is_file = model.weights is not None and kind_of(model.weights) == "file" and Path(model.weights).exists()
     return exported(str(model.weights)) if is_file else {}
 

@@ -37,7 +37,7 @@ def head_names(model: nn.Module) -> tuple[str, ...]:
 
 
 def in_head(parameter: str, heads: tuple[str, ...]) -> bool:
-    """Whether the parameter or buffer of this name is one of the head's."""
+    """True where the parameter or buffer of this name is one of the head's."""
     return any(parameter.startswith(f"{name}.") for name in heads)
 
 

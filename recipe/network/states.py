@@ -56,7 +56,7 @@ def with_metadata(state: Mapping[str, Any], metadata: Any) -> OrderedDict[str, A
 
 
 def shapes(state: Mapping[str, Any]) -> dict[str, torch.Size | None]:
-    """By name; None for what is no tensor."""
+    """The shape of each tensor, by name; None for what is no tensor."""
     return {name: value.shape if isinstance(value, Tensor) else None for name, value in state.items()}
 
 

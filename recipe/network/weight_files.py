@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 def read(file: Path) -> Any:
-    """What a file holds, of tensors and plain values; in the place of other objects there is nothing. Raises RunError.
+    """The tensors and plain values that a file holds; in the place of other objects there is nothing. Raises RunError.
 
     No code of the file's choice runs: classes that PyTorch does not know to be harmless are not even imported.
     """

@@ -49,7 +49,7 @@ PACKAGES = {
 
 
 def kind_of(weights: str) -> str:
-    """Which of four: "package", "run" (a folder), "file", or "name" (of published weights)."""
+    """One of four: "package", "run" (a folder), "file", or "name" (of published weights)."""
     if weights.startswith(PREFIX):
         return "package"
     if os.path.isdir(weights):
@@ -58,7 +58,7 @@ def kind_of(weights: str) -> str:
 
 
 def resolved(model: ModelConfig) -> ModelConfig:
-    """The same with an absolute path and without DEFAULT. Raises ConfigError where there are no such weights.
+    """The model with its weights by an absolute path and without DEFAULT. Raises ConfigError where there are no such.
 
     Only for published weights their source is imported.
     """
@@ -79,7 +79,7 @@ def resolved(model: ModelConfig) -> ModelConfig:
 
 
 def identity(weights: str | None) -> str | None:
-    """What stands for weights in names and hashes: a file or run by its content, wherever it lies."""
+    """The word that stands for weights in names and hashes: a file or run by its content, wherever it lies."""
     weights = os.path.expanduser(weights) if weights is not None else None
     if weights is None or kind_of(weights) not in ("file", "run"):
         return weights
@@ -114,7 +114,7 @@ def file_of(path: str) -> Path:
 
 
 def exported(path: str | Path) -> dict[str, Any]:
-    """What a safetensors file of `recipe export` says of itself; nothing of any other file."""
+    """The metadata of a safetensors file of `recipe export`, by name; empty for any other file."""
     dropped = kept.in_its_place(Path(path))
     with open(dropped[0] if dropped else path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -129,7 +129,7 @@ def exported(path: str | Path) -> dict[str, Any]:
 
 
 def package_of(weights: str) -> Package:
-    """Raises ConfigError where there is none of this name."""
+    """The package of this name. Raises ConfigError where there is none."""
     name = weights.removeprefix(PREFIX)
     if name not in PACKAGES:
         raise ConfigError(
@@ -140,7 +140,7 @@ def package_of(weights: str) -> Package:
 
 
 def sha256_of(file: Path) -> str:
-    """Of a file's content, 64 hexadecimal digits."""
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
     about = file.stat()
     return _sha256(str(file), about.st_size, about.st_mtime_ns)
 

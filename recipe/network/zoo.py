@@ -32,7 +32,7 @@ def name_of(model: ModelConfig) -> str:
 
 
 def entry(model: ModelConfig) -> Any:
-    """What the source says of its weights: torchvision's WeightsEnum member, timm's PretrainedCfg; None without any.
+    """The source's entry on its weights: torchvision's WeightsEnum member, timm's PretrainedCfg; None without any.
 
     Those that `model.weights` names; otherwise the first that torchvision, and the default that timm, lists.
     """
@@ -46,7 +46,7 @@ def entry(model: ModelConfig) -> Any:
 
 
 def arguments(model: ModelConfig) -> dict[str, Any]:
-    """What the source's constructor is given for a network that starts from `model.weights`, beside its classes.
+    """The arguments of the source's constructor for a network that starts from `model.weights`, beside its classes.
 
     Published weights may be of another input size or normalisation than the model's name says, and a run or exported
     file that began with them is so too. Auxiliary heads are left out: they have no part in what a network says.
@@ -101,7 +101,7 @@ def fetch(model: ModelConfig) -> None:
 
 
 def load(model: ModelConfig) -> Any:
-    """What is published, on the CPU: torchvision's file, or the state of timm's network. Raises RunError."""
+    """The published tensors, on the CPU: torchvision's file, or the state of timm's network. Raises RunError."""
     if model.source == "torchvision":
         return weight_files.read(hub_file(model))
     import timm
@@ -120,7 +120,7 @@ def load(model: ModelConfig) -> Any:
 
 
 def hub_file(model: ModelConfig) -> Path:
-    """Where torchvision keeps the file."""
+    """The path where torchvision keeps the file."""
     return Path(torch.hub.get_dir()) / "checkpoints" / _file_name(entry(model))
 
 

@@ -1,3 +1,5 @@
+"""Every optimizer steps as its formula or library does, over groups of the weight decay and rate that were set."""
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Running statistics of batch norm after a step are those of its first micro-batch, and no others."""
+
 import pytest
 import torch
 from torch import Tensor, nn

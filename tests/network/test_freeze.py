@@ -1,3 +1,5 @@
+"""What model.freeze names keeps its weights and, where that is asked for, its statistics; all else is trained."""
+
 from copy import deepcopy
 from typing import Any
 

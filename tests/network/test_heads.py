@@ -1,3 +1,5 @@
+"""Every model.head is the layers that it says, started as it says, in any network that has a place for it."""
+
 from typing import Any
 
 import pytest

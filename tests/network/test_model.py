@@ -1,3 +1,5 @@
+"""The network is the source's own, the same for a seed, and refused where images or logits would not fit."""
+
 import random
 import subprocess
 import sys

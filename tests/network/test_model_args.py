@@ -164,7 +164,7 @@ def test_published_weights_of_another_shape_are_refused(tmp_path: Path, monkeypa
 
 
 def test_timm_s_weights_are_brought_to_another_image_size_as_timm_does_it(tmp_path: Path) -> None:
-    small = {"depth": 2, "embed_dim": 48}
+    small: dict[str, Any] = {"depth": 2, "embed_dim": 48}
     theirs = timm.create_model("vit_tiny_patch16_224", num_classes=3, **small)
     torch.save(theirs.state_dict(), tmp_path / "own.pth")
     ours = started(tmp_path / "own.pth", "vit_tiny_patch16_224", "timm", img_size=64, **small)

@@ -1,3 +1,5 @@
+"""A network starts with every tensor of its weights, or is refused; what it did not take over is said."""
+
 import argparse
 import io
 import json

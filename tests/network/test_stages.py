@@ -1,3 +1,5 @@
+"""The stages of a network are its parameters, each once, in the order from the first layer to the head."""
+
 import pytest
 import timm
 import torch

@@ -1,3 +1,5 @@
+"""States of networks become files whole, also where tensors are shared, and keep the versions that they say."""
+
 from pathlib import Path
 
 import timm

@@ -1,3 +1,5 @@
+"""Weights are known by their content wherever they lie, and refused before anything is trained where they are not."""
+
 import json
 from collections.abc import Callable
 from pathlib import Path
