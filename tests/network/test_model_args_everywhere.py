@@ -72,7 +72,7 @@ def test_explain_refuses_what_the_constructor_does_not_take(recipe: Recipe, caps
 
 
 def test_bench_measures_it_beside_timm_s_own(plan: Callable[..., Plan]) -> None:
-    composed = plan(*RUN, *NETWORK, *SIZES, HALF)
+    composed = plan(*RUN, *NETWORK, *SIZES, HALF, "mix=mixup")
     for way in (baselines.bare, baselines.timm_style):
         assert way(composed.config, torch.device("cpu"))(1) == 2
     torchvision_s = plan(*RUN, "model.name=resnet50", *SIZES, "model.args={width_per_group: 32}")
