@@ -1,5 +1,6 @@
 """The processes of a run, as torchrun starts them, and the few things they tell each other."""
 
+import gc
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -187,8 +188,13 @@ def lost_a_process(error: RuntimeError) -> bool:
 
 
 def stop() -> None:
-    """Leave the group of processes."""
+    """Leave the group of processes, and end its threads.
+
+    They end with the last reference to the group. One that was still at work when the interpreter ended would end the
+    process by "terminate called without an active exception", and torchrun then the others.
+    """
     if dist.is_initialized():
+        gc.collect()  # a training's parts hold each other, and the group
         dist.destroy_process_group()
 
 
