@@ -24,9 +24,9 @@ from recipe.machine.signals import nohup_in_vain
 from recipe.network.pretrained import Start
 from recipe.plan import rungs
 from recipe.plan.compose import Plan
-from recipe.plan.naming import text
 from recipe.plan.scaling import even
 from recipe.run.folder import earlier_threads
+from recipe.stored_config import text
 from recipe.training.loop import Evaluation
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told

@@ -15,12 +15,13 @@ import torch
 import torchvision
 from torch import nn
 
+from recipe import stored_config
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError
 from recipe.guesses import nearest
 from recipe.network.weights import exported, kind_of
 from recipe.network.zoo import AUXILIARY_HEADS
-from recipe.plan.naming import text
+from recipe.stored_config import text
 
 WEIGHTS, CLASSES = "model.weights says what to start from", "the classes come from the data"
 CHANNELS, PLACE = "images have three channels here", "runtime.device and runtime.precision say that"
@@ -92,9 +93,7 @@ def args_of(weights: str | None) -> dict[str, Any] | None:
     """The `model.args` of the network that weights are of; None where nothing tells."""
     kind = kind_of(weights) if weights is not None else ""
     if kind == "run":
-        from recipe.plan import compose
-
-        return compose.load(Path(str(weights)) / "config.yaml").model.args
+        return stored_config.load(Path(str(weights)) / "config.yaml").model.args
     said = exported(str(weights)) if kind == "file" and Path(str(weights)).exists() else {}
     return said.get("args", {}) if said else None
 

@@ -24,7 +24,7 @@ from recipe.network.stages import head_names, in_head
 from recipe.network.states import shapes, with_metadata
 from recipe.network.weight_files import Found
 from recipe.network.weights import exported, file_of, identity, kind_of, package_of, sha256_of
-from recipe.plan.naming import text
+from recipe.stored_config import text
 
 NAMED = 5  # parameters that a refusal names
 
