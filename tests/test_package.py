@@ -24,6 +24,7 @@ def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
     subprocess.run(pip, check=True, timeout=300)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
+        assert "recipe/py.typed" in files.namelist()  # type checkers of other projects read our types
         files.extractall(tmp_path / "site")
         packed = set(files.namelist())
     code = (path for name in ("recipe", "hydra_plugins") for path in (source / name).rglob("*.py"))

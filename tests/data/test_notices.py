@@ -185,6 +185,17 @@ def test_advice_for_more_steps_makes_them(images: int, world_size: int, repetiti
     assert float(advice["optimizer.lr"]) == pytest.approx(0.1 * config.batch_size / 1024, rel=1e-3)
 
 
+def test_demo_is_not_warned_of_its_own_settings(root: Path) -> None:
+    config = Config(batch_size=16, micro_batch_size=4)
+    config.scale.name, config.data.name, config.data.root = "demo", "imagefolder", str(root)
+    (few, _) = lines(config)
+    assert few.startswith("few steps: batch_size=16 makes 3 steps an epoch")  # of one's own photos
+    config.data.name = "grocery"
+    assert lines(config) == [FEW]
+    config.scale.name = "imagenet"
+    assert lines(config) == [few, FEW]
+
+
 @pytest.mark.parametrize("choice", ["data=grocery", "data=synthetic"])
 @pytest.mark.parametrize("folder", ["", "train"])
 def test_own_photos_are_not_taken_for_the_demo(
