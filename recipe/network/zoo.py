@@ -88,15 +88,16 @@ def fetch(model: ModelConfig) -> None:
     path = hub_file(model)
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     url = entry(model).url
     prefix = path.stem.rpartition("-")[2]
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=True)
     except (OSError, RuntimeError) as error:
         raise RunError(
             f"model.weights={model.weights}: {path} is not there, and {url} could not be downloaded ({error}). "
-            "Bring the file there from another machine, or give its path as model.weights"
+            "Bring the file there from another machine, or give its path as model.weights; TORCH_HOME=FOLDER names "
+            "another place"
         ) from error
 
 
@@ -115,7 +116,7 @@ def load(model: ModelConfig) -> Any:
         raise RunError(
             f"model.weights={model.weights}: timm could not fetch {name} ({_first_line(error)}). It is looked for in "
             f"{HF_HUB_CACHE}/models--{repository}: bring that folder from another machine, or its model.safetensors "
-            "and give that as model.weights"
+            "and give that as model.weights; HF_HOME=FOLDER names another place"
         ) from error
 
 

@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from recipe.config import Config, ModelConfig
 from recipe.data.transforms import apply_eval
 from recipe.errors import DataError, RunError
 from recipe.machine.distributed import Ranks
-from recipe.network import pretrained
+from recipe.network import pretrained, zoo
 from recipe.network.freeze import freeze
 from recipe.network.model import make_model
 from recipe.network.preprocessing import class_names, own_preprocessing
@@ -193,6 +194,13 @@ def test_missing_published_weights_are_named_with_their_place(tmp_path: Path, mo
         started("IMAGENET1K_V1")
     assert str(tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth") in str(caught.value)
     assert "Bring the file there" in str(caught.value)
+
+
+def test_cache_that_cannot_be_written_is_told_with_what_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    forbidden = "/sys/torch" if sys.platform == "linux" else "/dev/null/torch"  # even for root
+    monkeypatch.setenv("TORCH_HOME", forbidden)
+    with pytest.raises(RunError, match=rf"'{forbidden}'\)\..*TORCH_HOME=FOLDER names another place"):
+        zoo.fetch(ModelConfig(name="resnet18", weights="IMAGENET1K_V1"))
 
 
 def test_preprocessing_is_that_of_the_weights() -> None:
