@@ -1,14 +1,18 @@
-"""The wheel, used outside of the checkout: the configs travel with it."""
+"""The wheel, used outside of the checkout: the configs travel with it. And what a forge tests of it."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.specifiers import SpecifierSet
 
 from recipe.plan.compose import PROJECT
 
@@ -51,3 +55,17 @@ def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
     assert json.loads(result.read_text())["steps"] == 1
     assert "1 jobs; 0 finished before" in run("recipe.train", "-m", "+recipe=v2", *small, "seed=1")  # Hydra's plug-in
     assert list((elsewhere / "multirun_outputs").glob("v2~*/seed=1/result.json"))
+
+
+def test_forge_tests_each_python_that_the_package_allows_with_targets_of_the_makefile() -> None:
+    allowed = SpecifierSet(tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["requires-python"])
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "tests.yml").read_text())
+    targets = re.findall(r"(?m)^([a-z-]+):.*##", (PROJECT / "Makefile").read_text())
+    for job in workflow["jobs"].values():
+        pythons = set(job["strategy"]["matrix"]["python"])
+        assert pythons == {f"3.{minor}" for minor in range(30) if f"3.{minor}" in allowed}
+        commands = [step["run"].split() for step in job["steps"] if "run" in step]
+        assert commands
+        for program, *asked in commands:
+            assert program == "make"
+            assert set(asked) <= set(targets)

@@ -1,3 +1,5 @@
+"""Draws are functions of their address: of no state, no order, no process and no machine."""
+
 import pickle
 import random
 from collections.abc import Callable
