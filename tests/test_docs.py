@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+import tokenize
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from recipe.plan.compose import PROJECT, Plan
 
@@ -66,3 +68,47 @@ def test_commands_that_name_tests_select_some() -> None:
         words = (quoted or word).split(" or ")
         selected = [line for line in listed.splitlines() if line.startswith(file) and any(w in line for w in words)]
         assert selected, f"{file} -k {quoted or word}"
+
+
+def sources() -> Iterator[tuple[Path, str]]:
+    """Files under version control in which people read, with their text; of code, its comments and docstrings."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        path = PROJECT / name
+        if path.exists() and (path.suffix in {".md", ".py", ".toml", ".yaml", ".yml"} or path.name == "Makefile"):
+            yield path, comments_of(path) if path.suffix == ".py" else path.read_text()
+
+
+def comments_of(path: Path) -> str:
+    with path.open("rb") as file:
+        tokens = list(tokenize.tokenize(file.readline))
+    return "\n".join(token.string for token in tokens if token.string.startswith(("#", '"""')))
+
+
+def paths_in(text: str) -> set[str]:
+    """Paths below the project's folders, and names of Python files. CAPITALS stand for a name of the reader's own."""
+    below = re.findall(
+        r"(?<![\w/.=+-])((?:recipe|tests|conf|docs|benchmarks|hydra_plugins|\.github)/[\w./*-]*[\w*])", text
+    )
+    modules = re.findall(r"(?<![\w/.*-])((?:[a-z_]+/)*[a-z_]+\.py)\b", text)
+    return {path for path in (*below, *modules) if not re.search(r"[A-Z]{2,}\.(py|yaml)$", path)}
+
+
+def is_there(path: str) -> bool:
+    """As a path from the project's folder, or as the end of one."""
+    return any(True for _ in PROJECT.glob(path)) or ("*" not in path and path in ENDS)
+
+
+ENDS = {
+    "/".join(path.relative_to(PROJECT).parts[-length:])
+    for folder in ("recipe", "tests", "benchmarks", "hydra_plugins")
+    for path in [*(PROJECT / folder).rglob("*.py"), PROJECT / "train.py"]
+    for length in range(1, len(path.relative_to(PROJECT).parts) + 1)
+}
+
+
+def test_every_path_that_a_document_or_comment_names_is_there() -> None:
+    found = [(path, name) for path, text in sources() for name in paths_in(text)]
+    assert len(found) > 150
+    gone = [f"{path.relative_to(PROJECT)}: {name}" for path, name in found if not is_there(name)]
+    assert gone == []
