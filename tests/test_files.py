@@ -1,5 +1,3 @@
-"""Files are whole or not there, locks are held as long as their process lives, and caches go where they can."""
-
 import errno
 import fcntl
 import os
