@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from recipe.commands.bench import baselines, step  # noqa: E402
-from recipe.commands.bench.baselines import Way  # noqa: E402
-from recipe.commands.bench.step import Setting  # noqa: E402
 from recipe.files import write_atomically  # noqa: E402
 from recipe.machine import distributed  # noqa: E402
 from recipe.plan import compose  # noqa: E402
-from recipe.run.run import Run  # noqa: E402
 from recipe.training import loop  # noqa: E402
 
 MODES = {
@@ -47,6 +44,7 @@ MODES = {
 }
 LAUNCHES = {"cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx"}
 WARM_UP, PROFILED, PYTHON_STEPS = 3, 3, 20  # steps
+Take = Callable[[int], int]  # so many optimizer steps; how many images that were
 Patch = tuple[object, str, Any]  # an object, its attribute, what stands in for it
 
 
@@ -72,33 +70,40 @@ def main() -> None:
             print(f"{mode}: no time left", flush=True)
             continue
         runtime = replace(plan.config.runtime, **MODES[mode])
-        chosen = replace(plan, config=replace(plan.config, runtime=runtime))
-        chosen = step.with_setting(chosen, Setting(given.crop, given.micro_batch))
+        config = replace(
+            plan.config,
+            runtime=runtime,
+            batch_size=given.micro_batch,
+            micro_batch_size=given.micro_batch,
+            resolution=replace(plan.config.resolution, train_crop=given.crop),
+            sampler=replace(plan.config.sampler, repetitions=1),
+        )
+        chosen = replace(plan, config=config)
         with tempfile.TemporaryDirectory() as folder, runs_made() as runs:
-            bare = baselines.bare(chosen.config, device)
+            bare = baselines.bare(config, device)
             ours = baselines.ours(chosen, device, Path(folder))
-            for way in (bare, ours):
-                way(WARM_UP)
+            for take in (bare, ours):
+                take(WARM_UP)
             found[mode] = by_leaving_out(bare, ours, runs[0], device, given.steps, given.rounds)
             for name, times in found[mode].items():
                 print(f"{mode:9} {name:26} {times['ms']:8.2f} ms   host {times['host_ms']:8.2f} ms", flush=True)
-            for name, way in (("bare", bare), ("ours", ours)):
-                print(f"{mode:9} {name}: {operations(way, device, given.out, f'{mode}_{name}')}", flush=True)
+            for name, take in (("bare", bare), ("ours", ours)):
+                print(f"{mode:9} {name}: {operations(take, device, given.out, f'{mode}_{name}')}", flush=True)
             functions(ours, given.out.with_name(f"{given.out.stem}_{mode}_python.txt"))
         write_atomically(given.out, json.dumps(found, indent=2) + "\n")
-        del bare, ours, way
+        del bare, ours, take
         runs.clear()
         gc.collect()
         torch.compiler.reset()
 
 
 @contextlib.contextmanager
-def runs_made() -> Iterator[list[Run]]:
-    """The runs that are built meanwhile: a way does not hand out its own."""
-    made: list[Run] = []
+def runs_made() -> Iterator[list[Any]]:
+    """The runs that `baselines.run_of` builds meanwhile: `ours` does not hand out its own."""
+    made: list[Any] = []
     real = baselines.run_of
 
-    def kept(*arguments: Any) -> Run:
+    def kept(*arguments: Any) -> Any:
         made.append(real(*arguments))
         return made[-1]
 
@@ -107,7 +112,7 @@ def runs_made() -> Iterator[list[Run]]:
 
 
 def by_leaving_out(
-    bare: Way, ours: Way, run: Run, device: torch.device, steps: int, rounds: int
+    bare: Take, ours: Take, run: Any, device: torch.device, steps: int, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Times of a step in ms by what was left out: {"ms": until the device is done, "host_ms": until it is queued}."""
     variants = parts_of(run, device)
@@ -127,7 +132,7 @@ def by_leaving_out(
     }
 
 
-def parts_of(run: Run, device: torch.device) -> dict[str, list[Patch]]:
+def parts_of(run: Any, device: torch.device) -> dict[str, list[Patch]]:
     """What to put in the place of each part of a step, by name."""
     training, zero = run.training, torch.zeros((), device=device)
     real_prepare, ready = loop.prepare, []
@@ -149,21 +154,21 @@ def parts_of(run: Run, device: torch.device) -> dict[str, list[Patch]]:
     return {"ours": [], **parts, "without all of these": [patch for patches in parts.values() for patch in patches]}
 
 
-def timed(way: Way, steps: int, device: torch.device) -> tuple[float, float]:
+def timed(take: Take, steps: int, device: torch.device) -> tuple[float, float]:
     """A step's time in ms until the device is done, and until the host has queued it."""
     wait(device)
     begin = time.perf_counter()
-    way(steps)
+    take(steps)
     queued = time.perf_counter()
     wait(device)
     return 1000 * (time.perf_counter() - begin) / steps, 1000 * (queued - begin) / steps
 
 
-def operations(way: Way, device: torch.device, out: Path, name: str) -> str:
+def operations(take: Take, device: torch.device, out: Path, name: str) -> str:
     """A step's kernels, copies and waits for the device in words; writes tables of its operations beside `out`."""
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=kinds) as profiled:
-        way(PROFILED)
+        take(PROFILED)
         wait(device)
     events = profiled.key_averages()
     for where in ("cpu", "cuda")[: len(kinds)]:
@@ -175,10 +180,10 @@ def operations(way: Way, device: torch.device, out: Path, name: str) -> str:
     return f"{launches:.0f} kernels launched a step, {copies:.0f} copies, waits {waits or 'none'}"
 
 
-def functions(way: Way, path: Path) -> None:
+def functions(take: Take, path: Path) -> None:
     """Write the time of Python's functions, by their own and by all that they call."""
     profiler = cProfile.Profile()
-    profiler.runcall(way, PYTHON_STEPS)
+    profiler.runcall(take, PYTHON_STEPS)
     text = io.StringIO()
     for order in ("tottime", "cumulative"):
         pstats.Stats(profiler, stream=text).sort_stats(order).print_stats(50)
