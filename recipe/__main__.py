@@ -7,6 +7,7 @@ from recipe.commands import clean, curves, data, evaluate, explain, export, pred
 from recipe.commands.bench import command as bench
 from recipe.encoding import any_locale
 from recipe.errors import check_here, fail
+from recipe.files import give_matplotlib_a_folder
 from recipe.machine.torchrun import check_environment
 from recipe.output import show_what_can_be_shown, tell_what_was_not_shown
 from recipe.plan.command_line import refuse_empty, with_home
@@ -19,6 +20,7 @@ def main() -> None:
     """Run the command; an error that the user can put right is one message and exit code 2."""
     show_what_can_be_shown()
     any_locale()
+    give_matplotlib_a_folder()
     parser = argparse.ArgumentParser(prog="recipe", description="What is done with runs, beside training them.")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

@@ -150,6 +150,22 @@ def in_cache(name: str, is_there: Callable[[Path], bool], make: Callable[[Path],
     raise RunError(f"{name} can be kept nowhere ({'; '.join(problems)}): XDG_CACHE_HOME=FOLDER names another place")
 
 
+def give_matplotlib_a_folder() -> None:
+    """Where matplotlib cannot write below the home folder, let it keep its list of fonts in a cache folder of ours.
+
+    Left alone, it warns at each start and lists them again.
+    """
+    if os.environ.get("MPLCONFIGDIR"):
+        return
+    with suppress(OSError, RuntimeError):  # RuntimeError: a user without a home
+        folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "matplotlib"
+        folder.mkdir(parents=True, exist_ok=True)  # as it does itself
+        if os.access(folder, os.W_OK):
+            return
+    with suppress(RunError):  # nowhere: then it says so
+        os.environ["MPLCONFIGDIR"] = str(in_cache("matplotlib", Path.is_dir, Path.mkdir))
+
+
 def _is_ours(folder: Path) -> bool:
     """Or not there yet. Others may write to the temporary folder, and what has our name there need not be ours."""
     try:

@@ -4,11 +4,13 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from synthetic import write_ladder
 
 from recipe import files
 from recipe.errors import RunError
@@ -173,6 +175,16 @@ def test_cache_that_is_there_in_a_home_that_cannot_be_written_is_used(
         raise AssertionError
 
     assert files.in_cache("file", Path.exists, make).read_text() == "there"
+
+
+def test_matplotlib_says_nothing_of_a_home_that_cannot_be_written(no_home: Path, tmp_path: Path) -> None:
+    write_ladder(tmp_path / "runs", {"r00_baseline": 0.0, "r01_lr_optimizations": 3.0}, seeds=2)
+    report = [sys.executable, "-m", "recipe", "report", str(tmp_path / "runs")]
+    others = {key: value for key, value in os.environ.items() if key not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    environment = {**others, "HOME": "/sys" if sys.platform == "linux" else "/dev/null", "TMPDIR": str(no_home.parent)}
+    done = subprocess.run(report, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert any((no_home / "matplotlib").glob("fontlist*"))
 
 
 def test_user_without_a_home_has_a_cache(no_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
