@@ -12,20 +12,21 @@ from pathlib import Path
 
 from recipe.plan import compose
 from recipe.run.checkpoint import Writer
-from recipe.run.run import Run, train
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 
 
 def main() -> None:
     """Train once, and print the shares."""
     plan = compose.plan_of(sys.argv[1:])
     writers: list[Writer] = []
-    close = Run.close
+    close = Trainer.close
 
-    def keep(run: Run) -> None:
+    def keep(run: Trainer) -> None:
         close(run)
         writers.append(run.writer)
 
-    Run.close = keep  # type: ignore[method-assign]
+    Trainer.close = keep  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         train(replace(plan, folder=Path(folder)))

@@ -21,7 +21,8 @@ from recipe.network.preprocessing import own_preprocessing
 from recipe.network.states import load_by_version
 from recipe.plan.compose import Plan
 from recipe.run import trained
-from recipe.run.run import Run, train
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 
 CLASSES = 3
 RUN = (  # noqa: SIM905 two steps of two images
@@ -63,15 +64,15 @@ def live(
 
 def stop_after_a_step(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train the run's first step."""
-    after_step = Run.after_step
+    after_step = Trainer.after_step
 
-    def signalled(run: Run, epoch: int, step: int) -> None:
+    def signalled(run: Trainer, epoch: int, step: int) -> None:
         if step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         after_step(run, epoch, step)
 
     with monkeypatch.context() as patch, suppress(Stopped):
-        patch.setattr(Run, "after_step", signalled)
+        patch.setattr(Trainer, "after_step", signalled)
         train(plan)
     assert (plan.folder / "checkpoints" / "last.pt").exists()
     assert not (plan.folder / "result.json").exists()

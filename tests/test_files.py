@@ -1,3 +1,5 @@
+"""Files are whole or not there, whatever the disk can do; locks die with their process; and where caches lie."""
+
 import errno
 import fcntl
 import os
@@ -8,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from synthetic import write_ladder
 
 from recipe import files
 from recipe.errors import RunError
+from recipe.files import write_atomically
 from recipe.run.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 
@@ -191,3 +195,49 @@ def test_user_without_a_home_has_a_cache(no_home: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert files.cache_folders() == [no_home]
+
+
+@pytest.mark.parametrize("content", ["grüß", "grüß".encode(), lambda path: path.write_text("grüß", encoding="utf-8")])
+def test_file_is_written_whole(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "file"
+    path.write_text("old and longer than the new one")
+    write_atomically(path, content)
+    assert path.read_text(encoding="utf-8") == "grüß"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        assert path.read_text() == "old"
+        raise error
+
+    with pytest.raises(error):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_file_is_on_the_disk_before_it_takes_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut cannot be tried here: the order of the calls is what there is to see."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        calls.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        fsync(descriptor)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    write_atomically(tmp_path / "file", "content")
+    assert calls == [f"fsync .file.{os.getpid()}.tmp", "rename to file", f"fsync {tmp_path.name}"]

@@ -11,7 +11,8 @@ from photos import encoded, photo
 from PIL import Image
 
 from recipe.plan.compose import Plan
-from recipe.run.run import Run, train
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 
 SMALL = (  # noqa: SIM905
     "+recipe=r00_baseline scale=demo scale.resolution=0.15 data=imagefolder model.name=shufflenet_v2_x0_5 "
@@ -53,14 +54,14 @@ def test_run_that_was_begun_without_images_of_newer_kinds_goes_on_without_them(
     plan: Callable[..., Plan], root: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     composed = plan(*SMALL, f"data.root={root}", "data.workers=0")
-    train_epoch = Run.train_epoch
+    train_epoch = Trainer.train_epoch
 
-    def stop_before_the_second(run: Run, epoch: int) -> None:
+    def stop_before_the_second(run: Trainer, epoch: int) -> None:
         if epoch == 1:
             raise KeyboardInterrupt
         train_epoch(run, epoch)
 
-    monkeypatch.setattr(Run, "train_epoch", stop_before_the_second)
+    monkeypatch.setattr(Trainer, "train_epoch", stop_before_the_second)
     with pytest.raises(KeyboardInterrupt):
         train(replace(composed, folder=tmp_path / "run"))
     monkeypatch.undo()
@@ -89,9 +90,9 @@ def test_bad_photos_of_one_name_are_two_and_deep_ones_are_told_once(
     said = capsys.readouterr().out.splitlines()
     told = [line for line in said if "was guessed" in line]
     assert told == [
-        f"deep images  what range their values have was guessed: {root}/train/ant/deep.tif (taken as 0 to 1) …"
+        f"deep images  the range of their values was guessed: {root}/train/ant/deep.tif (taken as 0 to 1) …"
     ]
-    assert said[said.index(told[0]) + 1].strip() == "(2 images so far; how, says docs/DATA.md)"
+    assert said[said.index(told[0]) + 1].strip() == "(2 images so far; docs/DATA.md says how)"
     bad = [str(root / part / "bee" / "bad.jpg") for part in ("train", "val")]
     assert (tmp_path / "run" / "unreadable.txt").read_text().splitlines() == bad
     assert json.loads((tmp_path / "run" / "result.json").read_text())["unreadable"] == 2

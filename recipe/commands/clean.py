@@ -7,6 +7,7 @@ from typing import Any
 
 from recipe.errors import RunError, UserError
 from recipe.files import LOCK, is_locked, lock, size_text
+from recipe.network.kept_files import FINAL, LAST, files
 from recipe.run import kept, trained
 
 
@@ -59,7 +60,7 @@ def clean(folder: Path) -> int:
     run = trained.read(folder)
     checkpoints = folder / "checkpoints"
     with lock(folder / LOCK) or nullcontext():
-        if "trained_in" not in run.result and checkpoints.is_dir() and kept.files(checkpoints) is None:
+        if "trained_in" not in run.result and checkpoints.is_dir() and files(checkpoints) is None:
             before = _bytes(checkpoints)
             kept.write(checkpoints, _ending(run), run.result["weights"])
             kept.drop(checkpoints)
@@ -71,17 +72,17 @@ def _ending(run: trained.Trained) -> dict[str, Any]:
     """The weights at the end of the training. Raises RunError where it is not certain that they are that."""
     counts = run.result["weights"]
     checkpoints = run.folder / "checkpoints"
-    if not (checkpoints / kept.FINAL).exists():
-        raise RunError(f"its {kept.FINAL} is gone, so its checkpoints stay")
+    if not (checkpoints / FINAL).exists():
+        raise RunError(f"its {FINAL} is gone, so its checkpoints stay")
     final = trained.states(run, [counts])[counts]
     last = trained.last_checkpoint(checkpoints)
     if last is None:
         if any(checkpoints.glob("last*.pt")):
-            raise RunError(f"its {kept.LAST} is gone or not whole, so the others stay")
+            raise RunError(f"its {LAST} is gone or not whole, so the others stay")
         return {counts: final}
     states = {"raw": last["model"], **({} if last["ema"] is None else {"ema": last["ema"]})}
     if kept.digest(states[counts]) != kept.digest(final):
-        raise RunError(f"its {kept.LAST} holds other weights than {kept.FINAL}, so both stay")
+        raise RunError(f"its {LAST} holds other weights than {FINAL}, so both stay")
     return states
 
 

@@ -24,7 +24,7 @@ from recipe.run.trained import Trained
 if TYPE_CHECKING:
     from recipe.ladder.telling.figures import Curve
     from recipe.machine.distributed import Ranks
-    from recipe.training.loop import Evaluation
+    from recipe.training.evaluate import Evaluation
 
 SPLITS = ("val", "test", "train")
 VARIED = ("weights", "resolution.val_resize", "resolution.val_crop")  # keys that take several values
@@ -202,7 +202,7 @@ def _evaluate(
     from recipe.data.prepare.fetch import fetch
     from recipe.logs import console
     from recipe.network.model import check_crops
-    from recipe.training.loop import evaluate
+    from recipe.training.evaluate import evaluate
 
     _check_there(run, config)
     ranks.on_first(lambda: fetch(config.data))

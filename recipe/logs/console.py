@@ -4,9 +4,8 @@ import math
 import os
 import shutil
 import textwrap
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,38 +17,39 @@ from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import disk, estimate
 from recipe.logs.advice import other_args, other_preprocessing
+from recipe.logs.estimate import seconds_left
 from recipe.logs.journal import TITLE, duration
-from recipe.logs.pace import seconds_left
+from recipe.logs.run_view import RunView
 from recipe.machine.signals import nohup_in_vain
 from recipe.network.pretrained import Start
 from recipe.plan import rungs
 from recipe.plan.compose import Plan
 from recipe.plan.scaling import even
-from recipe.run.folder import earlier_threads
 from recipe.stored_config import text
-from recipe.training.loop import Evaluation
+from recipe.training.evaluate import Evaluation
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
 LISTED_TENSORS = 12  # of those that weights and network do not have in common
 MUCH_WAITING = 0.2  # share of an epoch, from which on a faster pipeline would shorten the training
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
-if TYPE_CHECKING:
-    from recipe.run.run import Run
 
-
-def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
-    """What will be trained, in the units of the experiment.
+def opening(
+    run: RunView, start: Start | None = None, refused: Sequence[str] = (), thread_counts: Sequence[int] = ()
+) -> Iterator[str]:
+    """Lines on what will be trained, in the units of the experiment.
 
     Args:
         start: what the network took over from model.weights.
+        refused: newer checkpoints than the one that the run goes on from, each with what is wrong with it.
+        thread_counts: threads of a rank in all starts of the run so far, each count once.
     """
     c, order, ranks, ema = run.config, run.order, run.ranks, run.training.ema
     network = run.training.network
     parameters = sum(parameter.numel() for parameter in network.parameters())
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     images = f"{len(run.train_set):,} training, {len(run.val_set):,} validation images"
-    threads, before = torch.get_num_threads(), earlier_threads(run.folder)
+    threads = torch.get_num_threads()
     yield _row("run", f"{run.plan.name}, seed {c.seed}")
     yield _row("folder", _path(run.folder))
     for number, line in enumerate(disk.lines(run)):
@@ -63,8 +63,8 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
     yield from _classes(run.train_set)
     yield from _strays(run.train_set, run.val_set)
     if ranks.first:
-        begun = run.progress.steps_done(order.steps) > 0  # then train.log has it, of the first start
-        for line in notices.noticed(c, run.train_set, run.val_set, order, ranks.world_size, compare=not begun):
+        new = run.at_its_beginning  # else train.log has it, of the first start
+        for line in notices.noticed(c, run.train_set, run.val_set, order, ranks.world_size, compare=new):
             yield _row("notice", line)
     args = f", model.args={text(c.model.args)}" if c.model.args else ""
     yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters{args}")
@@ -100,16 +100,16 @@ def opening(run: "Run", start: Start | None = None) -> Iterator[str]:
         yield _row(
             "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
         )
-    if len(before) > 1 and (run.progress.epoch or run.progress.step):
-        counts = " and ".join(map(str, before))
+    if len(thread_counts) > 1 and not run.at_its_beginning:
+        counts = " and ".join(map(str, thread_counts))
         yield _row("", f"run with {counts} threads a rank so far: the last bits are not those of one run throughout")
     if nohup_in_vain():
         yield _row("nohup", "torchrun takes it back: when the terminal closes, this run saves and ends. To go on then:")
         yield _row("", "nohup torchrun --signals-to-handle=SIGTERM,SIGINT,SIGQUIT …")
-    for line in run.refused:
+    for line in refused:
         yield _row("checkpoint", line)
-    if run.progress.epoch or run.progress.step:
-        at = f"epoch {run.progress.epoch + 1}, step {run.progress.step}"
+    if not run.at_its_beginning:
+        at = f"epoch {run.epoch + 1}, step {run.step}"
         yield _row("resumed", f"going on from the checkpoint at {at}")
         if run.training.plateau.factor < 1:
             lr = run.training.plateau.lowered(c.optimizer.lr)
@@ -152,18 +152,18 @@ def _start(start: Start | None) -> Iterator[str]:
 
 
 def guessed(files: Collection[str]) -> Iterator[str]:
-    """A line where images hold values of a range that nothing tells.
+    """Lines where images hold values of a range that nothing tells.
 
     Args:
         files: each with the range that was taken.
     """
     if files:
-        yield _row("deep images", f"what range their values have was guessed: {min(files)}{' …' * (len(files) > 1)}")
-        yield _row("", f"({_count(len(files), 'image')} so far; how, says docs/DATA.md)")
+        yield _row("deep images", f"the range of their values was guessed: {min(files)}{' …' * (len(files) > 1)}")
+        yield _row("", f"({_count(len(files), 'image')} so far; docs/DATA.md says how)")
 
 
 def lowered(plateau: Plateau, c: Config) -> Iterator[str]:
-    """That the learning rate has just been lowered, from what to what; nothing where it was at its lowest."""
+    """Line that the learning rate has just been lowered, from what to what; none where it was at its lowest."""
     before, now = (f"{plateau.lowered(c.optimizer.lr, back):.4g}" for back in (1, 0))
     evaluations = _count(c.schedule.patience + 1, "evaluation")
     if before != now:
@@ -171,38 +171,42 @@ def lowered(plateau: Plateau, c: Config) -> Iterator[str]:
 
 
 def compiled(seconds: float) -> str:
-    """What compiling cost."""
+    """Line on what compiling took."""
     return _row("compiled", f"the first step was done after {seconds:.0f} s")
 
 
-def epoch_line(run: "Run", epoch: int) -> str:
-    """Where the run stands after an epoch (from 0)."""
+def epoch_line(run: RunView, epoch: int) -> str:
+    """Line on where the run stands after an epoch (from 0)."""
     done = epoch + 1
-    if math.isnan(run.speed):  # evaluated, not trained, since the run was started again
+    if math.isnan(run.images_per_second):  # evaluated, not trained, since the run was started again
         return f"epoch {done}/{run.config.epochs}"
     left = seconds_left(run, epoch)
     most = "at most " if run.config.early_stopping.patience is not None else ""
     return (
         f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.loss:.3f}  "
-        f"{run.speed:.0f} images/s{f'  {most}{duration(left)} left' if left is not None else ''}"
+        f"{run.images_per_second:.0f} images/s{f'  {most}{duration(left)} left' if left is not None else ''}"
     )
 
 
-def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
-    """What came out, where it is, and after max_steps what the whole run would take."""
+def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> Iterator[str]:
+    """Lines on what came out, where it is, and after max_steps what the whole run would take.
+
+    Args:
+        found: the final evaluations, by kind of weights.
+        unreadable: images that were left out.
+    """
     yield ""
     yield from accuracies(found)
     yield from published(run.plan, len(run.val_set))
-    best = run.progress.best
-    yield _row("best epoch", f"top-1 {best['acc1']:6.2f}   (epoch {best['epoch'] + 1}, by {best['by']})")
-    yield _row("time", f"{duration(run.progress.seconds)} on {run.ranks.world_size} x {device_name(run.ranks.device)}")
-    if run.config.max_steps is not None and math.isfinite(run.speed):
+    yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1}, by {run.best['by']})")
+    yield _row("time", f"{duration(run.seconds)} on {run.ranks.world_size} x {device_name(run.ranks.device)}")
+    if run.config.max_steps is not None and math.isfinite(run.images_per_second):
         pace = run.training.meter.pace
         speed = pace.images_per_second()
         yield _row("speed", f"{speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
         if not pace.known:
             yield _row("", "the first steps are the slowest, and there were no others: max_steps=50 says more")
-        measured = estimate.Measured(speed, run.evaluation_seconds)
+        measured = estimate.Speed(speed, run.evaluation_seconds)
         for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
             yield _row(title, text)
     if run.data_wait > MUCH_WAITING:
@@ -210,8 +214,8 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
             "waiting", f"{run.data_wait:.0%} of the last epoch was spent waiting for images: `recipe bench loader`"
         )
         yield _row("", "says what this machine loads, docs/PERFORMANCE.md what would help")
-    if run.unreadable:
-        yield _row("left out", f"{_count(len(run.unreadable), 'image')} that cannot be read: see unreadable.txt")
+    if unreadable:
+        yield _row("left out", f"{_count(unreadable, 'image')} that cannot be read: see unreadable.txt")
     yield _row("folder", _path(run.folder))
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {_path(all_runs)}")
@@ -221,7 +225,7 @@ def closing(run: "Run", found: dict[str, Evaluation]) -> Iterator[str]:
 
 
 def published(plan: Plan, images: int) -> Iterator[str]:
-    """What the source reports, where the run is the published experiment: its data and size, no other value changed.
+    """Lines on what the source reports, where the run is the published experiment: its data and size, nothing changed.
 
     Args:
         images: of the validation set, whose size alone leaves the figure of a run uncertain.
@@ -236,21 +240,15 @@ def published(plan: Plan, images: int) -> Iterator[str]:
 
 
 def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:
-    """The figures of raw and averaged weights, a line each."""
+    """Lines of figures, of raw and of averaged weights."""
     for name, evaluation in found.items():
         accuracy = f"top-1 {evaluation.acc1:6.2f}   top-5 {evaluation.acc5:6.2f}"
         figures = f"{accuracy}   balanced {evaluation.balanced_acc1:6.2f}   loss {evaluation.loss:.3f}"
         yield _row("EMA weights" if name == "ema" else "raw weights", figures)
 
 
-def figures(found: Mapping[str, Evaluation]) -> dict[str, float]:
-    """Evaluations by the names they have in metrics.jsonl and TensorBoard: val/acc1, ema/acc1 …"""
-    prefixes = {"raw": "val", "ema": "ema"}
-    return {f"{prefixes[which]}/{name}": value for which, e in found.items() for name, value in e.figures().items()}
-
-
 def device_name(device: torch.device) -> str:
-    """A GPU by its name."""
+    """Name of a device: a GPU's own name, else "cpu" or "mps"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

@@ -1,20 +1,17 @@
-"""The room that a run takes on the disk, known before it begins."""
+"""Disk space that a run takes, known before it begins."""
 
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from recipe.config import OptimizerConfig
 from recipe.files import size_text
-
-if TYPE_CHECKING:
-    from recipe.run.run import Run
+from recipe.logs.run_view import RunView
 
 
-def lines(run: "Run") -> Iterator[str]:
-    """How much, while it trains and afterwards, and how much there is; logs and pictures are small beside it."""
+def lines(run: RunView) -> Iterator[str]:
+    """Lines on the space taken in training and afterwards, and on what is free; logs and pictures are left out."""
     training, finished = needed(run)
     try:
         free = shutil.disk_usage(run.folder).free
@@ -25,11 +22,11 @@ def lines(run: "Run") -> Iterator[str]:
         f"about {size_text(training)} while it trains, {size_text(finished)} once it has finished "
         f"({size_text(free)} free)"
     )
-    if free < training and run.progress.epoch == run.progress.step == 0:
-        yield "that is more than there is free: a full disk ends the run, with what was saved before whole"
+    if free < training and run.at_its_beginning:
+        yield "that is more than there is free: a full disk ends the run, and what was saved before stays whole"
 
 
-def needed(run: "Run") -> tuple[int, int]:
+def needed(run: RunView) -> tuple[int, int]:
     """Bytes at most, while it trains and once it has finished."""
     config, training = run.config, run.training
     weights = _bytes(training.network)

@@ -1,5 +1,6 @@
-"""What a whole run, and a whole ladder, will take: from the speed of the steps that were run."""
+"""What the rest of a run, a whole run and a whole ladder will take: from the speed of the steps that were run."""
 
+import math
 import resource
 import sys
 import time
@@ -10,21 +11,23 @@ import torch
 
 from recipe.config import Config
 from recipe.data.order import make_order
+from recipe.logs.run_view import RunView
 from recipe.machine import limits
 from recipe.machine.distributed import Ranks
 from recipe.plan import compose, hashes
 from recipe.plan.compose import Plan
+from recipe.training.evaluate import evaluates
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a short run showed."""
+class Speed:
+    """Speed of training and evaluations, as a short run showed it."""
 
     images_per_second: float  # of training, over all ranks
     evaluation_seconds: float  # of one evaluation
 
 
-def run_hours(config: Config, num_images: int, measured: Measured) -> float:
+def run_hours(config: Config, num_images: int, measured: Speed) -> float:
     """Hours that the whole run takes, evaluations included."""
     order = make_order(config, num_images)
     training = order.images_seen(config.epochs * order.steps) / measured.images_per_second
@@ -32,7 +35,7 @@ def run_hours(config: Config, num_images: int, measured: Measured) -> float:
     return (training + evaluations * measured.evaluation_seconds) / 3600
 
 
-def ladder_hours(plan: Plan, num_images: int, measured: Measured) -> tuple[int, int, float]:
+def ladder_hours(plan: Plan, num_images: int, measured: Speed) -> tuple[int, int, float]:
     """Rungs up to the plan's, trainings among them, and hours for all of them on the same devices, one seed.
 
     Rungs that train at another resolution are taken to cost in proportion to their pixels.
@@ -41,13 +44,13 @@ def ladder_hours(plan: Plan, num_images: int, measured: Measured) -> tuple[int, 
     rungs = compose.whole_runs_of_chain(plan)
     for config in rungs:
         pixels = (config.resolution.train_crop / plan.config.resolution.train_crop) ** 2
-        there = Measured(measured.images_per_second / pixels, measured.evaluation_seconds)
+        there = Speed(measured.images_per_second / pixels, measured.evaluation_seconds)
         hours[hashes.training_hash(config)] = run_hours(config, num_images, there)
     different = {hashes.digest(config, {"weights", "result"}) for config in rungs}
     return len(different), len(hours), sum(hours.values())
 
 
-def lines(plan: Plan, ranks: Ranks, num_images: int, measured: Measured) -> Iterator[tuple[str, str]]:
+def lines(plan: Plan, ranks: Ranks, num_images: int, measured: Speed) -> Iterator[tuple[str, str]]:
     """Title and text of what a user should know before the whole run: memory, time, end, the ladder's time."""
     yield "peak memory", peak_memory(ranks.device)
     hours = run_hours(plan.config, num_images, measured)
@@ -69,6 +72,22 @@ def peak_memory(device: torch.device) -> str:
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return f"{held / 2**30:.1f} of {limits.memory() / 2**30:.0f} GiB for each rank, without its workers"
+
+
+def seconds_left(run: RunView, epoch: int) -> float | None:
+    """Seconds that a run still takes after an epoch (from 0), evaluations included; None before its pace is known."""
+    pace = run.training.meter.pace
+    if not pace.known:
+        return None
+    done = min((epoch + 1) * run.order.steps, run.steps)
+    images = run.order.images_seen(run.steps) - run.order.images_seen(done)
+    later = range(epoch + 1, run.epochs)
+    evaluations = sum(evaluates(run.config, one, run.epochs) for one in later) + (not later)
+    evaluations += len(run.config.evaluate.grid)
+    # Before the first one: as if its images were trained on.
+    each = run.evaluation_seconds
+    each = len(run.val_set) / pace.images_per_second() if math.isnan(each) else each
+    return images / pace.images_per_second() + evaluations * each
 
 
 def _hours(hours: float) -> str:

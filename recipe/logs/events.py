@@ -36,19 +36,19 @@ class EventFile:
         self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """A point of a curve."""
+        """Write a point of a curve."""
         self.add(summary.scalar(name, value), step)
 
     def text(self, name: str, markdown: str) -> None:
-        """A card of text."""
+        """Write a card of text."""
         self.add(summary.text(name, markdown))
 
     def image(self, name: str, pixels: Tensor, step: int) -> None:
-        """A picture: (3, H, W) uint8."""
+        """Write a picture: (3, H, W) uint8."""
         self.add(summary.image(name, pixels, dataformats="CHW"), step)
 
     def add(self, content: Any, step: int = 0) -> None:
-        """One of TensorBoard's summaries."""
+        """Write one of TensorBoard's summaries."""
         self._write(summary=content, step=step)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ LOST_A_PROCESS = (
 
 
 def out_of_memory(config: Config) -> str:
-    """The GPU's memory is too small."""
+    """Message for a GPU whose memory is too small."""
     mend = "" if config.runtime.precision in ("bf16", "fp16") else "try runtime.precision=bf16, which halves it; "
     return (
         f"the GPU's memory is too small for micro-batches of {config.micro_batch_size} images at "
@@ -49,7 +49,7 @@ def memory_for_images(key: str, batch_size: int) -> Iterator[None]:
 
 
 def dead_worker(error: RuntimeError) -> str:
-    """A data worker was killed."""
+    """Message for a data worker that was killed."""
     reason = " ".join(str(error).split())
     return (
         f"a process that loads data has died ({reason}). Mostly the memory was too small for all of them: a smaller "
@@ -58,7 +58,7 @@ def dead_worker(error: RuntimeError) -> str:
 
 
 def not_finite(total: int, path: Path) -> str:
-    """The gradient of a step, `total` of the run from 1, is infinite or NaN."""
+    """Message for a gradient that is infinite or NaN, of step `total` of the run (from 1)."""
     return (
         f"the gradient of step {total} is not finite. The last checkpoint stays; {path} names the step's images. A "
         "lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help; fp16 overflows before bf16"
@@ -66,7 +66,7 @@ def not_finite(total: int, path: Path) -> str:
 
 
 def write_images_of_step(path: Path, train_set: Dataset, order: Order, total: int) -> None:
-    """What step `total` of the run, from 1, was trained on, in the order of its micro-batches' positions."""
+    """Write what step `total` of the run, from 1, was trained on, in the order of its micro-batches' positions."""
     epoch, step = divmod(total - 1, order.steps)
     indices = order.images(epoch)[order.step_positions(step)].tolist()
     about = {

@@ -14,7 +14,8 @@ from recipe.data.order import Order
 from recipe.data.transforms import apply_eval
 from recipe.errors import DataError
 from recipe.lettering import Letters
-from recipe.training.loop import Evaluation, Training, prepare
+from recipe.training.evaluate import Evaluation
+from recipe.training.loop import Training, prepare
 
 SHOWN = 16  # images in a grid
 TILE = 176  # pixels, at least: small images are enlarged

@@ -15,7 +15,7 @@ from recipe.config import ModelConfig
 from recipe.errors import ConfigError
 from recipe.files import read_json
 from recipe.guesses import did_you_mean
-from recipe.run import kept
+from recipe.network import kept_files
 
 FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".pth.tar", ".tar", ".bin")
 MADE_BY_EXPORT = "recipe_ladder"  # in the metadata of what `recipe export` writes
@@ -86,7 +86,7 @@ def identity(weights: str | None) -> str | None:
     file = file_of(weights)
     run = kind_of(weights) == "run"
     name = read_json(Path(weights) / "result.json", "recipe")["recipe"] if run else Path(weights).stem
-    dropped = None if run else kept.in_its_place(Path(weights))  # called as before, where its run has dropped it
+    dropped = None if run else kept_files.in_its_place(Path(weights))  # called as before, where its run has dropped it
     digest = (dropped[1] if dropped else None) or sha256_of(file)
     return f"{name}-{digest[:8]}"
 
@@ -94,7 +94,7 @@ def identity(weights: str | None) -> str | None:
 def file_of(path: str) -> Path:
     """The file of weights that a path stands for; of a run's folder, its final ones. Raises ConfigError."""
     if not os.path.isdir(path):
-        if dropped := kept.in_its_place(Path(path)):
+        if dropped := kept_files.in_its_place(Path(path)):
             return dropped[0]
         if not os.path.isfile(path):
             raise ConfigError(f"model.weights={path}: there is no such file or run folder")
@@ -114,8 +114,8 @@ def file_of(path: str) -> Path:
 
 
 def exported(path: str | Path) -> dict[str, Any]:
-    """The metadata of a safetensors file of `recipe export`, by name; empty for any other file."""
-    dropped = kept.in_its_place(Path(path))
+    """What a safetensors file of `recipe export` says of itself; nothing of any other file."""
+    dropped = kept_files.in_its_place(Path(path))
     with open(dropped[0] if dropped else path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         try:

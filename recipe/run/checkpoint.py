@@ -66,7 +66,7 @@ def load_checkpoint(folder: Path) -> Loaded:
 
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:
-    """One file of tensors and plain values, with their checksum. Raises OSError."""
+    """Write one file of tensors and plain values, with their checksum. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**state, "checksum": checksum(state)}
 
@@ -81,7 +81,9 @@ def save_tensors(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """Such a file's content. Raises ValueError where it is not what was written, and what torch.load raises."""
+    """Content of a file of `save_tensors`, on the CPU. Raises ValueError where it is not what was written, and what
+    torch.load raises.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a damaged file, PyTorch may ask to report its pickle protocol
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -91,7 +93,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 
 def checksum(value: Any) -> str:
-    """Of tensors and plain values in dicts, lists and tuples: 32 hexadecimal digits."""
+    """Checksum of tensors and plain values in dicts, lists and tuples: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
 
     def take(item: Any) -> None:
@@ -115,7 +117,7 @@ def checksum(value: Any) -> str:
 
 
 def on_host(value: Any) -> Any:
-    """The same with every tensor copied to the host's memory, where training does not change it."""
+    """Copy of nested dicts, lists and tuples, its tensors in the host's memory, where training does not change them."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

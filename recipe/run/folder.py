@@ -35,7 +35,7 @@ from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.rungs import RECIPE_GROUPS
 from recipe.run import kept
 from recipe.stored_config import text
-from recipe.training.loop import Evaluation
+from recipe.training.evaluate import Evaluation, primary_weights
 
 PACKAGES = ("recipe-ladder", "torch", "torchvision", "timm", "hydra-core", "omegaconf", "numpy", "pillow")
 
@@ -138,13 +138,13 @@ def write_result(
     grid: list[dict[str, Any]],
     about: dict[str, Any],
 ) -> None:
-    """The weights, the predictions of the final ones, and last result.json: the run is finished. The rest is dropped.
+    """Write the weights, the predictions of the final ones, and last result.json: the run is finished. Drop the rest.
 
     Args:
-        models, found: networks and their final evaluations by name; the last are the ones whose figures count.
+        models, found: networks and their final evaluations, by kind of weights.
         about: what else the result says, of the training.
     """
-    primary = list(found)[-1]
+    primary = primary_weights(plan.config)
     final = found[primary]
     (plan.folder / "checkpoints").mkdir(exist_ok=True)
     write_atomically(plan.folder / "checkpoints" / "model.safetensors", as_safetensors(models[primary]))
@@ -168,14 +168,14 @@ def write_result(
 
 
 def drop_checkpoints(plan: Plan) -> None:
-    """Of a run that has finished: its weights stay. The run is whole without this: no error of the disk ends it."""
+    """Delete the checkpoints of a finished run; its weights stay. It is whole without this too: no OSError ends it."""
     if not plan.config.checkpoint.keep_after_training:
         with suppress(OSError):
             kept.drop(plan.folder / "checkpoints")
 
 
 def write_predictions(folder: Path, final: Evaluation) -> None:
-    """predictions.npz: index and label (n,) int64, correct (n,) bool, logits (n, classes) float16."""
+    """Write predictions.npz: index and label (n,) int64, correct (n,) bool, logits (n, classes) float16."""
 
     def write(path: Path) -> None:
         with path.open("wb") as file:
@@ -185,7 +185,7 @@ def write_predictions(folder: Path, final: Evaluation) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for NaN and infinities, which JSON does not know."""
+    """Copy of nested dicts and lists with None for NaN and infinities, which JSON does not know."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list):

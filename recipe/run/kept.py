@@ -1,7 +1,6 @@
 """What a finished run keeps: its weights, each once, without what only going on with the training needs.
 
-`weights.json` in its checkpoints names the file of each kind of weights. Without one, as in runs of before it and those
-with `checkpoint.keep_after_training=true`, the last checkpoints are there. Imports PyTorch only to write.
+Where they lie then is said by recipe.network.kept_files. Imports PyTorch only to write.
 """
 
 import hashlib
@@ -10,23 +9,16 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recipe.errors import RunError
 from recipe.files import write_atomically
+from recipe.network.kept_files import BEST, FINAL, INDEX, LAST, RAW, files
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-INDEX = "weights.json"
-FINAL, RAW, BEST, LAST = "model.safetensors", "raw.pt", "best.pt", "last.pt"
 OURS = re.compile(r"(last(\.\d+)?|next|best|raw)\.pt|\..*\.tmp")  # what may be dropped: files of others stay
-
-
-def files(checkpoints: Path) -> dict[str, Path] | None:
-    """The file of each kind of weights, of "raw", "ema" and "best"; None where the checkpoints themselves are kept."""
-    index = _index(checkpoints)
-    return None if index is None else {kind: checkpoints / name for kind, name in index["files"].items()}
 
 
 def write(checkpoints: Path, states: "Mapping[str, Mapping[str, Tensor]]", counts: str) -> None:
@@ -54,14 +46,14 @@ def write(checkpoints: Path, states: "Mapping[str, Mapping[str, Tensor]]", count
 
 
 def digest(state: "Mapping[str, Tensor]") -> str:
-    """Of weights, in whatever order a file holds them."""
+    """Checksum of weights, in whatever order a file holds them: 32 hexadecimal digits."""
     from recipe.run.checkpoint import checksum
 
     return checksum({name: state[name] for name in sorted(state)})
 
 
 def drop(checkpoints: Path) -> int:
-    """Delete checkpoints, and weights that another file holds; the bytes that were. Does nothing without an index.
+    """Bytes that were freed: deletes checkpoints, and weights that another file holds. Does nothing without an index.
 
     Safe to be cut off at any moment, and to be called again. Raises OSError.
     """
@@ -78,15 +70,6 @@ def drop(checkpoints: Path) -> int:
     return freed
 
 
-def in_its_place(path: Path) -> tuple[Path, str | None] | None:
-    """For a dropped file of a finished run, by its old path: the file that holds its weights, and its own SHA-256."""
-    index = _index(path.parent)
-    if index is None or path.exists() or path.name not in (BEST, LAST):
-        return None
-    held = path.parent / (FINAL if path.name == LAST else index["files"].get("best", FINAL))  # of LAST, the average
-    return (held, index["sha256"].get(path.name)) if held.is_file() else None
-
-
 def refuse_without_result(folder: Path) -> None:
     """Raise RunError for a run that had finished and has lost its result: it would be trained again from its beginning.
 
@@ -98,15 +81,6 @@ def refuse_without_result(folder: Path) -> None:
             f"{folder} has the weights of a run that had finished, but no result.json: bring that back, "
             "or add resume=never to set the run aside and train it anew"
         )
-
-
-def _index(checkpoints: Path) -> dict[str, Any] | None:
-    try:
-        index = json.loads((checkpoints / INDEX).read_bytes())
-        whole = all(isinstance(index[name], dict) for name in ("files", "sha256"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return index if whole else None
 
 
 def _sha256(file: Path) -> str:

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from recipe.errors import RunError
 from recipe.network import states
 from recipe.training.loop import Training
 
 
 @dataclass
-class Progress:
-    """Where a run stands, the time it took, and its best figures so far."""
+class RunProgress:
+    """How far a run has come, the time it took, and its best figures so far."""
 
     epoch: int = 0  # whole epochs done
     step: int = 0  # steps done of the next; all of them before that epoch's evaluation
@@ -33,8 +32,8 @@ class Progress:
         return self.epoch * steps_per_epoch + self.step
 
 
-def state_of(training: Training, progress: Progress, identity: dict[str, Any], metrics_bytes: int) -> dict[str, Any]:
-    """Everything that the run needs to go on. Every rank calls it.
+def state_of(training: Training, progress: RunProgress, identity: dict[str, Any], metrics_bytes: int) -> dict[str, Any]:
+    """Everything that the run needs to go on, for `restore`. Every rank calls it.
 
     Args:
         identity: what must be the same when the run goes on: its hashes and the fingerprints of its data.
@@ -55,21 +54,8 @@ def state_of(training: Training, progress: Progress, identity: dict[str, Any], m
     }
 
 
-def check_identity(state: dict[str, Any], identity: dict[str, Any], former: dict[str, str]) -> None:
-    """Raise RunError where a checkpoint is another run's, or of other data.
-
-    Args:
-        identity: what it must be, by name.
-        former: what some of it was in earlier versions.
-    """
-    known = {name: (value, former.get(name, value)) for name, value in identity.items()}
-    differ = sorted(name for name in identity if state["identity"].get(name) not in known[name])
-    if differ:
-        raise RunError(f"the checkpoint is another run's: its {', '.join(differ)} differ. resume=never trains anew")
-
-
 def restore(state: dict[str, Any], training: Training) -> None:
-    """Give all parts the state of a checkpoint."""
+    """Give all parts the state of a checkpoint, which `state_of` made."""
     t = training
     states.load(t.network, state["model"])
     if t.ema.model is not None:

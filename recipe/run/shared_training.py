@@ -17,12 +17,13 @@ from recipe.files import read_json
 from recipe.logs import console
 from recipe.logs.journal import Journal
 from recipe.machine.distributed import Ranks
+from recipe.network import kept_files
 from recipe.output import say
 from recipe.plan.compose import Plan
 from recipe.run import folder as run_folder
-from recipe.run import kept, trained
+from recipe.run import trained
 from recipe.run.trained import Trained
-from recipe.training.loop import evaluate, evaluate_grid
+from recipe.training.evaluate import evaluate, evaluate_grid, metrics
 
 COSTS = ("epochs", "steps", "images_seen", "unique_images", "seconds", "device_seconds")  # the same for all who share
 
@@ -60,7 +61,7 @@ def _is_the_same(plan: Plan, folder: Path, data: dict[str, str]) -> bool:
     same = environment["hashes"]["training"] in (plan.training_hash, plan.former_hashes.get("training"))
     if not same or environment["data"] != data:
         return False
-    if not (folder / "checkpoints" / kept.FINAL).exists():  # its figures alone were kept
+    if not (folder / "checkpoints" / kept_files.FINAL).exists():  # its figures alone were kept
         return False
     source = trained.read(folder)
     kinds = ["raw"] if plan.config.ema.decay is None else ["raw", "ema"]
@@ -85,7 +86,7 @@ def evaluate_for(plan: Plan, ranks: Ranks, val_set: Dataset, folder: Path) -> No
     if ranks.first:
         for step, epoch, figures in _training_curve(source):
             journal.record(step, epoch, figures)
-        journal.record(source.result["steps"], source.result["epochs"] - 1, console.figures(found))
+        journal.record(source.result["steps"], source.result["epochs"] - 1, metrics(found))
         about = {
             **{name: source.result[name] for name in COSTS},
             "stopped_early": source.result.get("stopped_early"),

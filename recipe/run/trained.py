@@ -16,13 +16,13 @@ from recipe.config import Config
 from recipe.errors import ConfigError, RunError
 from recipe.files import read_json
 from recipe.guesses import did_you_mean
-from recipe.run import kept
+from recipe.network import kept_files
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from recipe.training.loop import Evaluation
+    from recipe.training.evaluate import Evaluation
 
 WEIGHTS = ("raw", "ema", "best")
 
@@ -81,7 +81,7 @@ def weights_of(run: Trained) -> list[str]:
 
 
 def check_weights(run: Trained, kind: str) -> None:
-    """Raises ConfigError where the run has no such weights."""
+    """Raise ConfigError where the run has no such weights."""
     kinds = weights_of(run)
     if kind not in kinds:
         raise ConfigError(f"weights={kind}: {run.folder} has {', '.join(kinds)}.{did_you_mean(kind, kinds)}")
@@ -120,7 +120,7 @@ def arguments(run: Trained) -> dict[str, Any] | None:
 
 
 def gone(run: Trained, kind: str) -> RunError:
-    """Weights that the run had once."""
+    """Error for weights that the run had once."""
     return RunError(f"{run.folder} has no {kind} weights any more: their file in its checkpoints is gone")
 
 
@@ -129,7 +129,7 @@ def final_evaluation(run: Trained) -> "Evaluation":
     import numpy as np
     import torch
 
-    from recipe.training.loop import Evaluation
+    from recipe.training.evaluate import Evaluation
 
     path = run.folder / "predictions.npz"
     try:
@@ -146,31 +146,31 @@ def final_evaluation(run: Trained) -> "Evaluation":
 
 
 def states(run: Trained, kinds: Sequence[str]) -> "dict[str, Mapping[str, Tensor]]":
-    """The weights themselves, raw before ema before best; those that there are. Raises RunError as `networks` does."""
+    """State dicts of those weights that there are, raw before ema before best. Raises RunError as `networks` does."""
     own, counts = run.folder / "checkpoints", str(run.result["weights"])
     shared = run.result.get("trained_in")
     trained_in = run.folder / (shared or ".") / "checkpoints"
-    index = kept.files(trained_in)
-    files = dict(index) if index is not None else {"best": own / kept.BEST}
+    index = kept_files.files(trained_in)
+    files = dict(index) if index is not None else {"best": own / kept_files.BEST}
     if shared:
         files.pop("best", None)  # of epochs that were evaluated in another way
-    files[counts] = own / kept.FINAL
+    files[counts] = own / kept_files.FINAL
     found = {kind: _read(files[kind], counts) for kind in kinds if kind in files and files[kind].exists()}
     wanted = {"raw", "ema"} & set(kinds) & set(weights_of(run))
     if index is None and wanted - found.keys():
         last = last_checkpoint(trained_in) or {"model": None, "ema": None}
         found = {**{kind: state for kind, state in (("raw", last["model"]), ("ema", last["ema"])) if state}, **found}
     if not found and wanted and not files[counts].exists():
-        raise RunError(f"{own} holds no weights: neither {kept.LAST} nor {kept.FINAL}")
+        raise RunError(f"{own} holds no weights: neither {kept_files.LAST} nor {kept_files.FINAL}")
     return {kind: found[kind] for kind in WEIGHTS if kind in found and kind in kinds}
 
 
 def last_checkpoint(checkpoints: Path) -> dict[str, Any] | None:
-    """Of a run that keeps them: the one of its end, not one before it."""
+    """Checkpoint of the end of a run that keeps them; None where there are only earlier ones, or none."""
     from recipe.run.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoints)
-    return loaded.state if (checkpoints / kept.LAST).exists() and not loaded.refused else None
+    return loaded.state if (checkpoints / kept_files.LAST).exists() and not loaded.refused else None
 
 
 def _read(path: Path, counts: str) -> "Mapping[str, Tensor]":
@@ -184,6 +184,6 @@ def _read(path: Path, counts: str) -> "Mapping[str, Tensor]":
         )
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:100]
-        otherwise = f": use weights={counts}" if path.name != kept.FINAL else ""
+        otherwise = f": use weights={counts}" if path.name != kept_files.FINAL else ""
         raise RunError(f"{path} is not whole ({type(error).__name__}: {reason}){otherwise}") from error
     return weights

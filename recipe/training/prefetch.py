@@ -15,7 +15,7 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-class Ahead:
+class Prefetcher:
     """Makes micro-batches ready, at most one ahead of the device's step. On a CPU: a plain map, nothing ahead."""
 
     def __init__(self, device: torch.device) -> None:
@@ -24,9 +24,10 @@ class Ahead:
         self._used: deque[tuple[object, torch.cuda.Event]] = deque()
 
     def __call__(self, batches: Iterable[Given], prepare: Callable[[Given], Made]) -> Iterator[tuple[Given, Made]]:
-        """Each micro-batch with what `prepare` makes of it, which must draw nothing from the device's generator.
+        """Micro-batches, each with what `prepare` makes of it.
 
-        The caller has queued all its work on one when it asks for the next, or for the end.
+        The contract: `prepare` draws nothing from the device's generator, which the step before still uses; and the
+        caller has queued all its work on one micro-batch when it asks for the next, or for the end.
         """
         for batch in batches:
             if self._stream is None:
@@ -37,10 +38,11 @@ class Ahead:
                 self._used.append((made, torch.cuda.current_stream().record_event()))
 
     def _beside(self, stream: torch.cuda.Stream, batch: Given, prepare: Callable[[Given], Made]) -> Made:
-        """What is made on `stream` lies in the stream's own memory, which it uses again once nothing refers to it.
+        """What `prepare` makes of a micro-batch, on `stream`.
 
-        So it is referred to until the stream waits for the step that used it. (With Tensor.record_stream it would lie
-        there until the host sees that the device is through: a host that is far ahead would fill the memory.)
+        It lies in the stream's own memory, which is used again once nothing refers to it: it is referred to until the
+        stream waits for the step that used it. (With Tensor.record_stream it would lie there until the host sees that
+        the device is through: a host that is far ahead would fill the memory.)
         """
         if len(self._used) == 2:
             stream.wait_event(self._used[0][1])

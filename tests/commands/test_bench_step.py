@@ -16,7 +16,7 @@ from recipe.commands.bench.command import step_table
 from recipe.commands.bench.step import BARE, OURS, OURS_DEVICE, PHOTOS, REFERENCE, TIMM, Row, Setting
 from recipe.config import ModelConfig
 from recipe.plan.compose import Plan
-from recipe.run.run import Run
+from recipe.run.trainer import Trainer
 from recipe.training.loop import train_one_epoch
 
 CPU = torch.device("cpu")
@@ -89,9 +89,9 @@ def test_our_way_is_the_loop_that_trains(
     taken.training.meter.start_epoch(0, taken.training.loader)
     train_one_epoch(taken.training, 0)
     (tmp_path / "two").mkdir()
-    runs: list[Run] = []
+    runs: list[Trainer] = []
 
-    def kept(*given: Any) -> Run:
+    def kept(*given: Any) -> Trainer:
         runs.append(run_of(*given))
         return runs[-1]
 

@@ -114,7 +114,7 @@ def test_strips_and_odd_folders_are_predicted_and_annotated(
         f"(1 file in {folder}: 1 .txt)",
         f"left out, neither file nor folder: again (the same folder as .) … (2 in {folder})",
     ]
-    assert f"what range their values have was guessed: {files[0]} (taken as 0 to 1)" in errors[3]
+    assert f"the range of their values was guessed: {files[0]} (taken as 0 to 1)" in errors[3]
     assert recipe("predict", photo_run, folder / "pipe.jpg") == 2
     assert "it is no file but a named pipe" in capsys.readouterr().err
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from recipe.machine.signals import Stopped
 from recipe.plan.compose import Plan
-from recipe.run.run import Run, train
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 
 STEPS, TIMEOUT = 3, 240  # of an epoch; seconds
 RUN = (  # noqa: SIM905 the last step has 26 images
@@ -49,15 +50,15 @@ def test_a_stop_changes_no_bit(
     composed = plan(*RUN, *EXPERIMENTS[name])
     whole, stopped = (replace(composed, folder=tmp_path / each) for each in ("whole", "stopped"))
     train(whole)
-    after_step = Run.after_step
+    after_step = Trainer.after_step
 
-    def signalled(run: Run, epoch: int, step: int) -> None:
+    def signalled(run: Trainer, epoch: int, step: int) -> None:
         if (epoch, step) == (1, 1):
             os.kill(os.getpid(), signal.SIGTERM)
         after_step(run, epoch, step)
 
     with monkeypatch.context() as patch, suppress(Stopped):
-        patch.setattr(Run, "after_step", signalled)
+        patch.setattr(Trainer, "after_step", signalled)
         train(stopped)
     assert not (stopped.folder / "result.json").exists()
     torch.manual_seed(1234)  # the process's random numbers must not matter

@@ -1,3 +1,5 @@
+"""Who follows the advice on pixels, published weights' or a file's, is not given it again."""
+
 from collections.abc import Callable
 from pathlib import Path
 

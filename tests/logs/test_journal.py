@@ -1,3 +1,5 @@
+"""A run's log has every step once however often it was resumed, and no full disk of what is only shown ends a run."""
+
 import io
 import json
 import os
@@ -7,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from recipe.logs.journal import Journal, TrainMeter, wrapped
+from recipe.logs.journal import Journal, wrapped
 from recipe.machine.distributed import Ranks
 
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"))
@@ -83,21 +85,6 @@ def test_start_without_a_checkpoint_leaves_nothing_of_the_one_before(tmp_path: P
     assert [event.step for event in board.Scalars("train/loss")] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("rank", "world_size", "own"),
-    [(0, 2, 1.0), (1, 2, 2.0), (0, 1, 3.0), (0, 4, 3.0), (1, 4, 0.0)],
-)
-def test_losses_summed_before_a_stop_are_in_the_next_entry_once(
-    tmp_path: Path, rank: int, world_size: int, own: float
-) -> None:
-    """On as many ranks, each goes on with its own sum, to the last bit; on another number rank 0 takes them all."""
-    ranks = Ranks(rank, world_size, rank, world_size, torch.device("cpu"))
-    meter = TrainMeter(Journal(tmp_path, ALONE, 0, 0), ranks, steps=10, every=5, last=10)
-    meter.load_state_dict({"loss_sums": [1.0, 2.0], "steps_summed": 2})
-    assert meter._loss_sum.item() == own
-    assert meter._steps_summed == 2
-
-
 def full(file: io.FileIO) -> None:
     """From here on, an open file's disk is full."""
     device = os.open("/dev/full", os.O_WRONLY)
@@ -110,7 +97,7 @@ def test_full_disk_of_what_is_only_shown_ends_nothing_and_is_told_once(
 ) -> None:
     journal = Journal(tmp_path, ALONE, 0, 0)
     journal.say("one")
-    full(journal._board.file)
+    full(journal._events.file)
     for step in (5, 10):
         journal.record(step, 0, {"train/loss": 1.0})
         journal.text("text", "more")

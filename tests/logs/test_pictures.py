@@ -1,3 +1,5 @@
+"""TensorBoard shows what the network sees and says, and the run's settings."""
+
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +14,10 @@ from torch import Tensor
 
 from recipe.config import Config
 from recipe.data.folder import scan_folder
-from recipe.logs import estimate, pictures
-from recipe.logs.estimate import Measured
+from recipe.logs import pictures
 from recipe.plan.compose import Plan
 from recipe.run.run import train
-from recipe.training.loop import Evaluation
+from recipe.training.evaluate import Evaluation
 
 SMALL = ["scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=128", "data.workers=0"]
 COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
@@ -94,17 +95,3 @@ def first_tile(sheet: Tensor) -> tuple[int, ...]:
 def test_targets_are_written_as_they_are_mixed() -> None:
     assert pictures._target(torch.tensor([0.0, 1.0, 0.0]), list(COLORS)) == "green"
     assert pictures._target(torch.tensor([0.28, 0.0, 0.72]), list(COLORS)) == "0.72 red\n0.28 blue"
-
-
-def test_whole_run_and_ladder_are_estimated_from_the_speed(plan: Callable[..., Plan]) -> None:
-    short = plan("+recipe=r12_repeated_augmentation", "max_steps=50")
-    measured = Measured(images_per_second=1000, evaluation_seconds=36)
-    images = 1_281_167 // 1024 * 1024
-    hours = estimate.run_hours(short.config, 1_281_167, measured)
-    assert hours == pytest.approx((600 * images / 1000 + 600 * 36) / 3600, rel=1e-3)
-    rungs, trainings, all_hours = estimate.ladder_hours(short, 1_281_167, measured)
-    assert (rungs, trainings) == (13, 11)
-    one = 1_281_167 / 1000 / 3600  # an epoch at 176 pixels
-    at_224 = (224 / 176) ** 2
-    evaluations = 36 / 3600 * (90 * 3 + 600 * 8)
-    assert all_hours == pytest.approx(one * (at_224 * (3 * 90 + 6 * 600) + 2 * 600) + evaluations, rel=1e-2)

@@ -21,7 +21,8 @@ from recipe.machine.signals import StopSignal
 from recipe.plan.compose import PROJECT, Plan
 from recipe.run.checkpoint import load_tensors, on_host
 from recipe.run.progress import restore, state_of
-from recipe.run.run import Run
+from recipe.run.resume import resume
+from recipe.run.trainer import Trainer
 from recipe.training.loop import train_one_epoch
 
 # 48 images: a step of 32 in micro-batches of 8, and a short one of 16 in 4 each.
@@ -40,16 +41,16 @@ def tiny_network() -> nn.Module:
         return nn.Sequential(body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10)).double()
 
 
-def run_of(plan: Callable[..., Plan], folder: Path, device: torch.device, *more: str) -> Run:
+def run_of(plan: Callable[..., Plan], folder: Path, device: torch.device, *more: str) -> Trainer:
     folder.mkdir()
     composed = plan("+recipe=v2", *SMALL, "runtime.precision=fp64", "ema.steps=1", *more)
     train_set, val_set = datasets.load(composed.config.data)
     order = make_order(composed.config, len(train_set))
     ranks = Ranks(0, 1, 0, 1, device)
-    return Run(replace(composed, folder=folder), ranks, (train_set, val_set), order, tiny_network(), StopSignal())
+    return resume(replace(composed, folder=folder), ranks, (train_set, val_set), order, tiny_network(), StopSignal())
 
 
-def train_epoch(run: Run, epoch: int) -> dict[str, Tensor]:
+def train_epoch(run: Trainer, epoch: int) -> dict[str, Tensor]:
     """The weights, their averages and all statistics after it."""
     run.training.meter.start_epoch(epoch, run.training.loader)
     train_one_epoch(run.training, epoch)
@@ -82,7 +83,7 @@ def test_compiled_training_equals_eager_on_a_gpu(plan: Callable[..., Plan], tmp_
     compare(plan, tmp_path, torch.device("cuda", 0), mode)
 
 
-def with_gradients(run: Run) -> set[bool]:
+def with_gradients(run: Trainer) -> set[bool]:
     return {parameter.grad is not None for parameter in run.training.network.parameters()}
 
 

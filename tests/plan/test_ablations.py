@@ -231,6 +231,7 @@ def test_opening_lines_say_which_fold(tmp_path: Path) -> None:
         config=Config(data=data),
         plan=SimpleNamespace(name="v1"),
         order=None,
+        at_its_beginning=True,
         ranks=None,
         training=SimpleNamespace(network=torch.nn.Linear(1, 1), ema=SimpleNamespace(model=None)),
         folder=tmp_path,

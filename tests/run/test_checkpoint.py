@@ -1,9 +1,7 @@
+"""A checkpoint comes back as it was saved; what is damaged is noticed; killed in any moment, a whole one is left."""
+
 import os
 import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,9 +11,7 @@ import pytest
 import torch
 
 from recipe.errors import RunError
-from recipe.files import write_atomically
-from recipe.plan.compose import PROJECT
-from recipe.run.checkpoint import FORMAT, Writer, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from recipe.run.checkpoint import FORMAT, load_checkpoint, load_tensors, save_checkpoint, save_tensors
 
 
 def state_of(epoch: int) -> dict[str, Any]:
@@ -221,132 +217,3 @@ def test_tensors_are_saved_in_one_file(tmp_path: Path) -> None:
     assert loaded["epoch"] == 3
     assert torch.equal(loaded["weight"], torch.arange(4.0))
     assert names(tmp_path / "best") == ["weights.pt"]
-
-
-@pytest.mark.parametrize("content", ["grüß", "grüß".encode(), lambda path: path.write_text("grüß", encoding="utf-8")])
-def test_file_is_written_whole(tmp_path: Path, content: Any) -> None:
-    path = tmp_path / "file"
-    path.write_text("old and longer than the new one")
-    write_atomically(path, content)
-    assert path.read_text(encoding="utf-8") == "grüß"
-    assert names(tmp_path) == ["file"]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(temporary: Path) -> None:
-        temporary.write_text("half")
-        assert path.read_text() == "old"
-        raise error
-
-    with pytest.raises(error):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["file"]
-
-
-def test_what_is_written_is_what_was_there_when_it_was_asked_for() -> None:
-    """Training goes on meanwhile, and changes the tensors in place."""
-    written: list[dict[str, Any]] = []
-
-    def slowly(state: dict[str, Any]) -> None:
-        time.sleep(0.2)
-        written.append(state)
-
-    state = {"weights": {"a": torch.zeros(3)}, "momentum": [torch.zeros(3)], "epoch": 1}
-    writer = Writer()
-    writer.write(slowly, state)
-    assert not written  # the caller does not wait
-    state["weights"]["a"] += 1  # type: ignore[index]
-    state["momentum"][0] += 1  # type: ignore[index]
-    state["epoch"] = 2
-    writer.wait()
-    torch.testing.assert_close(written, [{"weights": {"a": torch.zeros(3)}, "momentum": [torch.zeros(3)], "epoch": 1}])
-    assert writer.seconds >= 0.2
-
-
-def test_error_of_the_writer_is_raised_once_by_the_next_call() -> None:
-    def fail(state: dict[str, Any]) -> None:
-        raise OSError("no space")
-
-    writer = Writer()
-    for next_call in (writer.wait, lambda: writer.write(lambda state: None, {})):
-        writer.write(fail, {})
-        with pytest.raises(OSError, match="no space"):
-            next_call()
-        writer.wait()
-
-
-def test_file_is_on_the_disk_before_it_takes_its_name_and_the_name_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A power cut cannot be tried here: the order of the calls is what there is to see."""
-    calls: list[str] = []
-    fsync, replace = os.fsync, os.replace
-
-    def noted_fsync(descriptor: int) -> None:
-        calls.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
-        fsync(descriptor)
-
-    def noted_replace(source: Path, target: Path) -> None:
-        calls.append(f"rename to {Path(target).name}")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "replace", noted_replace)
-    write_atomically(tmp_path / "file", "content")
-    assert calls == [f"fsync .file.{os.getpid()}.tmp", "rename to file", f"fsync {tmp_path.name}"]
-
-
-INTERRUPTED = """
-import os, signal, sys, time
-from pathlib import Path
-from recipe.run.checkpoint import Writer
-from recipe.machine.signals import last_words
-
-def handler(*_):
-    raise RuntimeError("a data worker has died")
-
-def save(state):
-    for _ in range(20):
-        time.sleep(0.1)
-    Path(sys.argv[1]).write_text("whole")
-
-writer = Writer()
-writer.write(save, {})
-signal.signal(signal.SIGCHLD, handler)  # as PyTorch's
-try:
-    if os.fork() == 0:
-        time.sleep(0.3)
-        os._exit(0)
-    writer.wait()
-finally:
-    last_words()
-    if os.fork() == 0:  # another one, while Python waits for the thread
-        time.sleep(0.3)
-        os._exit(0)
-"""
-
-
-def test_wait_that_is_interrupted_leaves_the_thread_to_finish(tmp_path: Path) -> None:
-    """By what a signal's handler raises: CPython 3.11 and 3.12 took the thread for ended then, and left it behind."""
-    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "file")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=PROJECT)
-    assert done.returncode == 1
-    assert "RuntimeError: a data worker has died" in done.stderr
-    assert "Exception ignored" not in done.stderr
-    assert (tmp_path / "file").read_text() == "whole"
-
-
-def test_writer_whose_thread_cannot_be_started_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    writer = Writer()
-    monkeypatch.setattr(threading.Thread, "start", refused)
-    with pytest.raises(RuntimeError, match="new thread"):
-        writer.write(lambda _: None, {})
-    writer.wait()

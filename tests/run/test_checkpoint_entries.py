@@ -16,10 +16,11 @@ from processes import assert_same_ending
 from recipe.errors import RunError
 from recipe.machine.signals import Stopped
 from recipe.plan.compose import Plan
-from recipe.run import run as running
+from recipe.run import resume
 from recipe.run.checkpoint import Loaded, load_checkpoint, on_host
-from recipe.run.progress import Progress, state_of
-from recipe.run.run import Run, train
+from recipe.run.progress import RunProgress, state_of
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 
 RUN = (
     *("+recipe=v2", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "data.workers=0"),
@@ -42,15 +43,15 @@ def whole(plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -
 
 def stop(plan: Plan, folder: Path, after: int) -> None:
     """Train, and send this process a SIGTERM before the end of a step of the run."""
-    after_step = Run.after_step
+    after_step = Trainer.after_step
 
-    def signalled(run: Run, epoch: int, step: int) -> None:
+    def signalled(run: Trainer, epoch: int, step: int) -> None:
         if epoch * run.order.steps + step == after:
             os.kill(os.getpid(), signal.SIGTERM)
         after_step(run, epoch, step)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "after_step", signalled)
+        patch.setattr(Trainer, "after_step", signalled)
         with pytest.raises(Stopped, match=rf"after step {(after - 1) % 2 + 1} of epoch {(after + 1) // 2}"):
             train(replace(plan, folder=folder))
 
@@ -68,12 +69,12 @@ def fresh(plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -
     """What a checkpoint would hold before the first step."""
     found: list[dict[str, Any]] = []
 
-    def end(run: Run, epoch: int) -> None:
-        found.append(on_host(state_of(run.training, Progress(), run.identity, 0)))
+    def end(run: Trainer, epoch: int) -> None:
+        found.append(on_host(state_of(run.training, RunProgress(), run.identity, 0)))
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "train_epoch", end)
+        patch.setattr(Trainer, "train_epoch", end)
         with pytest.raises(Stopped):
             train(replace(plan(*RUN), folder=tmp_path_factory.mktemp("fresh")))
     return found[0]
@@ -126,7 +127,7 @@ ENTRIES = [
 def test_run_that_lacks_an_entry_does_not_end_as_the_whole_one(
     stopped: Plan, whole: Path, fresh: dict[str, Any], monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:
-    monkeypatch.setattr(running, "load_checkpoint", changed(lambda state: at_the_beginning(entry)(state, fresh)))
+    monkeypatch.setattr(resume, "load_checkpoint", changed(lambda state: at_the_beginning(entry)(state, fresh)))
     train(stopped)
     with pytest.raises(AssertionError):
         assert_same_ending(whole, stopped.folder)
@@ -146,7 +147,7 @@ def changed(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], Loaded
 
 def test_time_before_the_stop_counts(stopped: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     hours = {"seconds": 7200.0, "device_seconds": 14400.0}
-    monkeypatch.setattr(running, "load_checkpoint", changed(lambda state: state["progress"].update(hours)))
+    monkeypatch.setattr(resume, "load_checkpoint", changed(lambda state: state["progress"].update(hours)))
     train(stopped)
     result = json.loads((stopped.folder / "result.json").read_text())
     for name, before in hours.items():
@@ -165,6 +166,6 @@ def _equal(one: Any, other: Any) -> bool:
 def test_checkpoint_of_another_run_is_refused(stopped: Plan, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Someone has copied it there: what the folder itself says of its run does not give it away."""
 
-    monkeypatch.setattr(running, "load_checkpoint", changed(lambda state: state["identity"].update({name: "another"})))
+    monkeypatch.setattr(resume, "load_checkpoint", changed(lambda state: state["identity"].update({name: "another"})))
     with pytest.raises(RunError, match=f"another run's: its {name} differ"):
         train(stopped)

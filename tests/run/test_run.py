@@ -1,3 +1,5 @@
+"""What a run does and says on its way: the plateau, divergence, errors while it saves, waiting, thread counts."""
+
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +17,8 @@ from recipe.logs import console
 from recipe.logs.journal import Journal
 from recipe.plan.compose import Plan
 from recipe.run.checkpoint import load_checkpoint
-from recipe.run.run import Run, train
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 
 SMALL = ["scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=128", "data.workers=0"]
 PLATEAU = ["schedule=plateau", "schedule.patience=0", "schedule.threshold=0.9", "schedule.gamma=0.5"]
@@ -28,15 +31,15 @@ def test_plateau_lowers_the_rate_and_goes_on_after_an_interruption(
     composed = plan("+recipe=r00_baseline", *SMALL, model, *PLATEAU, "epochs=5", "evaluate.every=1")
     whole, interrupted = (replace(composed, folder=tmp_path / name) for name in ("whole", "interrupted"))
     train(whole)
-    train_epoch = Run.train_epoch
+    train_epoch = Trainer.train_epoch
 
-    def stop_before_the_fourth(run: Run, epoch: int) -> None:
+    def stop_before_the_fourth(run: Trainer, epoch: int) -> None:
         if epoch == 3:
             run.save(epoch, 0)
             raise KeyboardInterrupt
         train_epoch(run, epoch)
 
-    monkeypatch.setattr(Run, "train_epoch", stop_before_the_fourth)
+    monkeypatch.setattr(Trainer, "train_epoch", stop_before_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         train(interrupted)
     monkeypatch.undo()
@@ -92,11 +95,11 @@ def test_error_during_a_save_is_told_and_the_save_ends_whole(
         time.sleep(0.5)
         sync(journal)
 
-    def fail(run: Run, epoch: int) -> None:
+    def fail(run: Trainer, epoch: int) -> None:
         raise ValueError("of the evaluation")
 
     monkeypatch.setattr(Journal, "sync", slowly)
-    monkeypatch.setattr(Run, "validate", fail)
+    monkeypatch.setattr(Trainer, "validate", fail)
     composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "epochs=2", "evaluate.every=1")
     with pytest.raises(ValueError, match="of the evaluation"):
         train(replace(composed, folder=tmp_path))
@@ -139,10 +142,10 @@ def test_resuming_with_another_thread_count_is_said_and_stays_said(
     """Back at the first count, too: the epoch between them was computed otherwise."""
     few = ("data.size=32", "batch_size=16", "micro_batch_size=8", "evaluate.every=3", "log.images=false")
     composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "epochs=3", *few)
-    train_epoch = Run.train_epoch
+    train_epoch = Trainer.train_epoch
 
-    def stop_in(last: int) -> Callable[[Run, int], None]:
-        def one(run: Run, epoch: int) -> None:
+    def stop_in(last: int) -> Callable[[Trainer, int], None]:
+        def one(run: Trainer, epoch: int) -> None:
             if epoch == last:
                 raise KeyboardInterrupt
             train_epoch(run, epoch)
@@ -154,7 +157,7 @@ def test_resuming_with_another_thread_count_is_said_and_stays_said(
         with monkeypatch.context() as patch:
             patch.setattr(torch, "get_num_threads", lambda count=count: count)  # computed with one: that is quicker
             if start < 3:
-                patch.setattr(Run, "train_epoch", stop_in(max(1, start)))
+                patch.setattr(Trainer, "train_epoch", stop_in(max(1, start)))
             with pytest.raises(KeyboardInterrupt) if start < 3 else nullcontext():
                 train(replace(composed, folder=tmp_path))
         said.append((tmp_path / "train.log").read_text().count("threads a rank so far"))

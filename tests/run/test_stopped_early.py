@@ -16,8 +16,9 @@ from processes import assert_same_ending, ended, killed, started, steps_logged, 
 from recipe.machine.signals import Stopped
 from recipe.plan.compose import Plan
 from recipe.run import trained
-from recipe.run.progress import Progress
-from recipe.run.run import Run, train
+from recipe.run.progress import RunProgress
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 
 Composer = Callable[..., Plan]
 # A learning rate too small to change a prediction: the first evaluation's top-1 stays the best.
@@ -90,15 +91,15 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_whole_one(
     plan: Composer, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """In the second epoch, at its end, and after the last step before the evaluation that ends the training."""
-    folder, after_step = tmp_path / "run", Run.after_step
+    folder, after_step = tmp_path / "run", Trainer.after_step
 
-    def signalled(run: Run, epoch: int, step: int) -> None:
+    def signalled(run: Trainer, epoch: int, step: int) -> None:
         if epoch * STEPS + step == after:
             os.kill(os.getpid(), signal.SIGTERM)
         after_step(run, epoch, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "after_step", signalled)
+        patch.setattr(Trainer, "after_step", signalled)
         with pytest.raises(Stopped):
             train(replace(still(plan), folder=folder))
     train(replace(still(plan), folder=folder))
@@ -108,11 +109,11 @@ def test_stopped_by_a_signal_and_resumed_it_ends_as_the_whole_one(
 def test_killed_after_it_was_decided_it_ends_as_the_whole_one(
     plan: Composer, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(run: Run, found: Any) -> None:
+    def die(run: Trainer, found: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "finish", die)
+        patch.setattr(Trainer, "finish", die)
         with pytest.raises(KeyboardInterrupt):
             train(replace(still(plan), folder=tmp_path))
     assert not (tmp_path / "result.json").exists()
@@ -154,7 +155,7 @@ def evaluation(acc1: float, loss: float) -> dict[str, float]:
     [("accuracy", 1), ("loss", 3)],
 )
 def test_best_is_by_accuracy_or_by_loss_and_the_first_of_equals(by: str, best: int) -> None:
-    progress = Progress()
+    progress = RunProgress()
     figures = [(40.0, float("nan")), (60.0, 0.9), (60.0, 0.8), (50.0, 0.5), (55.0, 0.5), (10.0, float("nan"))]
     for epoch, figure in enumerate(figures):
         if progress.is_better(evaluation(*figure), by):

@@ -17,9 +17,9 @@ from recipe.config import Config
 from recipe.data.decode import Picture, picture_of
 from recipe.machine import distributed
 from recipe.machine.distributed import Ranks
-from recipe.run import run as running
+from recipe.run import trainer
 from recipe.run.run import train
-from recipe.training.loop import evaluate
+from recipe.training.evaluate import evaluate
 
 BATCH, SIZES = 4, (28, 20)  # of evaluations by hand: images of a rank's forward pass, val_resize and val_crop
 ROWS = (1, 2, 0, 3)  # that each rank has in a gathering
@@ -115,7 +115,7 @@ def main(folder: Path) -> None:
     torch.save(results, folder / f"rank{ranks.rank}.pt")
     lent = mock.patch.multiple(distributed, start=lambda _: ranks, stop=lambda: None)  # they join their group only once
     if CONFIG.batch_size // CONFIG.micro_batch_size % ranks.world_size == 0:
-        with lent, mock.patch.object(running, "SAVING_SHARE", float("inf")):  # every epoch is saved
+        with lent, mock.patch.object(trainer, "SAVING_SHARE", float("inf")):  # every epoch is saved
             train(plan_of(CONFIG, folder / "run"))
     distributed.stop()
 

@@ -15,7 +15,7 @@ from recipe.machine import distributed
 from recipe.machine.signals import StopSignal
 from recipe.network.model import make_model
 from recipe.plan.compose import Plan
-from recipe.run.run import Run
+from recipe.run.resume import resume
 
 SMALL = ["+recipe=v1", "data=synthetic", "data.num_classes=10", "data.workers=0", "model.source=timm",
          "model.name=test_resnet", "runtime.device=cpu"]  # fmt: skip
@@ -55,7 +55,7 @@ def test_kernels_are_tried_by_the_clock_only_where_that_may_change_digits(
     train_set, val_set = datasets.load(composed.config.data)
     order, network = make_order(composed.config, len(train_set)), make_model(composed.config, 10)
     ranks = distributed.start(composed.config.runtime)
-    run = Run(replace(composed, folder=tmp_path), ranks, (train_set, val_set), order, network, StopSignal())
+    run = resume(replace(composed, folder=tmp_path), ranks, (train_set, val_set), order, network, StopSignal())
     assert torch.are_deterministic_algorithms_enabled() == wanted
     assert torch.backends.cudnn.benchmark == (not wanted)
     run.close()

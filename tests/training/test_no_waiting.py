@@ -26,7 +26,8 @@ from recipe.machine.distributed import Ranks
 from recipe.machine.signals import StopSignal
 from recipe.network.model import make_model
 from recipe.plan.compose import Plan
-from recipe.run.run import Run
+from recipe.run.resume import resume
+from recipe.run.trainer import Trainer
 from recipe.training import loop
 from recipe.training.loop import train_one_epoch
 
@@ -67,16 +68,16 @@ class Made(TorchFunctionMode):
         return result
 
 
-def run_on(device: torch.device, composed: Plan, folder: Path) -> Run:
+def run_on(device: torch.device, composed: Plan, folder: Path) -> Trainer:
     object.__setattr__(composed, "folder", folder)
     train_set, val_set = datasets.load(composed.config.data)
     order = make_order(composed.config, len(train_set))
     ranks = Ranks(0, 1, 0, 1, device)
-    return Run(composed, ranks, (train_set, val_set), order, make_model(composed.config, 10), StopSignal())
+    return resume(composed, ranks, (train_set, val_set), order, make_model(composed.config, 10), StopSignal())
 
 
 @pytest.fixture
-def on_meta(plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def on_meta(plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     monkeypatch.setattr(loop, "autocast", lambda *_: nullcontext())  # there is none for the meta device
     run = run_on(META, plan("+recipe=v2", *SMALL, "log.every_steps=1000"), tmp_path)
     monkeypatch.setattr(run.training.meter, "_record", lambda *_: None)  # an epoch's end is where one may wait
@@ -85,7 +86,7 @@ def on_meta(plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.Monke
     return run
 
 
-def test_step_asks_nothing_back(on_meta: Run) -> None:
+def test_step_asks_nothing_back(on_meta: Trainer) -> None:
     """v2 with everything on: the policy on the device, erasing, mixup or cutmix, clipping, averaging, the meter."""
     with Watched() as watched, Made() as made:
         train_one_epoch(on_meta.training, 0)
@@ -117,7 +118,7 @@ def number(images: Tensor, labels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("wait", [item, mask, host, copy, number])
-def test_waits_would_be_seen(on_meta: Run, monkeypatch: pytest.MonkeyPatch, wait: Callable[..., Tensor]) -> None:
+def test_waits_would_be_seen(on_meta: Trainer, monkeypatch: pytest.MonkeyPatch, wait: Callable[..., Tensor]) -> None:
     """One of each kind, put into the step."""
     is_error = wait in (item, mask, host)
     monkeypatch.setattr(loop, "mix", lambda images, labels, *rest: mix.mix(wait(images, labels), labels, *rest))

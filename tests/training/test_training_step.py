@@ -26,7 +26,8 @@ from recipe.machine.signals import StopSignal
 from recipe.network.model import make_model
 from recipe.plan.compose import PROJECT, Plan
 from recipe.randomness import Draws
-from recipe.run.run import Run
+from recipe.run.resume import resume
+from recipe.run.trainer import Trainer
 from recipe.training.loop import train_one_epoch
 
 RUNGS = sorted(path.stem for path in (PROJECT / "conf" / "recipe").glob("r*.yaml"))
@@ -170,10 +171,10 @@ class Plain:
         return images, lam * hot + (1 - lam) * hot.roll(1, 0)
 
 
-def with_parts(composed: Plan) -> Run:
+def with_parts(composed: Plan) -> Trainer:
     train_set, val_set = datasets.load(composed.config.data)
     order = make_order(composed.config, len(train_set))
-    return Run(composed, ALONE, (train_set, val_set), order, make_model(composed.config, CLASSES), StopSignal())
+    return resume(composed, ALONE, (train_set, val_set), order, make_model(composed.config, CLASSES), StopSignal())
 
 
 def with_folder(composed: Plan, folder: Path) -> Plan:

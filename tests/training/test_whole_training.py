@@ -24,7 +24,8 @@ from recipe.machine.signals import StopSignal
 from recipe.network.model import make_model
 from recipe.plan.compose import Plan
 from recipe.randomness import Draws
-from recipe.run.run import Run
+from recipe.run.resume import resume
+from recipe.run.trainer import Trainer
 
 # 91 photos: steps of 32, 32 and 27, the last of micro-batches of 7, 7, 7 and 6. With repetitions 88: 32, 32 and 24.
 SMALL = (
@@ -144,7 +145,7 @@ def assert_equal(composed: Plan, flags: Flags, photos: Path, folder: Path) -> No
             assert torch.allclose(ours[name], theirs[name], rtol=0, atol=0 if exact else 1e-9), name
 
 
-def our_training(composed: Plan, folder: Path) -> tuple[Curves, Run, Given, nn.Module]:
+def our_training(composed: Plan, folder: Path) -> tuple[Curves, Trainer, Given, nn.Module]:
     """Our curves and final state; what a plain script is to be given; and the initial weights."""
     config = composed.config
     train_set, val_set = datasets.load(config.data)
@@ -153,10 +154,10 @@ def our_training(composed: Plan, folder: Path) -> tuple[Curves, Run, Given, nn.M
     initial = deepcopy(network)
     (folder / "run").mkdir()
     ranks = Ranks(0, 1, 0, 1, torch.device("cpu"))
-    run = Run(replace(composed, folder=folder / "run"), ranks, (train_set, val_set), order, network, StopSignal())
+    run = resume(replace(composed, folder=folder / "run"), ranks, (train_set, val_set), order, network, StopSignal())
     for epoch in range(run.epochs):
         run.train_epoch(epoch)
-        run.validate(epoch)
+        run.end_epoch(epoch, run.validate(epoch))
     run.close()
     speed = ("train/images_per_second", "train/data_wait")
     rows = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]

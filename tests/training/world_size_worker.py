@@ -23,7 +23,8 @@ from recipe.machine.distributed import Ranks
 from recipe.machine.signals import StopSignal
 from recipe.network.model import make_model
 from recipe.run import run as runs
-from recipe.run.run import Run
+from recipe.run.resume import resume
+from recipe.run.trainer import Trainer
 from recipe.training import loop
 
 Seen = dict[str, Any]
@@ -69,11 +70,13 @@ def experiment(ranks: Ranks, name: str, folder: Path) -> Seen:
     seen: Seen = {"rates": [], "gradients": {}, "figures": [], "initial": deepcopy(network.state_dict())}
     with recorded(seen):
         order = make_order(config, len(train_set))
-        run = Run(plan_of(config, folder), ranks, (train_set, val_set), order, network, StopSignal())
+        run = resume(plan_of(config, folder), ranks, (train_set, val_set), order, network, StopSignal())
         run.training.optimizer.register_step_pre_hook(lambda *_: note_step(run, seen))
         for epoch in range(run.epochs):
             run.train_epoch(epoch)
-            seen["figures"].append({weights: found.figures() for weights, found in run.validate(epoch).items()})
+            found = run.validate(epoch)
+            run.end_epoch(epoch, found)
+            seen["figures"].append({weights: evaluation.figures() for weights, evaluation in found.items()})
         run.close()
     assert run.training.ema.model is not None
     return {**seen, "network": run.training.network.state_dict(), "ema": run.training.ema.model.state_dict()}
@@ -143,7 +146,7 @@ def recorded(seen: Seen) -> Iterator[None]:
         yield
 
 
-def note_step(run: Run, seen: Seen) -> None:
+def note_step(run: Trainer, seen: Seen) -> None:
     """Each step's learning rate; the first and the uneven step's gradients, and the network that had the latter."""
     step, network = len(seen["rates"]), run.training.network
     seen["rates"].append(run.training.optimizer.param_groups[0]["lr"])

@@ -35,7 +35,8 @@ from recipe.network.compiling import Compiled
 from recipe.network.model import make_model
 from recipe.plan.compose import Plan
 from recipe.randomness import Draws
-from recipe.run.run import Run
+from recipe.run.resume import resume
+from recipe.run.trainer import Trainer
 from recipe.training.loop import autocast, train_one_epoch
 
 Way = Callable[[int], int]  # takes so many optimizer steps; how many images that were
@@ -156,7 +157,7 @@ def reference_style(config: Config, device: torch.device) -> Way:
     return take
 
 
-def run_of(plan: Plan, device: torch.device, folder: Path) -> Run:
+def run_of(plan: Plan, device: torch.device, folder: Path) -> Trainer:
     """A run as train.py has it, in a folder that exists; saves nothing."""
     config = deepcopy(plan.config)
     config.checkpoint.every_minutes = 1e6
@@ -166,7 +167,7 @@ def run_of(plan: Plan, device: torch.device, folder: Path) -> Run:
     ranks: Ranks = replace(ONE_RANK, device=device)
     order = make_order(config, len(train_set))
     plan = replace(plan, config=config, folder=folder)
-    run = Run(plan, ranks, (train_set, val_set), order, network, StopSignal())
+    run = resume(plan, ranks, (train_set, val_set), order, network, StopSignal())
     run.compiling = False  # nothing to say
     return run
 
@@ -218,7 +219,9 @@ class _Given:
             yield batch
 
 
-def _with_loader(run: Run, steps: Iterator[tuple[int, Iterator[MicroBatch]]], loader: TrainLoader | None = None) -> Way:
+def _with_loader(
+    run: Trainer, steps: Iterator[tuple[int, Iterator[MicroBatch]]], loader: TrainLoader | None = None
+) -> Way:
     given: Any = _Given(steps, loader)
     run.training.loader = given
     rounds = count()

@@ -1,12 +1,10 @@
 """What is said of the time left: after a resume, after a first step that compiles, with max_steps, in a sweep."""
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +12,11 @@ import torch
 
 from recipe.data.decode import Picture, picture_of
 from recipe.data.synthetic import RandomImages
-from recipe.logs import console, pace
-from recipe.logs.pace import SETTLED, Pace
+from recipe.logs import console, estimate
+from recipe.logs.run_view import RunView
 from recipe.plan.compose import Plan
-from recipe.run.run import Run, train
+from recipe.run.run import train
+from recipe.run.trainer import Trainer
 from recipe.sweep.jobs import Job
 from recipe.sweep.overview import Clock
 
@@ -36,7 +35,7 @@ def estimates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     """Runs load slowly, and slowest at their start; what they say of the time left, and when they say it."""
     said: list[tuple[float, float]] = []
     image, trained = picture_of(torch.randint(256, (3, 16, 16), dtype=torch.uint8)), set[int]()
-    left = pace.seconds_left
+    left = estimate.seconds_left
 
     def open_slowly(images: RandomImages, index: int) -> Picture:
         first = len(images) == IMAGES and id(images) not in trained
@@ -44,7 +43,7 @@ def estimates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
         time.sleep(FIRST if first else AN_IMAGE)
         return image
 
-    def noted(run: Run, epoch: int) -> float | None:
+    def noted(run: RunView, epoch: int) -> float | None:
         seconds = left(run, epoch)
         if seconds is not None:
             said.append((seconds, time.monotonic()))
@@ -64,18 +63,18 @@ def test_time_left_is_that_of_the_steps_of_this_start(
     plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimates: list[tuple[float, float]]
 ) -> None:
     composed = replace(plan(*SMALL, "epochs=5"), folder=tmp_path)
-    after_step = Run.after_step
+    after_step = Trainer.after_step
 
-    def stop_in_the_second(run: Run, epoch: int, step: int) -> None:
+    def stop_in_the_second(run: Trainer, epoch: int, step: int) -> None:
         after_step(run, epoch, step)
         if (epoch, step) == (1, STEPS - 2):
             run.save(epoch, step)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "after_step", stop_in_the_second)
+    monkeypatch.setattr(Trainer, "after_step", stop_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         train(composed)
-    monkeypatch.setattr(Run, "after_step", after_step)
+    monkeypatch.setattr(Trainer, "after_step", after_step)
     estimates.clear()
     train(composed)
     assert len(estimates) >= 3  # not after the two steps that were left of the second epoch
@@ -97,31 +96,6 @@ def test_few_steps_say_that_they_are_few(plan: Callable[..., Plan], tmp_path: Pa
     log = (tmp_path / "train.log").read_text()
     assert "the first steps are the slowest, and there were no others: max_steps=50 says more" in log
     assert "whole run" in log
-
-
-def test_first_steps_and_the_first_of_a_size_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: now))
-    measured = Pace()
-    assert math.isnan(measured.images_per_second())
-
-    def steps(count: int, images: int, seconds: float) -> None:
-        nonlocal now
-        for _ in range(count):
-            now += seconds
-            measured.step_done(images)
-
-    steps(1, 64, 300)  # compiles
-    steps(SETTLED - 1, 64, 2)
-    assert not measured.known
-    assert measured.images_per_second() == pytest.approx(64 * SETTLED / 308)  # of what there is
-    steps(10, 64, 1)
-    steps(1, 32, 200)  # a short last step compiles once more
-    now += 1000
-    measured.start_epoch()  # after an evaluation
-    steps(10, 64, 1)
-    steps(1, 32, 0.5)
-    assert measured.images_per_second() == pytest.approx(64)
 
 
 def job_of(plan: Callable[..., Plan], folder: Path, *overrides: str) -> Job:
