@@ -35,25 +35,25 @@ def run(arguments: argparse.Namespace) -> None:
 
     runs = collect(arguments.runs)
 
-    from recipe.ladder.reading import histories
+    from recipe.ladder.telling import run_curves
 
-    drawable = [each for each in runs if histories.is_drawable(each)]
+    drawable = [each for each in runs if run_curves.is_drawable(each)]
     if not drawable:
         raise RunError(f"nothing to draw in {', '.join(map(str, arguments.runs))}: no epoch has ended there yet")
-    if len(drawable) > histories.MOST:
+    if len(drawable) > run_curves.MOST:
         raise RunError(
-            f"{len(drawable)} runs are too many for one picture: name at most {histories.MOST}, or let `recipe report` "
-            "draw the means over their seeds"
+            f"{len(drawable)} runs are too many for one picture: name at most {run_curves.MOST}, or let "
+            "`recipe report` draw the means over their seeds"
         )
     for each in drawable:
         if out is None or len(drawable) > 1:
             for suffix in (".png", ".svg"):
-                histories.draw_one(each, each.folder / f"curves{suffix}")
+                run_curves.draw_one(each, each.folder / f"curves{suffix}")
             print(f"{each.folder / 'curves.png'} and .svg")
     if len(drawable) == 1 and out is not None:
-        histories.draw_one(drawable[0], out)
+        run_curves.draw_one(drawable[0], out)
         print(out)
     elif len(drawable) > 1:
         path = out or Path("curves.png")
-        histories.draw_several(drawable, path)
+        run_curves.draw_several(drawable, path)
         print(f"{path}: {len(drawable)} runs compared")

@@ -50,10 +50,10 @@ def run(arguments: argparse.Namespace) -> None:
     write_atomically(folder / "runs.csv", csv_files.runs_csv(report))
     thumbnails: list[dict[int, Thumbnail]] = []
     if arguments.images:
-        from recipe.ladder.comparing.flips import FLIPS
+        from recipe.ladder.telling.classes_and_images import MOST_FLIPS
         from recipe.ladder.telling.thumbnails import of_flips  # PyTorch, and the data
 
-        thumbnails = [of_flips(comparison, FLIPS) for comparison in report.comparisons]
+        thumbnails = [of_flips(comparison, MOST_FLIPS) for comparison in report.comparisons]
     drawn: dict[str, Drawing] = {}
     if not arguments.no_figures:
         from recipe.ladder.telling import figures, page, tensorboard

@@ -9,7 +9,7 @@ import pytest
 from synthetic import write_run
 
 from recipe.ladder.reading import collect, histories
-from recipe.ladder.telling import curves
+from recipe.ladder.telling import run_curves
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -58,8 +58,8 @@ def test_runs_are_drawn_by_the_weights_that_count(tmp_path: Path) -> None:
         folder = write_run(tmp_path, "v2", seed, ema=bool(ema))
         (folder / "metrics.jsonl").write_text(json.dumps(evaluated | ema))
     plain, averaged = sorted(collect.collect([tmp_path]), key=lambda run: run.unit)
-    assert [line.points for line in histories.lines_of([plain, averaged])["acc1"]] == [{1: 50.0}, {1: 60.0}]
-    assert [line.points for line in histories.lines_of([plain, averaged])["loss"]] == [{1: 2.0}, {1: 1.0}]
+    assert [line.points for line in run_curves.lines_of([plain, averaged])["acc1"]] == [{1: 50.0}, {1: 60.0}]
+    assert [line.points for line in run_curves.lines_of([plain, averaged])["loss"]] == [{1: 2.0}, {1: 1.0}]
 
 
 def test_rungs_with_the_same_differences_are_named_by_their_recipe(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_training_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) ->
     ]
     lines = [*map(json.dumps, rows), '{"step": 9, "ep']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    assert curves.by_epoch(tmp_path) == {"val/loss": {1: 2.0}, "train/loss": {1: 5.0, 2: 2.0}}
+    assert histories.by_epoch(tmp_path) == {"val/loss": {1: 2.0}, "train/loss": {1: 5.0, 2: 2.0}}
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from recipe.ladder.comparing import statistics
-from recipe.ladder.comparing.comparison import Comparison, Gain, Row, Run
+from recipe.ladder.comparing.comparison import Comparison, Gain, Row
 from recipe.ladder.reading import predictions
+from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.reading.settings import Setting, Table, groups, tables, unit_order
 
 
-def compare(runs: Iterable[Run]) -> list[Comparison]:
+def compare(runs: Iterable[RunRecord]) -> list[Comparison]:
     """The tables that runs make: ladders first, single settings last."""
     found = [(_comparison(table), table) for settings in groups(runs) for table in tables(settings)]
     titles = [comparison.title for comparison, _ in found]
@@ -151,7 +151,7 @@ def _gain(row: Row, over: Row, folds: int | None) -> Gain:
     return Gain(over.name, found, math.nan, "", interval, p_images, unpaired, means)
 
 
-def _acc1(run: Run) -> float:
+def _acc1(run: RunRecord) -> float:
     assert run.result is not None
     return float(run.result["acc1"])
 
@@ -189,10 +189,7 @@ def _correlation(rows: list[Row]) -> float | None:
     pairs = [(row.mean, row.published["acc1"]) for row in rows if row.runs and "acc1" in row.published]
     if len(pairs) < 3:
         return None
-    ours, published = zip(*pairs, strict=True)
-    if len(set(ours)) == 1 or len(set(published)) == 1:
-        return None
-    return float(stats.spearmanr(ours, published).statistic)
+    return statistics.rank_correlation(*zip(*pairs, strict=True))
 
 
 def _title(table: Table, rows: list[Row], shared: dict[str, str]) -> str:

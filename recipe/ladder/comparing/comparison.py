@@ -1,30 +1,15 @@
 """What a report is made of: settings, their runs, and each setting against the one it is compared with.
 
-These are the figures alone. `collect` reads them from run folders, `compare` computes them, and `tables`, `figures`,
-`page` and `board` show them.
+These are the figures alone. `reading.collect` reads them from run folders, `compare` computes them, and `telling` shows
+them: `tables`, `csv_files`, `figures`, `page`, `tensorboard`.
 """
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from recipe.ladder.comparing.statistics import Difference
-
-Unit = tuple[int, int | None]  # a seed, and the fold that is held out (None without folds): what runs are paired by
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one run folder says."""
-
-    folder: Path
-    name: str  # of the setting: the same for all seeds
-    recipe: str
-    unit: Unit
-    environment: dict[str, Any]  # environment.json
-    result: dict[str, Any] | None  # result.json; None: not finished
-    problem: str | None = None  # why its figures cannot be used: "not finished", "cannot read result.json (…)"
+from recipe.ladder.reading.records import RunRecord, Unit
 
 
 @dataclass
@@ -47,8 +32,8 @@ class Row:
 
     name: str
     label: str  # short: what a table and a figure call it
-    runs: dict[Unit, Run]  # the finished ones, sorted
-    others: list[Run]  # unfinished and broken ones; not those that are told twice
+    runs: dict[Unit, RunRecord]  # the finished ones, sorted
+    others: list[RunRecord]  # unfinished and broken ones; not those that are told twice
     missing: list[Unit]  # units that other settings of the table have, and this one has no folder for
     acc1: list[float]  # of each finished run, percent: last epoch, in the order of `runs`
     acc5: float  # mean, percent
@@ -97,9 +82,9 @@ class Report:
 
     roots: list[Path]
     comparisons: list[Comparison]
-    runs: list[Run]  # all, those with problems included
+    runs: list[RunRecord]  # all, those with problems included
 
     @property
-    def problems(self) -> list[Run]:
+    def problems(self) -> list[RunRecord]:
         """The runs whose figures are not used."""
         return [run for run in self.runs if run.problem is not None]

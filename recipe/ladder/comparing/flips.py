@@ -1,62 +1,99 @@
-"""Which classes and which images one setting wins and loses against another, as HTML."""
+"""What one setting wins and loses against another, class by class and image by image."""
 
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from recipe.ladder.comparing.comparison import Comparison, Row
 from recipe.ladder.reading import predictions
-from recipe.ladder.telling.markup import Cell, number, signed, table
-
-if TYPE_CHECKING:
-    from recipe.ladder.telling.thumbnails import Thumbnail
-
-EXTREMES = 6  # classes that gain most, and that lose most
-FLIPS = 12  # images that changed most
 
 
-def classes_and_images(comparison: Comparison, thumbnails: Mapping[int, "Thumbnail"]) -> str:
-    """Which classes and which images each setting wins and loses. Empty without predictions of the same images."""
-    pairs = predictions.compared_rows(comparison)
-    found = [_classes_of(row, over, comparison.classes, thumbnails) for row, over in pairs]
-    told = "\n".join(each for each in found if each)
-    return f"<h3>Which classes and images gain and lose</h3>\n{told}" if told else ""
+class ClassGain(NamedTuple):
+    """What a class gains from one setting to another."""
+
+    name: str
+    images: int
+    before: float  # recall, percent, mean over the runs
+    after: float
+    gain: float  # percentage points
 
 
-def _classes_of(row: Row, over: Row, classes: Sequence[str], thumbnails: Mapping[int, "Thumbnail"]) -> str:
-    gains = predictions.class_gains(row, over, classes)
-    if not gains:
-        return ""
-    extremes = gains if len(gains) <= 2 * EXTREMES else gains[:EXTREMES] + gains[-EXTREMES:]
-    of_classes = table(
-        f"Recall in percent, {'every class' if extremes is gains else f'the {EXTREMES} classes at either end'}",
-        ["class", "images", "before", "after", "gain"],
-        [
-            [Cell(c.name), number(c.images, "d"), number(c.before, ".1f"), number(c.after, ".1f"), signed(c.gain)]
-            for c in extremes
-        ],
-    )
-    flips = predictions.flips(row, over, classes, FLIPS)
-    of_images = table(
-        "Images that changed most: the share of the runs that are right about them, percent",
-        ["image", "class", "before", "after"],
-        [
-            [
-                _image(f.image, thumbnails.get(f.image)),
-                Cell(f.name, style="text"),
-                number(100 * f.before, ".0f"),
-                number(100 * f.after, ".0f"),
-            ]
-            for f in flips
-        ],
-    )
-    summary = escape(f"{row.label}, over {over.label}")
-    both = f'<div class="figures"><div>{of_classes}</div><div>{of_images}</div></div>'
-    return f"<details><summary>{summary}</summary>{both}</details>"
+class Flip(NamedTuple):
+    """An image that one setting is right about more often than another."""
+
+    image: int  # its number in the validation set
+    name: str  # of its class
+    before: float  # share of the runs that are right about it
+    after: float
 
 
-def _image(image: int, thumbnail: "Thumbnail | None") -> Cell:
-    """A validation image: its number, or where the report was asked for images, what it shows and its file."""
-    if thumbnail is None:
-        return Cell(f"no. {image}", image)
-    return Cell(thumbnail.name, image, picture=thumbnail.jpeg)
+class Shared(NamedTuple):
+    """Two settings on the same images, over the units that both have: (images,) each."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    old: np.ndarray  # share of the runs that are right
+    new: np.ndarray
+
+
+def class_gains(row: Row, over: Row, classes: Sequence[str]) -> list[ClassGain]:
+    """What each class gains from one row to another, over the units that both have; the largest gain first.
+
+    Empty where a run has no predictions, or where they are of other images, as with folds.
+    """
+    shared = _shared(row, over)
+    if shared is None:
+        return []
+    images = np.bincount(shared.labels)
+    before, after = (100 * np.bincount(shared.labels, right) / images.clip(1) for right in (shared.old, shared.new))
+    gain = after - before
+    found = [
+        ClassGain(
+            _name(classes, label), int(images[label]), float(before[label]), float(after[label]), float(gain[label])
+        )
+        for label in np.flatnonzero(images).tolist()
+    ]
+    return sorted(found, key=lambda each: -each.gain)
+
+
+def compared_rows(comparison: Comparison) -> list[tuple[Row, Row]]:
+    """The pairs of rows whose classes and images a report compares: each with its parent, a ladder's last and first."""
+    by_name = {row.name: row for row in comparison.rows}
+    pairs = [(row, by_name[row.gain.over]) for row in comparison.rows if row.gain and row.gain.over in by_name]
+    if comparison.shape == "ladder" and len(pairs) > 1:
+        pairs.insert(0, (comparison.rows[-1], comparison.rows[0]))
+    return pairs
+
+
+def most_changed(row: Row, over: Row, classes: Sequence[str], most: int = 20) -> list[Flip]:
+    """The images that changed most between two rows, over the units that both have: the largest change first.
+
+    Gains and losses alike; empty as for `class_gains`.
+    """
+    shared = _shared(row, over)
+    if shared is None:
+        return []
+    change = np.abs(shared.new - shared.old)
+    found = []
+    for place in np.argsort(-change, kind="stable")[:most].tolist():
+        if change[place]:
+            name = _name(classes, int(shared.labels[place]))
+            found.append(Flip(int(shared.images[place]), name, float(shared.old[place]), float(shared.new[place])))
+    return found
+
+
+def _shared(row: Row, over: Row) -> Shared | None:
+    units = predictions.shared_units(row.runs, over.runs)
+    found = predictions.correct([row.runs[unit] for unit in units], [over.runs[unit] for unit in units])
+    if found is None:
+        return None
+    both = predictions.arrays(row.runs[units[0]].folder / "predictions.npz", "index", "label")
+    if both is None:
+        return None
+    order = np.argsort(both[0], kind="stable")
+    return Shared(both[0][order], both[1][order], found[1].mean(axis=0), found[0].mean(axis=0))
+
+
+def _name(classes: Sequence[str], label: int) -> str:
+    return classes[label] if label < len(classes) else str(label)

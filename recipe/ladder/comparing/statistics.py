@@ -242,3 +242,10 @@ def mcnemar(new: np.ndarray, old: np.ndarray) -> float:
     """
     won, lost = int((new & ~old).sum()), int((~new & old).sum())
     return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def rank_correlation(ours: Sequence[float], published: Sequence[float]) -> float | None:
+    """Spearman's rank correlation of two figures of the same rungs; None where one of them is the same in all."""
+    if len(set(ours)) == 1 or len(set(published)) == 1:
+        return None
+    return float(stats.spearmanr(ours, published).statistic)

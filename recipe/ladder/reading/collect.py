@@ -14,7 +14,7 @@ from typing import Any
 
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK
-from recipe.ladder.comparing.comparison import Run, Unit
+from recipe.ladder.reading.records import RunRecord, Unit
 
 ENVIRONMENT, RESULT = "environment.json", "result.json"
 SIGNS = {ENVIRONMENT, RESULT, CONSOLE, LOCK}  # any of these files makes a folder a run's
@@ -35,7 +35,7 @@ DATA_KEYS: dict[str, Any] = {"train": str, "val": str}
 FIGURES = ("acc5", "device_seconds", "images_seen", "unique_images")
 
 
-def collect(roots: Iterable[Path]) -> list[Run]:
+def collect(roots: Iterable[Path]) -> list[RunRecord]:
     """Read the run folders below some folders, sorted by folder. Raises RunError where there are none."""
     roots = list(roots)
     for root in roots:
@@ -56,7 +56,7 @@ def find(root: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if name not in PRUNED and not SET_ASIDE.search(name))
 
 
-def read(folder: Path) -> Run:
+def read(folder: Path) -> RunRecord:
     """What one run folder says; its problem where it does not say enough."""
     try:
         environment = _read_object(folder / ENVIRONMENT)
@@ -75,7 +75,7 @@ def read(folder: Path) -> Run:
     return _with_result(run)
 
 
-def _known(folder: Path, environment: dict[str, Any]) -> Run:
+def _known(folder: Path, environment: dict[str, Any]) -> RunRecord:
     config, differences, rung = environment["config"], environment["differences"], environment["rung"]
     for content, kinds in ((environment, ENVIRONMENT_KEYS), (rung, RUNG_KEYS), (environment["data"], DATA_KEYS)):
         for key, kind in kinds.items():
@@ -89,10 +89,10 @@ def _known(folder: Path, environment: dict[str, Any]) -> Run:
         parts = [f"{key}={value}" for key, value in differences.items() if key != "data.fold"]
         name = rung["name"] + ("~" + ",".join(parts) if parts else "")
     unit: Unit = int(config["seed"]), None if fold is None else int(fold)
-    return Run(folder, name, rung["name"], unit, environment, None)
+    return RunRecord(folder, name, rung["name"], unit, environment, None)
 
 
-def _with_result(run: Run) -> Run:
+def _with_result(run: RunRecord) -> RunRecord:
     """The run with its result, or with what is wrong with it."""
     try:
         result = _read_object(run.folder / RESULT)
@@ -111,7 +111,7 @@ def _with_result(run: Run) -> Run:
     return replace(run, result=result)
 
 
-def _unknown(folder: Path, problem: str) -> Run:
+def _unknown(folder: Path, problem: str) -> RunRecord:
     """A run of which only the folder's name is known."""
     name = folder.parent.name if folder.name.startswith("seed=") else folder.name
     seed = re.search(r"seed=(\d+)", folder.name)
@@ -119,12 +119,12 @@ def _unknown(folder: Path, problem: str) -> Run:
     if fold is not None:
         name = name.replace(fold[0], "").rstrip(",~")
     unit: Unit = int(seed[1]) if seed else 0, int(fold[1]) if fold else None
-    return Run(folder, name, name.partition("~")[0], unit, {}, None, problem)
+    return RunRecord(folder, name, name.partition("~")[0], unit, {}, None, problem)
 
 
-def _mark_repeated(runs: list[Run]) -> list[Run]:
+def _mark_repeated(runs: list[RunRecord]) -> list[RunRecord]:
     """Of a run that is there twice, as in outputs/ and multirun_outputs/, the first counts; a finished one before."""
-    kept: dict[Any, Run] = {}
+    kept: dict[Any, RunRecord] = {}
     for run in sorted(runs, key=lambda run: run.problem is not None):
         if run.environment:
             kept.setdefault(_identity(run), run)
@@ -136,11 +136,11 @@ def _mark_repeated(runs: list[Run]) -> list[Run]:
     return marked
 
 
-def _identity(run: Run) -> tuple[Any, ...]:
+def _identity(run: RunRecord) -> tuple[Any, ...]:
     return run.name, run.unit, data_of(run)
 
 
-def data_of(run: Run) -> tuple[Any, ...]:
+def data_of(run: RunRecord) -> tuple[Any, ...]:
     """What runs on the same data have in common: fingerprints, or with folds, which differ in them, all else."""
     environment = run.environment
     if run.unit[1] is None:
@@ -150,7 +150,7 @@ def data_of(run: Run) -> tuple[Any, ...]:
     return json.dumps(keys, sort_keys=True), tuple(environment["classes"])
 
 
-def is_repeated(run: Run) -> bool:
+def is_repeated(run: RunRecord) -> bool:
     """Whether another folder holds the same run, and counts."""
     return run.problem is not None and run.problem.startswith("the same run as ")
 

@@ -1,168 +1,103 @@
-"""Pictures of single runs: accuracy and loss against epochs, of one run or of several in the same axes."""
+"""The curves of runs, from their metrics.jsonl, and their means over the seeds of a setting."""
 
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from recipe.ladder.comparing.comparison import Run
-from recipe.ladder.telling import curves
-from recipe.ladder.telling.figures import STYLE, plt
-from recipe.ladder.telling.plots import BLUE, GREY, LINES, ORANGE
-from recipe.plan import rungs
+import numpy as np
 
-DASHES = ("-", "--")  # six colours that the colour-blind tell apart, twice
-MOST = len(LINES) * len(DASHES)
-FIGURES = {"acc1": "top-1, %", "loss": "loss"}
-KINDS = {"val": ("validation", BLUE), "ema": ("validation, EMA", ORANGE), "train": ("training", GREY)}
-LONGEST = 34  # characters of a label
+from recipe.ladder.reading.records import RunRecord
+
+Series = dict[int, float]  # optimizer steps done: figure
 
 
-class Line(NamedTuple):
-    """A curve, and how it is drawn."""
+class Band(NamedTuple):
+    """A setting's curve: the mean over its runs, and the lowest and the highest of them. Equally long arrays."""
 
-    label: str
-    points: dict[int, float]  # epochs done: figure
-    colour: str
-    dash: str = "-"
-
-
-def is_drawable(run: Run) -> bool:
-    """Whether an epoch of it has ended."""
-    return bool(curves.by_epoch(run.folder))
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
-def draw_one(run: Run, path: Path) -> None:
-    """Top-1 and loss of a run: trained weights, averaged ones, and the training loss."""
-    series = curves.by_epoch(run.folder)
-    lines = {
-        name: [
-            Line(label, series[f"{kind}/{name}"], colour)
-            for kind, (label, colour) in KINDS.items()
-            if f"{kind}/{name}" in series
-        ]
-        for name in FIGURES
-    }
-    _draw(path, lines, _published([run]), f"{_shortened(run.name, 60)}, seed {run.unit[0]}")
+def read(folder: Path, tag: str | None = None) -> dict[str, Series]:
+    """The figures of one run, by tag; all of them, or one alone, which is much faster in long files.
 
-
-def draw_several(runs: list[Run], path: Path) -> None:
-    """Top-1 and validation loss of several runs, of the weights that count."""
-    _draw(path, lines_of(runs), _published(runs), None)
-
-
-def lines_of(runs: list[Run]) -> dict[str, list[Line]]:
-    """A line of each run for each of FIGURES."""
-    lines: dict[str, list[Line]] = {name: [] for name in FIGURES}
-    for number, (run, label) in enumerate(zip(runs, _labels(runs), strict=True)):
-        label += " (dashed)" if number >= len(LINES) else ""
-        series, kind = curves.by_epoch(run.folder), curves.accuracy_tag(run).partition("/")[0]
-        style = LINES[number % len(LINES)], DASHES[number // len(LINES)]
-        for name in FIGURES:
-            points = series.get(f"{kind}/{name}", series.get(f"val/{name}", {}))
-            if points:
-                lines[name].append(Line(label, points, *style))
-    return lines
-
-
-def _draw(path: Path, lines: dict[str, list[Line]], published: dict[str, float], title: str | None) -> None:
-    """A panel for each figure, one below the other, each line named at its end."""
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(len(FIGURES), 1, figsize=(11, 10), layout="constrained", sharex=True)
-        for axes, (name, unit) in zip(panels, FIGURES.items(), strict=True):
-            _panel(axes, lines[name], published.get(name))
-            axes.set_ylabel(unit)
-            axes.set_xlabel("epochs")
-            axes.tick_params(labelbottom=True)
-        if title is not None:
-            figure.suptitle(title, fontsize=16)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-        finally:
-            plt.close(figure)
-
-
-def _panel(axes: Any, lines: list[Line], published: float | None) -> None:
+    A run that is being written, or was copied half, may end in a broken line: such lines are left out, and so are
+    figures that are not finite. Without the file there are none.
+    """
+    path, found = folder / "metrics.jsonl", dict[str, Series]()
+    key = b"" if tag is None else json.dumps(tag).encode()
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return {}
     for line in lines:
-        epochs = sorted(line.points)
-        marker = "o" if len(epochs) <= 25 else ""
-        axes.plot(
-            epochs,
-            [line.points[epoch] for epoch in epochs],
-            color=line.colour,
-            linestyle=line.dash,
-            linewidth=2.2,
-            marker=marker,
-            markersize=5,
-        )
-    ends = [(line.points[max(line.points)], line.label, line.colour, max(line.points)) for line in lines]
-    last = max((end[3] for end in ends), default=1)
-    if published is not None:
-        axes.axhline(published, color=GREY, linestyle=":", linewidth=2)
-        ends.append((published, f"published {published:g}", "#555555", last))
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.margins(y=0.08)
-    _name_ends(axes, ends, last)
+        if key not in line:
+            continue
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        for name, figure in entry.items():
+            if name != "epoch" and type(figure) in (int, float) and tag in (None, name):
+                found.setdefault(name, {})[step] = float(figure)
+    return found
 
 
-def _name_ends(axes: Any, ends: list[tuple[float, str, str, int]], last: int) -> None:
-    """Each line's name right of the axes at the height of its end; names that would overlap are moved apart."""
-    low, high = axes.get_ylim()
-    gap = 0.066 * (high - low)  # a line of type
-    ends = sorted(ends)
-    heights: list[float] = []
-    for value, *_ in ends:
-        heights.append(max(value, heights[-1] + gap) if heights else value)
-    over = max(0.0, heights[-1] - high) if heights else 0.0
-    heights = [height - over for height in heights]
-    for number in range(len(heights) - 2, -1, -1):  # what was pushed up may leave room below
-        heights[number] = min(heights[number], heights[number + 1] - gap)
-    across = axes.get_yaxis_transform()
-    for (value, label, colour, end), height in zip(ends, heights, strict=True):
-        axes.annotate(
-            label,
-            (end, value),
-            xytext=(1.03, height),
-            textcoords=across,
-            color=colour,
-            va="center",
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "relpos": (0, 0.5),
-                "shrinkA": 0,
-                "color": colour,
-                "linewidth": 0.8,
-                "alpha": 0.6,
-            },
-        )
+def by_epoch(folder: Path) -> dict[str, Series]:
+    """The evaluations of one run and its training loss, by the number of epochs done.
+
+    The training loss is the mean over an epoch's steps: an entry is the mean over the steps since the one before, and
+    each epoch ends with one.
+    """
+    found, sums, before = dict[str, Series](), dict[int, tuple[float, int]](), 0
+    try:
+        lines = (folder / "metrics.jsonl").read_bytes().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            step, done = int(entry["step"]), int(entry["epoch"]) + 1
+        except (ValueError, KeyError, TypeError):
+            continue
+        for name, figure in entry.items():
+            if name.startswith(("val/", "ema/")) and type(figure) in (int, float):
+                found.setdefault(name, {})[done] = float(figure)
+        if type(entry.get("train/loss")) in (int, float) and step > before:
+            total, steps = sums.get(done, (0.0, 0))
+            sums[done] = total + entry["train/loss"] * (step - before), steps + step - before
+            before = step
+    if found and sums:
+        found["train/loss"] = {done: total / steps for done, (total, steps) in sums.items()}
+    return found
 
 
-def _published(runs: list[Run]) -> dict[str, float]:
-    """What the rung's file says, where all runs are the published experiment."""
-    found = []
-    for run in runs:
-        rung = run.environment["rung"]
-        as_published = rungs.is_as_published(rung["name"], run.environment["differences"])
-        found.append(dict(rung.get("published") or {}) if as_published else {})
-    return found[0] if all(one == found[0] for one in found) else {}
+def band(series: Sequence[Series]) -> Band:
+    """Of several runs, where all of them have a figure: a mean over other seeds at every step would jump."""
+    shared = sorted(set.intersection(*map(set, series))) if series else []
+    values = np.array([[one[step] for step in shared] for one in series]).reshape(len(series), len(shared))
+    if not shared:
+        return Band(np.array([]), np.array([]), np.array([]), np.array([]))
+    return Band(np.array(shared), values.mean(0), values.min(0), values.max(0))
 
 
-def _labels(runs: list[Run]) -> list[str]:
-    """What tells the runs apart: their names, their seeds, or both."""
-    names, units = {run.name for run in runs}, {run.unit for run in runs}
-    by_recipe = len({run.recipe for run in runs}) == len(names)
-    labels = []
-    for run in runs:
-        seed = f"seed {run.unit[0]}" + (f", fold {run.unit[1]}" if run.unit[1] is not None else "")
-        name = run.name.partition("~")[2] if _same_recipe(runs) and "~" in run.name else run.name
-        name = _shortened(run.recipe if by_recipe else name, LONGEST)
-        labels.append(seed if len(names) == 1 else name if len(units) == 1 else f"{name}, {seed}")
-    return labels
+def accuracy_tag(run: RunRecord) -> str:
+    """The tag of the top-1 that counts: of the averaged weights, where the run has them."""
+    return "ema/acc1" if (run.result or {}).get("weights") == "ema" else "val/acc1"
 
 
-def _same_recipe(runs: list[Run]) -> bool:
-    return len({run.recipe for run in runs}) == 1
+def validation(runs: Iterable[RunRecord]) -> Band:
+    """A setting's top-1 over its trainings. Empty where its weights were trained in other settings' runs."""
+    series = [read(run.folder, accuracy_tag(run)).get(accuracy_tag(run), {}) for run in runs]
+    return band(series)
 
 
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def per_step(runs: Iterable[RunRecord], figure: str) -> float:
+    """A figure of the runs' results (epochs, images_seen) for each optimizer step; 0 where they do not say."""
+    results = [run.result for run in runs if run.result]
+    known = [result[figure] / result["steps"] for result in results if result.get("steps") and result.get(figure)]
+    return known[0] if known else 0.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from recipe.ladder.comparing.comparison import Run, Unit
 from recipe.ladder.reading.collect import data_of, is_repeated
+from recipe.ladder.reading.records import RunRecord, Unit
 
 CHOICES = ("scale", "data")  # chosen by name: no ingredients, but what ingredients are tried on
 CHANGES = ("without", "with")  # one ingredient of a ladder left out, or added
@@ -28,8 +28,8 @@ class Setting:
     changes: tuple[tuple[str, str], ...]  # ("without", "mixup"), …
     given: frozenset[str]  # keys and groups on the command line
     environment: dict[str, Any]  # of the first run
-    runs: dict[Unit, Run] = field(default_factory=dict)  # finished
-    others: list[Run] = field(default_factory=list)
+    runs: dict[Unit, RunRecord] = field(default_factory=dict)  # finished
+    others: list[RunRecord] = field(default_factory=list)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Table(NamedTuple):
     varied: list[str]  # the keys of a sweep
 
 
-def groups(runs: Iterable[Run]) -> list[list[Setting]]:
+def groups(runs: Iterable[RunRecord]) -> list[list[Setting]]:
     """The settings, those on the same data and at the same scale together. Trials and repeated runs are left out."""
     found: dict[Any, dict[str, Setting]] = {}
     unknown = []
@@ -96,7 +96,7 @@ def unit_order(unit: Unit) -> tuple[int, int]:
     return unit[0], -1 if unit[1] is None else unit[1]
 
 
-def _setting(run: Run) -> Setting:
+def _setting(run: RunRecord) -> Setting:
     environment = run.environment
     rung, overrides = environment["rung"], [str(override) for override in environment["overrides"]]
     differences = {key: str(value) for key, value in environment["differences"].items() if key != "data.fold"}

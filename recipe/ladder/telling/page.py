@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from recipe import __version__
 from recipe.files import write_atomically
-from recipe.ladder.comparing.comparison import Comparison, Report, Row, Run
-from recipe.ladder.comparing.flips import classes_and_images
+from recipe.ladder.comparing.comparison import Comparison, Report, Row
+from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import tables, wording
+from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _unit(unit: tuple[int, int | None]) -> str:
     return f"{seed}" if fold is None else f"{seed}, fold {fold}"
 
 
-def _made_with(runs: Sequence[Run]) -> str:
+def _made_with(runs: Sequence[RunRecord]) -> str:
     """What the starts of the runs recorded; where they differ, each with its number of starts."""
     found: dict[str, Counter[str]] = {}
     for run in runs:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Row
 from recipe.ladder.comparing.statistics import CONFIDENCE
-from recipe.ladder.telling import curves
+from recipe.ladder.reading import histories
 from recipe.ladder.telling.wording import points, signed, time_unit
 
 # The colour-blind-safe colours of Okabe and Ito (2008).
@@ -103,7 +103,7 @@ def response(axes: Any, comparison: Comparison) -> str | None:
 
 def learning_curves(axes: Any, comparison: Comparison) -> str | None:
     """Validation top-1 while training: means over the runs, and the band from the lowest to the highest of them."""
-    bands = {row.name: band for row in comparison.rows if len((band := curves.validation(row)).steps)}
+    bands = {row.name: band for row in comparison.rows if len((band := histories.validation(row.runs.values())).steps)}
     rows = [row for row in comparison.rows if row.name in bands]
     if not any(len(band.steps) > 1 for band in bands.values()):
         return None
@@ -113,7 +113,7 @@ def learning_curves(axes: Any, comparison: Comparison) -> str | None:
     lines: dict[str, Any] = {}
     for row in sorted(rows, key=lambda row: row.name in named):  # the named ones on top
         band, colour = bands[row.name], LINES[named.index(row.name)] if row.name in named else "#C8C8C8"
-        x = band.steps * (curves.per_step(row, figure) or 1)
+        x = band.steps * (histories.per_step(row.runs.values(), figure) or 1)
         label = textwrap.fill(row.label, 40) if row.name in named else None
         style = {"color": colour, "linewidth": 2.5 if label else 1.2, "marker": "o" if len(x) == 1 else ""}
         (lines[row.name],) = axes.plot(x, band.mean, label=label, **style)

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row, Run
+from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling.wording import headline, p_value, points, signed, time_unit
 
 GAP = "  "
@@ -161,7 +162,7 @@ def _listed(reasons: dict[str, list[str]]) -> list[str]:
     return [line for reason, places in reasons.items() for line in (f"{reason}:", *(f"  {place}" for place in places))]
 
 
-def _where(run: Run, report: Report) -> str:
+def _where(run: RunRecord, report: Report) -> str:
     """The run's folder, below the one that was reported on where that is a single one."""
     return os.path.relpath(run.folder, report.roots[0]) if len(report.roots) == 1 else str(run.folder)
 

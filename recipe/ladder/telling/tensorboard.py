@@ -18,7 +18,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from recipe.encoding import shown
 from recipe.ladder.comparing.comparison import Comparison, Report, Row
-from recipe.ladder.telling import curves, tables
+from recipe.ladder.reading import histories
+from recipe.ladder.telling import tables
 from recipe.ladder.telling.wording import prefix, slug
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def _recipe(row: Row) -> str:
 
 def _write_setting(add: Add, name: str, row: Row, settings: Mapping[str, Value]) -> None:
     """Means of the curves under the single runs' own tags, and what was set with what came of it."""
-    series = [curves.read(run.folder) for run in row.runs.values()]
+    series = [histories.read(run.folder) for run in row.runs.values()]
     last = 0
     for tag in sorted(set().union(*series)):
-        mean = curves.band([one[tag] for one in series if tag in one])
+        mean = histories.band([one[tag] for one in series if tag in one])
         every = -(-len(mean.steps) // MOST_POINTS) or 1
         kept = range((len(mean.steps) - 1) % every, len(mean.steps), every)  # the last point among them
         for place in kept:

@@ -12,8 +12,9 @@ from recipe import stored_config
 from recipe.data import dataset as datasets
 from recipe.data.prepare.fetch import fetch
 from recipe.errors import DataError
-from recipe.ladder.comparing.comparison import Comparison, Run
-from recipe.ladder.reading import predictions
+from recipe.ladder.comparing import flips
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.reading.records import RunRecord
 
 SIDE = 96  # pixels, at most
 
@@ -31,15 +32,15 @@ def of_flips(comparison: Comparison, most: int) -> dict[int, Thumbnail]:
     Args:
         most: flips of each pair of rows.
     """
-    pairs = predictions.compared_rows(comparison)
-    wanted = {flip.image for row, over in pairs for flip in predictions.flips(row, over, comparison.classes, most)}
+    pairs = flips.compared_rows(comparison)
+    wanted = {flip.image for row, over in pairs for flip in flips.most_changed(row, over, comparison.classes, most)}
     runs = [run for row in comparison.rows for run in row.runs.values()]
     if not wanted or runs[0].unit[1] is not None:  # folds have images of their own
         return {}
     return _read(runs[0], sorted(wanted))
 
 
-def _read(run: Run, numbers: list[int]) -> dict[int, Thumbnail]:
+def _read(run: RunRecord, numbers: list[int]) -> dict[int, Thumbnail]:
     config = stored_config.load(run.folder / "config.yaml").data
     fetch(config)
     _, images = datasets.load(config, run.environment["data"])

@@ -1,4 +1,4 @@
-"""Whether the figures are those of the runs that were written, and say what they should."""
+"""Gains, intervals, costs and verdicts are those of the runs that were written."""
 
 import math
 from collections.abc import Mapping
@@ -12,10 +12,11 @@ from synthetic import LADDER, write_ladder, write_run
 from synthetic import write_seeds as write
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Comparison, Row, Run
+from recipe.ladder.comparing.comparison import Comparison, Row
 from recipe.ladder.comparing.statistics import detectable
 from recipe.ladder.reading import predictions
 from recipe.ladder.reading.collect import collect
+from recipe.ladder.reading.records import RunRecord
 
 
 def compared(root: Path) -> list[Comparison]:
@@ -190,29 +191,7 @@ def test_shared_training_has_its_cost_and_no_best_epoch(tmp_path: Path) -> None:
     assert second.best_acc1 == pytest.approx(second.mean)
 
 
-def test_classes_and_images_that_changed(tmp_path: Path) -> None:
-    """Four classes of 50 images: v2 learns class 1 in two of three seeds, and forgets image 0."""
-    label = np.arange(200) % 4
-    old = label == 0
-    for seed in range(3):
-        new = (old | (label == 1)) if seed else old.copy()
-        new[0] = False
-        write_run(tmp_path, "v1", seed, 25.0, correct=old)
-        write_run(tmp_path, "v2", seed, 50.0, correct=new)
-    comparison = only(tmp_path)
-    before, after = comparison.rows
-    gains = predictions.class_gains(after, before, comparison.classes)
-    assert [(gain.name, gain.images) for gain in gains][::3] == [("class 1", 50), ("class 0", 50)]
-    assert [round(gain.gain, 6) for gain in gains] == [66.666667, 0, 0, -2]
-    assert gains[0].after == pytest.approx(66.666667)
-    flips = predictions.flips(after, before, comparison.classes, most=60)
-    assert flips[0] == (0, "class 0", 1.0, 0.0)
-    assert flips[1][:3] == (1, "class 1", 0.0)
-    assert len(flips) == 51
-    assert len(predictions.flips(after, before, comparison.classes, most=5)) == 5
-
-
-def in_memory(template: list[Run], acc1: Mapping[tuple[str, int], float]) -> list[Run]:
+def in_memory(template: list[RunRecord], acc1: Mapping[tuple[str, int], float]) -> list[RunRecord]:
     """The same runs with other accuracies: no files to write."""
     return [replace(run, result={**(run.result or {}), "acc1": acc1[run.recipe, run.unit[0]]}) for run in template]
 

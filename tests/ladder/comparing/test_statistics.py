@@ -1,4 +1,4 @@
-"""Against simulated runs of known truth, published tables, and scipy's own functions."""
+"""Intervals, p-values and verdicts hold what they promise: on simulated runs, published tables, and scipy."""
 
 import itertools
 import math

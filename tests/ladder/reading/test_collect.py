@@ -1,4 +1,4 @@
-"""Which folders are found to be runs, and what is said of those that cannot be used."""
+"""Every run below a folder is found, and one that cannot be used has its reason."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What is compared with what, and in which table."""
+"""Each setting is compared with what it builds on, in the table where it belongs."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The report's TensorBoard folder, read back with TensorBoard's own reader."""
+"""The report's TensorBoard folder holds what the report says: read back with TensorBoard's own reader."""
 
 import json
 import subprocess

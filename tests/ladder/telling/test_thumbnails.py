@@ -1,4 +1,4 @@
-"""Pictures of the images that changed most, from the data that real runs were validated on."""
+"""The images that changed most are shown as they are, from the data that real runs were validated on."""
 
 import io
 import json
@@ -15,9 +15,9 @@ from recipe.data import dataset as datasets
 from recipe.errors import DataError
 from recipe.ladder.comparing.compare import compare
 from recipe.ladder.comparing.comparison import Report
-from recipe.ladder.comparing.flips import FLIPS
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import page
+from recipe.ladder.telling.classes_and_images import MOST_FLIPS
 from recipe.ladder.telling.thumbnails import SIDE, of_flips
 from recipe.plan.compose import Plan
 from recipe.run.run import train
@@ -41,7 +41,7 @@ def two(plan: Callable[..., Plan], tmp_path: Path) -> Path:
 def test_the_images_that_changed_are_shown(two: Path) -> None:
     runs = collect([two])
     (comparison,) = compare(runs)
-    found = of_flips(comparison, FLIPS)
+    found = of_flips(comparison, MOST_FLIPS)
     assert sorted(found) == [3, 7]
     _, images = datasets.load(stored_config.load(runs[0].folder / "config.yaml").data)
     picture = Image.open(io.BytesIO(found[7].jpeg))
@@ -69,4 +69,4 @@ def test_other_images_are_not_shown_for_them(two: Path) -> None:
         path.write_text(json.dumps(environment))
     (comparison,) = compare(collect([two]))
     with pytest.raises(DataError, match="not the images that"):
-        of_flips(comparison, FLIPS)
+        of_flips(comparison, MOST_FLIPS)

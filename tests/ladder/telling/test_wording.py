@@ -1,0 +1,78 @@
+"""Findings and figures are told as people say them, and claim no more than the runs do."""
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from synthetic import LADDER, write_ladder, write_run
+
+from recipe.ladder.comparing.compare import compare
+from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.reading.collect import collect
+from recipe.ladder.telling import wording
+
+
+def report_of(root: Path) -> Report:
+    runs = collect([root])
+    return Report([root], compare(runs), runs)
+
+
+def only(root: Path) -> Comparison:
+    (comparison,) = report_of(root).comparisons
+    return comparison
+
+
+def test_headline_says_what_helps_by_how_much_and_how_surely(tmp_path: Path) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, (0, 8, -3, 0.1), strict=False)), seeds=5, sd=0.3)
+    comparison = only(tmp_path)
+    said = wording.headline(comparison)
+    gain = comparison.rows[1].gain
+    assert gain is not None
+    assert said[0] == "1 of 3 rungs helps, 1 hurts, 1 is unresolved."
+    assert said[1].startswith(f"Helps: {LADDER[1]} by +{gain.difference.mean:.2f} points (95% interval ")
+    assert f"+{gain.difference.low:.2f} to +{gain.difference.high:.2f}" in said[1]
+    assert said[2].startswith(f"Hurts: {LADDER[2]} by −")
+    assert f"is about {comparison.detectable:.2f} points" in said[3]
+    assert f"From {LADDER[0]} to {LADDER[3]} it is +" in said[4]
+
+
+def test_headline_of_single_runs_claims_nothing(tmp_path: Path) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, (0, 30, 1), strict=False)), seeds=1)
+    said = " ".join(wording.headline(only(tmp_path)))
+    assert "no gain can be told from chance" in said
+    assert "helps" not in said
+
+
+def test_headline_without_shared_seeds(tmp_path: Path) -> None:
+    for seed, lr in enumerate((0.1, 0.2)):
+        write_run(tmp_path, "v2", seed, 50.0, differences={"optimizer.lr": lr})
+    assert "share a seed" in " ".join(wording.headline(only(tmp_path)))
+
+
+def test_headline_names_the_largest_findings_and_counts_the_others(tmp_path: Path) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, (0, 5, 6, 7, 8, 9, 10), strict=False)), seeds=5, sd=0.05)
+    said = wording.headline(only(tmp_path))
+    assert said[0].startswith("6 of 6 rungs help, none hurts, none is unresolved")
+    assert said[1].endswith("; 2 more.")
+    named = [LADDER[number] in said[1] for number in (6, 5, 4, 3, 2, 1)]
+    assert named == [True] * wording.NAMED + [False] * 2
+
+
+def test_numbers_as_people_write_them() -> None:
+    assert [wording.signed(value) for value in (0.314, -0.2, math.nan)] == ["+0.31", "−0.20", ""]
+    assert wording.interval(-0.2, 0.8) == "−0.20 to +0.80"
+    assert [wording.p_value(p) for p in (0.0001, 0.0123, 1.0, math.nan)] == ["< 0.001", "0.012", "1.000", ""]
+    assert [wording.time_unit(hours)[1] for hours in (0.01, 0.1, 3)] == ["seconds", "minutes", "hours"]
+    assert [wording.count(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+    names = [wording.slug(text) for text in ("lr=0.1", "a b/../c", "…", "x" * 200)]
+    assert names == ["lr=0.1", "a-b-..-c", "unnamed", "x" * 80]
+    assert all(one != other for one, other in itertools.pairwise(names))
+
+
+def test_comparisons_that_differ_behind_the_bracket_have_names_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path, "v2", 0, 50.0)
+    comparison = only(tmp_path)
+    several = [replace(comparison, title=title) for title in ("v2 (data a)", "v2 (data b)", "Other (data b)")]
+    report = Report([tmp_path], several, [])
+    assert [wording.prefix(report, number) for number in range(3)] == ["v2-1_", "v2-2_", "other_"]
