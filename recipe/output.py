@@ -100,6 +100,11 @@ def tell_what_was_not_shown() -> bool:
     return False
 
 
+def count(number: int, noun: str) -> str:
+    """A number with its noun, as in 1 run, 3,000 runs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """Print a line at once."""
     print(text, flush=True)

@@ -104,11 +104,11 @@ def test_confusion_has_letters_of_the_system_and_says_which_are_missing(tmp_path
 import sys, numpy as np
 sys.path.insert(0, {str(PROJECT / "tests")!r})
 from pathlib import Path
-from recipe.finished.evaluation import report
+from recipe.finished.evaluation import measures, report
 names = ["猫", "犬", "a$b$", "caf\\udce9", "Größe"]
 labels = np.repeat(np.arange(5), 2)
 logits = np.eye(5, dtype=np.float16)[labels]
-about = report.describe("run", {{"split": "val", "weights": "raw", "val_resize": 8, "val_crop": 8}}, names,
+about = measures.describe("run", {{"split": "val", "weights": "raw", "val_resize": 8, "val_crop": 8}}, names,
     {{"acc1": 100.0, "acc5": 100.0, "balanced_acc1": 100.0, "loss": 0.0}}, (logits, labels, labels >= 0),
     (np.arange(0, 10, 2), np.arange(1, 10, 2)))
 print(report.write(about, Path({str(tmp_path / "out")!r})))

@@ -8,6 +8,7 @@ from typing import Any
 from recipe.errors import RunError, UserError
 from recipe.files import LOCK, is_locked, lock, size_text
 from recipe.network.kept_files import FINAL, LAST, files
+from recipe.output import count
 from recipe.run import kept, trained
 
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
             reason = str(error).partition(": resume=never")[0]
             print(f"{'left':>10}  {folder}: {reason}", flush=True)
     cleaned = sum(size > 0 for size in freed)
-    print(f"{size_text(sum(freed)):>10}  given back by {cleaned} of {len(runs)} runs")
+    print(f"{size_text(sum(freed)):>10}  given back by {cleaned} of {count(len(runs), 'run')}")
 
 
 def clean(folder: Path) -> int:

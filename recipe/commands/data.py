@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recipe.errors import DataError, RunError
 from recipe.guesses import did_you_mean
 from recipe.machine import limits
+from recipe.output import count
 
 if TYPE_CHECKING:
     from recipe.data.prepare.verify import Size
@@ -173,13 +174,13 @@ def verify(arguments: argparse.Namespace) -> None:
         more = {"left_out": found.left_out, "sizes": sizes, "classes": found.classes._asdict()}
         print(json.dumps({**facts, "other_files": found.others, **more}, indent=2))
     else:
-        print(f"{found.images:,} images decoded, {found.others:,} other file{'' if found.others == 1 else 's'}")
+        print(f"{count(found.images, 'image')} decoded, {count(found.others, 'other file')}")
         for line in found.left_out:
             print(line)
         for line in _sizes(arguments.root, found.sizes()):
             print(line)
-        for name, count in found.odd.most_common():
-            print(f"{count:>9,}  {name}")
+        for name, times in found.odd.most_common():
+            print(f"{times:>9,}  {name}")
         for line in (*found.classes.wrong, *found.classes.alike):
             print(line)
         for name, reason in found.bad.items():

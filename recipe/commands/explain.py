@@ -112,14 +112,16 @@ def _differences(below: tuple[Config, Config], above: tuple[Config, Config], sca
 
 def _batches(c: Config) -> Iterator[str]:
     """What the recipe comes to: sizes, length, and how the micro-batches fall on processes."""
-    count = c.batch_size // c.micro_batch_size
+    micro_batches = c.batch_size // c.micro_batch_size
     sizes = c.resolution
-    yield f"scale={c.scale.name}: {c.model.name}, {c.epochs} epochs"
+    yield f"scale={c.scale.name}: {c.model.name}, {count(c.epochs, 'epoch')}"
     yield f"  pixels        train {sizes.train_crop}, validate {sizes.val_crop} of {sizes.val_resize}"
     yield f"  learning rate {text(c.optimizer.lr)} for a batch of {c.batch_size}"
-    yield f"  batch         {c.batch_size} = {count} micro-batches x {c.micro_batch_size}"
+    yield f"  batch         {c.batch_size} = {micro_batches} micro-batches x {c.micro_batch_size}"
     for world_size in WORLD_SIZES:
         name = "1 process" if world_size == 1 else f"{world_size} processes"
-        fits = count % world_size == 0
-        share = f"{count // world_size} x {c.micro_batch_size} images a step each" if fits else "cannot share them"
+        fits = micro_batches % world_size == 0
+        share = (
+            f"{micro_batches // world_size} x {c.micro_batch_size} images a step each" if fits else "cannot share them"
+        )
         yield f"  {name:13} {share}"

@@ -14,7 +14,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from recipe.data.modes import to_rgb
 from recipe.data.region import can_decode_region, decode_region
-from recipe.data.unreadable import read, why_unreadable
+from recipe.data.unreadable import A_BOMB, read, why_unreadable
 from recipe.errors import DataError
 from recipe.ingredients.box import Box
 
@@ -137,7 +137,7 @@ def _decode_box(path: str | os.PathLike[str], encoded: bytes, frame: Frame, box:
 
 def _check_size(frame: Frame) -> None:
     if frame.height * frame.width > MOST_PIXELS:  # Pillow refuses these itself; torchvision would ask for the memory
-        raise ValueError(f"{frame.width} x {frame.height} pixels, more than any photo has: a decompression bomb?")
+        raise ValueError(f"{frame.width} x {frame.height} {A_BOMB}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ IN_WORDS = (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionB
 BUILD_PATH = re.compile(r"(?:\w+, )?(?:[A-Za-z]:)?[/\\]\S+?:\d+[,:]? ?")  # where a library was compiled: file and line
 IN_MEMORY = re.compile(r"\s*<[^<>]* at 0x[0-9a-fA-F]+>")
 
+A_BOMB = "pixels, more than any photo has: a decompression bomb? A smaller copy can be read"
 WITHOUT_IT = "`recipe data verify FOLDER` finds all such files; data.on_corrupt=skip goes on without them"
 
 
@@ -34,6 +35,8 @@ def why_unreadable(error: Exception, path: str | os.PathLike[str]) -> str:
         return error.strerror
     text = (str(error).strip().splitlines() or [""])[0].replace(f" {os.fspath(path)}", "")
     text = IN_MEMORY.sub("", BUILD_PATH.sub("", text)).strip()
+    if isinstance(error, Image.DecompressionBombError) and (pixels := re.search(r"\d+", text)):
+        return f"{int(pixels[0]):,} {A_BOMB}"
     if isinstance(error, MemoryError) or "not enough memory" in text or "can't allocate memory" in text:
         return "there is not enough memory for its pixels"
     if isinstance(error, IN_WORDS) and text:

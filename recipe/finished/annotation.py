@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ SMALLEST = 12  # pixels
 LEAST = 3  # letters of a class's name, where it is cut
 BEHIND = (0, 0, 0, 170)  # black that lets a third of the photo through: white letters stand out on any photo
 QUALITY = 95  # of JPEGs
+OURS = re.compile(r".*\.predicted(-\d+)?\.(jpg|png)", re.DOTALL)  # names of copies, as `targets` gives them
+
+
+def is_annotated(name: str) -> bool:
+    """Whether a file is an annotated copy by its name."""
+    return OURS.fullmatch(name) is not None
 
 
 def annotate(file: str, said: Sequence[tuple[str, str]], target: Path) -> None:

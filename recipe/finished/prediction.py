@@ -17,6 +17,7 @@ from recipe.data.image_files import IMAGE_SUFFIXES, is_image, left_out
 from recipe.data.loader import eval_batches
 from recipe.data.walk import files_first, walk
 from recipe.errors import DataError
+from recipe.finished.annotation import is_annotated
 from recipe.machine.distributed import Ranks
 from recipe.training.loop import as_input, channel_statistics
 
@@ -122,5 +123,8 @@ def _images_below(folder: str) -> tuple[list[str], list[str]]:
     names = [name for name, _ in found.files] + found.broken  # links that lead nowhere are named where they are read
     images = sorted(filter(is_image, names), key=files_first)
     strays = [name for name in names if not is_image(name)]
-    paths = [os.path.normpath(Path(folder) / name) for name in images]
-    return paths, list(left_out(folder, strays, found.not_files))
+    lines = list(left_out(folder, strays, found.not_files))
+    if copies := [name for name in images if is_annotated(name)]:
+        what = f"{copies[0]}{' …' * (len(copies) > 1)} ({len(copies):,} in {folder})"
+        lines.append(f"not predicted, copies that --annotate made: {what}")
+    return [os.path.normpath(Path(folder) / name) for name in images if not is_annotated(name)], lines

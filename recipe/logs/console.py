@@ -31,6 +31,7 @@ from recipe.training.evaluate import Evaluation
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
 LISTED_TENSORS = 12  # of those that weights and network do not have in common
 MUCH_WAITING = 0.2  # share of an epoch, from which on a faster pipeline would shorten the training
+LONG = 60  # seconds of training from which on that matters
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
 
@@ -209,7 +210,7 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
         measured = estimate.Speed(speed, run.evaluation_seconds)
         for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
             yield _row(title, text)
-    if run.data_wait > MUCH_WAITING:
+    if run.data_wait > MUCH_WAITING and run.progress.seconds > LONG:
         yield _row(
             "waiting", f"{run.data_wait:.0%} of the last epoch was spent waiting for images: `recipe bench loader`"
         )

@@ -14,6 +14,7 @@ from recipe.data.order import make_order
 from recipe.logs.run_view import RunView
 from recipe.machine import limits
 from recipe.machine.distributed import Ranks
+from recipe.output import count
 from recipe.plan import compose, hashes
 from recipe.plan.compose import Plan
 from recipe.training.evaluate import evaluates
@@ -61,7 +62,7 @@ def lines(plan: Plan, ranks: Ranks, num_images: int, measured: Speed) -> Iterato
     rungs, trainings, all_hours = ladder_hours(plan, num_images, measured)
     if rungs > 1:
         yield "whole ladder", f"about {_hours(all_hours)}, {_device_hours(all_hours, ranks)} for each seed"
-        yield "", f"({rungs} rungs, {trainings} trainings)"
+        yield "", f"({rungs} rungs, {count(trainings, 'training')})"
 
 
 def peak_memory(device: torch.device) -> str:

@@ -1,5 +1,6 @@
 """What can go wrong while a run trains, in words, and the evidence that is kept of it."""
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,22 +31,34 @@ def out_of_memory(config: Config) -> str:
 
 
 @contextmanager
-def memory_for_images(key: str, batch_size: int) -> Iterator[None]:
+def memory_for_images(key: str, batch_size: int, pixels: int | None = None) -> Iterator[None]:
     """While a finished network is used: raise RunError where the memory is too small for so many images at once.
 
     Args:
         key: how the user makes them fewer.
+        pixels: their side, where resolution.val_crop makes them smaller.
     """
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one
-        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error):
-            what = f"the memory is too small for {batch_size} images at once: a smaller {key} changes no result"
-            raise rank_local(RunError(what)) from error
+    except (RuntimeError, MemoryError, OSError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if _is_of_memory(error):
+            images = "1 image" if batch_size == 1 else f"{batch_size} images"
+            what = f"the memory is too small for {images}{f' of {pixels} px' if pixels else ''} at once"
+            advice = [f"a smaller {key} changes no result"] if batch_size > 1 else []
+            advice += ["a smaller resolution.val_crop takes less too, and gives other figures"] if pixels else []
+            raise rank_local(RunError(f"{what}: {'; '.join(advice) or 'another device may have more'}")) from error
         if "DataLoader worker" in str(error):
             reason = " ".join(str(error).split())
             raise rank_local(RunError(f"a process that loads images has died ({reason}): try fewer workers")) from error
         raise
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory: PyTorch says so in several forms, the system in one."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    told = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)
 
 
 def dead_worker(error: RuntimeError) -> str:

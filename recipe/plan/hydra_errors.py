@@ -118,6 +118,9 @@ def _several_values(override: str) -> str:
     key, _, values = override.partition("=")
     key = key.lstrip("+")
     kinds = {dotted: value for dotted, value, _ in leaves(Config())}
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    if key.partition(".")[0] not in {*groups, *ABLATIONS, "hydra"} and key not in kinds:
+        return _unknown_key(key)
     if isinstance(kinds.get(key), list) and "(" not in values:
         return f"{override}: a list is written in brackets, {key}=[{values}] (in a shell in quotes)"
     path = ", and there is no such path" if key in DATA_PATHS and "(" not in values else ""

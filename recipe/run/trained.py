@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from recipe.training.evaluate import Evaluation
 
 WEIGHTS = ("raw", "ema", "best")
+RESULT = ("name", "recipe", "weights", "raw", "acc1", "loss", "training_hash", "result_hash")  # every result has these
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def read(folder: Path) -> Trained:
     return Trained(
         folder=folder,
         config=stored_config.load(folder / "config.yaml"),
-        environment=read_json(folder / "environment.json"),
-        result=read_json(folder / "result.json"),
+        environment=read_json(folder / "environment.json", "classes", "data"),
+        result=read_json(folder / "result.json", *RESULT),
     )
 
 

@@ -21,7 +21,7 @@ from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
 from recipe.machine import limits, torchrun
 from recipe.machine.restarts import COMMAND
-from recipe.output import say
+from recipe.output import count, say
 from recipe.plan import compose
 from recipe.plan.checks import check
 from recipe.plan.command_line import check_sweeps, quoted
@@ -124,7 +124,7 @@ class TorchrunLauncher(RecipeLauncher):
         """Train for a share of the epochs. Returns the jobs whose setting neither fails nor hurts against the first."""
         from recipe.sweep.promote import shortened, verdicts
 
-        print(f"\n{share:.0%} of the epochs, for {len({job.plan.name for job in jobs})} settings")
+        print(f"\n{share:.0%} of the epochs, for {count(len({job.plan.name for job in jobs}), 'setting')}")
         short = self.jobs([shortened(job.overrides, job.plan, share) for job in jobs], 0, self.per_job)
         fallen = self._run(short)
         failed |= fallen
@@ -164,9 +164,8 @@ class SlurmLauncher(RecipeLauncher):
             _submitit_options(c),
         )
         numbers = ", ".join(job.job_id for job in submitted)
-        print(
-            f"{len(jobs)} jobs: {len(submitted)} submitted{f' ({numbers})' if numbers else ''}, logs in {logs.parent}"
-        )
+        named = f" ({numbers})" if numbers else ""
+        print(f"{count(len(jobs), 'job')}: {len(submitted)} submitted{named}, logs in {logs.parent}")
         print("The same command submits again what has not finished: not before these have left the queue.")
         if not c["wait"]:
             return [JobReturn(overrides=job.overrides, working_dir=str(job.folder)) for job in jobs]
@@ -208,18 +207,18 @@ def _submitit_options(c: dict[str, Any]) -> dict[str, Any]:
 
 def _say_what_is_to_do(pool: Pool, groups: int) -> None:
     jobs, done = len(pool.jobs), len(pool.done)
-    shared = f", {groups} trainings (the others only evaluate their weights)" if groups < jobs else ""
+    shared = f", {count(groups, 'training')} (the others only evaluate their weights)" if groups < jobs else ""
     common = " ".join(f"{key}={value}" for key, value in sorted(pool.jobs[0].shared))
-    print(f"{jobs} jobs{shared}; {done} finished before")
+    print(f"{count(jobs, 'job')}{shared}; {done} finished before")
     if done < jobs:
         if common:
             print(f"all with {common}")
         say(machine.describe(pool.shares, pool.processes))
 
 
-def _failures(failed: Mapping[Job, str], count: int) -> str:
+def _failures(failed: Mapping[Job, str], jobs: int) -> str:
     lines = [f"  {job.title}: {how}; its console is in {job.folder / CONSOLE}" for job, how in failed.items()]
-    return f"{len(failed)} of {count} jobs failed; the same command tries them again\n" + "\n".join(lines)
+    return f"{len(failed)} of {count(jobs, 'job')} failed; the same command tries them again\n" + "\n".join(lines)
 
 
 def _accuracy(job: Job) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from recipe.files import read_json
 from recipe.machine.signals import STOPPED, Stopped, StopSignal
+from recipe.output import count
 from recipe.sweep.jobs import Job
 from recipe.sweep.machine import Share
 from recipe.sweep.overview import Clock, Screen, duration, running_line
@@ -140,7 +141,7 @@ class Pool:
         while self._running:
             self._running[0].process.wait()
             self._running.pop(0)
-        stopped = Stopped(f"with {len(self.done)} of {len(self.jobs)} jobs finished")
+        stopped = Stopped(f"with {len(self.done)} of {count(len(self.jobs), 'job')} finished")
         stopped.resumes = all(job.plan.config.resume == "auto" for job in self.jobs)
         raise stopped
 

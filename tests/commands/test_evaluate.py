@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from recipe import __main__
-from recipe.commands.evaluate import Setting, choose_on_half
+from recipe.finished.evaluation.choice import EvaluationSetting, choose_on_half
 from recipe.plan.compose import PROJECT, Plan
 from recipe.run.run import train
 
 SMALL = ["scale=demo", "scale.resolution=0.0715", "data=synthetic", "data.size=256", "data.workers=0"]
 SMALL = [*SMALL, "model.name=shufflenet_v2_x0_5", "max_steps=3", "schedule.warmup_epochs=0", "ema.steps=1"]
 SMALL = [*SMALL, "optimizer.lr=0.25"]  # enough for the three rungs' figures to differ on any processor
-OWN = Setting("ema", 16, 16)
+OWN = EvaluationSetting("ema", 16, 16)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_combinations_that_do_not_fit_are_left_out_and_counted(
     recipe(
         monkeypatch, "evaluate", str(run), "resolution.val_resize=18,20", "resolution.val_crop=18,20", "data.workers=0"
     )
-    assert "1 combination(s) left out" in capsys.readouterr().out
+    assert "1 combination left out: " in capsys.readouterr().out
 
 
 def test_choice_and_figure_are_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_choice_and_figure_are_written(folder: Path, tmp_path: Path, monkeypatch
 def test_choice_is_made_on_one_half_and_confirmed_on_the_other() -> None:
     """A setting that is right on the half it was chosen on and wrong on the other must not look good."""
     images = 1000
-    everywhere, half = Setting("ema", 18, 16), Setting("ema", 20, 16)
+    everywhere, half = EvaluationSetting("ema", 18, 16), EvaluationSetting("ema", 20, 16)
     correct = {OWN: torch.arange(images) % 2 == 0}
     picked = choose_on_half({OWN: correct[OWN], everywhere: torch.ones(images, dtype=torch.bool)}, OWN)
     assert picked["val_resize"] == 18

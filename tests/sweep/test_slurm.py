@@ -44,7 +44,7 @@ def test_a_failed_training_is_told(tmp_path: Path) -> None:
     arguments = ("-m", "+recipe=v1", "epochs=2", *TINY, *LOCAL, "hydra.launcher.per_node=1", f"data.root={tmp_path}")
     done = ended(started(tmp_path, *arguments, "data=imagefolder"))
     assert done.returncode == 2
-    assert "1 of 1 jobs failed" in done.stderr
+    assert "1 of 1 job failed" in done.stderr
     assert CONSOLE in done.stderr
 
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Setting(NamedTuple):
+class EvaluationSetting(NamedTuple):
     """One evaluation of a run."""
 
     weights: str  # raw, ema or best
@@ -16,7 +16,7 @@ class Setting(NamedTuple):
     val_crop: int  # pixels
 
 
-def choose_on_half(correct: "dict[Setting, Tensor]", own: Setting) -> dict[str, Any]:
+def choose_on_half(correct: "dict[EvaluationSetting, Tensor]", own: EvaluationSetting) -> dict[str, Any]:
     """The best setting on one half of the images, and what it is worth on the other, against the run's own.
 
     Choosing and confirming on the same images would flatter the choice.

@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.font_manager import FontProperties, fontManager
 
 from recipe import lettering
-from recipe.finished.evaluation.report import Report
+from recipe.finished.evaluation.measures import Measures
 
 # The same figures give the same file; a $ in a class's name is a $.
 STYLE: dict[Any, Any] = {"font.size": 14, "svg.hashsalt": "recipe-ladder", "text.parse_math": False}
@@ -25,18 +25,18 @@ INCH_PER_LABEL = 0.17  # room for 9 points
 LONGEST = 24  # characters of a name on an axis
 
 
-def confusion(report: Report, folder: Path) -> None:
+def confusion(measures: Measures, folder: Path) -> None:
     """confusion.png and .svg: of each class's images (row), the share that is taken for each class (column)."""
-    count = len(report.classes)
-    images = report.confusion.sum(1, keepdims=True)
-    share = 100 * report.confusion / np.maximum(images, 1)
+    count = len(measures.classes)
+    images = measures.confusion.sum(1, keepdims=True)
+    share = 100 * measures.confusion / np.maximum(images, 1)
     side = max(7.0, 0.55 * count if count <= COUNTED else INCH_PER_LABEL * count if count <= LABELLED else 12.0)
-    with plt.rc_context({**STYLE, "font.family": _fonts(report.classes)}):
+    with plt.rc_context({**STYLE, "font.family": _fonts(measures.classes)}):
         figure, axes = plt.subplots(figsize=(side + 3, side + 2), layout="constrained")
         shown = np.ma.masked_equal(share, 0)
         if count <= COUNTED:
             picture = axes.imshow(shown, cmap="Blues", vmin=0, vmax=100)
-            _count_cells(axes, report.confusion, share)
+            _count_cells(axes, measures.confusion, share)
         else:  # single confusions stay visible: the scale is logarithmic, and pale colours are left out
             colours = matplotlib.colormaps["viridis_r"].copy()
             norm = LogNorm(vmin=min(1.0, shown.min() if shown.count() else 1.0), vmax=100)
@@ -46,7 +46,7 @@ def confusion(report: Report, folder: Path) -> None:
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         bar.set_label("% of the class's images")
         if count <= LABELLED:
-            names = [_short(lettering.drawn(name)) for name in report.classes]
+            names = [_short(lettering.drawn(name)) for name in measures.classes]
             size = 12 if count <= COUNTED else 9
             axes.set_xticks(range(count), names, rotation=90, fontsize=size)
             axes.set_yticks(range(count), names, fontsize=size)
@@ -55,15 +55,15 @@ def confusion(report: Report, folder: Path) -> None:
         else:
             axes.set_xlabel("taken for class number (row of classes.csv, from 0)")
             axes.set_ylabel("is class number")
-        axes.set_title(_title(report), fontsize=14)
+        axes.set_title(_title(measures), fontsize=14)
         _save(figure, folder / "confusion", dpi=150)
 
 
-def reliability(report: Report, folder: Path) -> None:
+def reliability(measures: Measures, folder: Path) -> None:
     """reliability.png and .svg: accuracy against confidence, and how many images have which confidence."""
-    if report.calibration is None:
+    if measures.calibration is None:
         return
-    bins = [b for b in report.calibration.bins if b.images]
+    bins = [b for b in measures.calibration.bins if b.images]
     with plt.rc_context(STYLE):
         figure, (axes, below) = plt.subplots(
             2, 1, figsize=(8, 8), layout="constrained", sharex=True, height_ratios=(3, 1)
@@ -85,8 +85,8 @@ def reliability(report: Report, folder: Path) -> None:
         below.set_ylabel("images")
         for part in (axes, below):
             part.spines[["top", "right"]].set_visible(False)
-        error = f"expected calibration error {100 * report.calibration.ece:.2f} points"
-        axes.set_title(f"{_title(report)}\n{error}", fontsize=14)
+        error = f"expected calibration error {100 * measures.calibration.ece:.2f} points"
+        axes.set_title(f"{_title(measures)}\n{error}", fontsize=14)
         _save(figure, folder / "reliability", dpi=150)
 
 
@@ -107,10 +107,11 @@ def _grown(share: Any) -> Any:
     return np.ma.masked_equal(np.where(plain > 0, plain, grown), 0)
 
 
-def _title(report: Report) -> str:
-    s = report.setting
-    where = f"{s['split']}, {s['weights']} weights, {s['val_crop']} of {s['val_resize']} px"
-    return f"{_short(report.title, 60)}\n{where}: {report.images:,} images, top-1 {report.figures['acc1']:.2f}"
+def _title(measures: Measures) -> str:
+    s = measures.setting
+    images = f"{s['split']} of {_short(s['data'], 40)}" if "data" in s else s["split"]
+    where = f"{images}, {s['weights']} weights, {s['val_crop']} of {s['val_resize']} px"
+    return f"{_short(measures.title, 60)}\n{where}: {measures.images:,} images, top-1 {measures.figures['acc1']:.2f}"
 
 
 def _short(name: str, length: int = LONGEST) -> str:

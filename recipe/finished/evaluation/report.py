@@ -1,95 +1,40 @@
-"""The report on one evaluation: lines for a terminal, and files. Reads predictions; knows neither data nor networks."""
+"""The report on what one evaluation measured: lines for a terminal, and files."""
 
 import csv
 import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recipe import lettering
 from recipe.files import write_atomically
-from recipe.finished.evaluation.calibration import Calibration, Temperature, calibration, temperature
-from recipe.finished.evaluation.scores import (
-    ClassScore,
-    class_scores,
-    confusion_matrix,
-    macro_f1,
-    predicted_classes,
-    wilson,
-)
+from recipe.finished.evaluation.measures import Measures
+from recipe.finished.evaluation.scores import ClassScore, macro_f1, wilson
 
 WORST = 20  # classes that are printed; classes.csv has all
 NAME = 18, 26  # characters of a class's name and the gap behind it: at least, at most
 
 
-@dataclass(frozen=True)
-class Report:
-    """One evaluation of one network."""
-
-    title: str  # which run
-    setting: dict[str, Any]  # split, weights, val_resize, val_crop
-    classes: Sequence[str]
-    figures: dict[str, float]  # acc1, acc5, balanced_acc1 in percent; loss
-    confusion: np.ndarray  # (classes, classes) int64
-    scores: list[ClassScore]
-    calibration: Calibration | None  # None where logits are infinite or NaN, of a network that has diverged
-    temperature: Temperature | None
-
-    @property
-    def images(self) -> int:
-        """How many were evaluated."""
-        return int(self.confusion.sum())
-
-
-def describe(
-    title: str,
-    setting: dict[str, Any],
-    classes: Sequence[str],
-    figures: dict[str, float],
-    predictions: tuple[np.ndarray, np.ndarray, np.ndarray],
-    halves: tuple[np.ndarray, np.ndarray],
-) -> Report:
-    """The report on some predictions.
-
-    Args:
-        figures: acc1, acc5, balanced_acc1 in percent, loss: from before the logits were rounded.
-        predictions: logits (images, classes) float16, labels (images,) int64, correct (images,) bool.
-        halves: indices of images, to choose a temperature on and to tell what it is worth on.
-    """
-    logits, labels, correct = predictions
-    confusion = confusion_matrix(labels, predicted_classes(logits, labels, correct), len(classes))
-    usable = bool(np.isfinite(logits).all())
-    return Report(
-        title=title,
-        setting=setting,
-        classes=classes,
-        figures=figures,
-        confusion=confusion,
-        scores=class_scores(confusion, classes),
-        calibration=calibration(*predictions) if usable else None,
-        temperature=temperature(*predictions, *halves) if usable and all(map(len, halves)) else None,
-    )
-
-
-def lines(report: Report) -> Iterator[str]:
+def lines(measures: Measures) -> Iterator[str]:
     """For a terminal of 80 columns."""
-    figures = report.figures
-    yield f"{report.title}: {', '.join(f'{name} {value}' for name, value in report.setting.items())}"
-    yield f"{'images':14}{report.images:8,}"
+    figures = measures.figures
+    setting, other = {**measures.setting}, measures.setting.get("data")
+    setting.pop("data", None)
+    yield f"{measures.title}: {', '.join(f'{name} {value}' for name, value in setting.items())}"
+    if other is not None:
+        yield f"{'other images':14}{other}"
+    yield f"{'images':14}{measures.images:8,}"
     for name, title in (("acc1", "top-1"), ("acc5", "top-5")):
-        low, high = wilson(round(figures[name] / 100 * report.images), report.images)
+        low, high = wilson(round(figures[name] / 100 * measures.images), measures.images)
         yield f"{title:14}{figures[name]:8.2f}   95% interval {100 * low:.2f} to {100 * high:.2f}"
     yield f"{'balanced':14}{figures['balanced_acc1']:8.2f}   mean recall of the classes"
-    yield f"{'macro F1':14}{100 * macro_f1(report.scores):8.2f}   mean F1 of the classes"
+    yield f"{'macro F1':14}{100 * macro_f1(measures.scores):8.2f}   mean F1 of the classes"
     yield f"{'loss':14}{figures['loss']:8.3f}"
     yield ""
-    shown = worst(report.scores)
-    title = f"{WORST} worst of {len(report.scores):,}" if len(shown) < len(report.scores) else "class"
+    shown = worst(measures.scores)
+    title = f"{WORST} worst of {len(measures.scores):,}" if len(shown) < len(measures.scores) else "class"
     width = min(NAME[1], max(NAME[0], *(len(score.name) + 1 for score in shown)))
     yield f"{title:{width}}{'images':>8}{'recall':>8}{'prec.':>7}{'F1':>7}  mostly taken for"
     for score in shown:
@@ -99,7 +44,7 @@ def lines(report: Report) -> Iterator[str]:
         line = f"{_cut(score.name, width - 1):{width}}{figures_of_class}{_percent(score.f1, 7)}  {taken_for}"
         yield line.rstrip()
     yield ""
-    yield from _calibration_lines(report)
+    yield from _calibration_lines(measures)
 
 
 def worst(scores: Sequence[ClassScore]) -> list[ClassScore]:
@@ -107,13 +52,13 @@ def worst(scores: Sequence[ClassScore]) -> list[ClassScore]:
     return sorted((score for score in scores if score.images), key=lambda score: (score.recall, score.f1))[:WORST]
 
 
-def write(report: Report, folder: Path) -> list[str]:
+def write(measures: Measures, folder: Path) -> list[str]:
     """report.json, report.txt, classes.csv, confusion.csv and, with matplotlib, pictures. Returns remarks."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "report.txt", "\n".join(lines(report)) + "\n")
-    write_atomically(folder / "classes.csv", _table(_class_rows(report)))
-    header = ["is \\ taken for", *report.classes]
-    rows = [[name, *row] for name, row in zip(report.classes, report.confusion.tolist(), strict=True)]
+    write_atomically(folder / "report.txt", "\n".join(lines(measures)) + "\n")
+    write_atomically(folder / "classes.csv", _table(_class_rows(measures)))
+    header = ["is \\ taken for", *measures.classes]
+    rows = [[name, *row] for name, row in zip(measures.classes, measures.confusion.tolist(), strict=True)]
     write_atomically(folder / "confusion.csv", _table([header, *rows]))
     remarks = []
     try:
@@ -121,31 +66,31 @@ def write(report: Report, folder: Path) -> list[str]:
     except ImportError:
         remarks.append("Pictures need matplotlib: pip install 'recipe-ladder[report]'")
     else:
-        pictures.confusion(report, folder)
-        pictures.reliability(report, folder)
-        remarks.extend(filter(None, [lettering.missing(report.classes)]))
-    write_atomically(folder / "report.json", json.dumps(as_json(report), indent=2) + "\n")
+        pictures.confusion(measures, folder)
+        pictures.reliability(measures, folder)
+        remarks.extend(filter(None, [lettering.missing(measures.classes)]))
+    write_atomically(folder / "report.json", json.dumps(as_json(measures), indent=2) + "\n")
     return remarks
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(measures: Measures) -> dict[str, Any]:
     """All figures but those of the classes, which classes.csv has."""
-    hits = round(report.figures["acc1"] / 100 * report.images)
+    hits = round(measures.figures["acc1"] / 100 * measures.images)
     content = {
-        "run": report.title,
-        **report.setting,
-        "images": report.images,
-        **report.figures,
-        "acc1_interval": [100 * end for end in wilson(hits, report.images)],
-        "macro_f1": 100 * macro_f1(report.scores),
-        "calibration": _as_dict(report.calibration),
-        "temperature": _as_dict(report.temperature),
+        "run": measures.title,
+        **measures.setting,
+        "images": measures.images,
+        **measures.figures,
+        "acc1_interval": [100 * end for end in wilson(hits, measures.images)],
+        "macro_f1": 100 * macro_f1(measures.scores),
+        "calibration": _as_dict(measures.calibration),
+        "temperature": _as_dict(measures.temperature),
     }
     return {name: _plain(value) for name, value in content.items()}
 
 
-def _calibration_lines(report: Report) -> Iterator[str]:
-    found, chosen = report.calibration, report.temperature
+def _calibration_lines(measures: Measures) -> Iterator[str]:
+    found, chosen = measures.calibration, measures.temperature
     if found is None:
         yield "calibration   none: there are logits that are infinite or NaN"
         return
@@ -163,11 +108,11 @@ def _calibration_lines(report: Report) -> Iterator[str]:
         yield f"{'':14}expected error {100 * before.ece:.2f} points, with it {100 * after.ece:.2f}"
 
 
-def _class_rows(report: Report) -> list[list[Any]]:
+def _class_rows(measures: Measures) -> list[list[Any]]:
     percent = ("recall", "recall_low", "recall_high", "precision", "f1")
     header = ["class", "images", "hits", *percent, "mostly_taken_for", "taken_for_it"]
     rows: list[list[Any]] = [header]
-    for s in report.scores:
+    for s in measures.scores:
         shares = (s.recall, *s.recall_interval, s.precision, s.f1)
         cells = ["" if math.isnan(share) else f"{100 * share:.4f}" for share in shares]
         rows.append([s.name, s.images, s.hits, *cells, s.confused_with or "", s.confused])

@@ -19,6 +19,7 @@ from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import tables, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
+from recipe.output import count
 
 if TYPE_CHECKING:
     from recipe.ladder.telling.figures import Drawing
@@ -61,7 +62,7 @@ def write(
 
 def _top(report: Report) -> str:
     finished = sum(run.result is not None and run.problem is None for run in report.runs)
-    told = f"{wording.count(len(report.runs), 'run')}, {finished} finished, in {', '.join(map(str, report.roots))}"
+    told = f"{count(len(report.runs), 'run')}, {finished} finished, in {', '.join(map(str, report.roots))}"
     links = "".join(
         f'<li><a href="#comparison-{place}">{escape(comparison.title)}</a></li>'
         for place, comparison in enumerate(report.comparisons)
@@ -78,7 +79,7 @@ def _comparison(
         f'<section>\n<h2 id="comparison-{place}">{escape(comparison.title)}</h2>',
         f'<p class="headline">{escape(first)}</p>',
         "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in others) + "</ul>" if others else "",
-        f'<p class="about">{wording.count(comparison.images, "validation image")}</p>' if comparison.images else "",
+        f'<p class="about">{count(comparison.images, "validation image")}</p>' if comparison.images else "",
         _accuracies(comparison),
         '<div class="figures">',
         *map(figure, drawings),
@@ -211,9 +212,7 @@ def _made_with(runs: Sequence[RunRecord]) -> str:
                 found.setdefault(name, Counter())[value] += 1
     lines = []
     for name, values in found.items():
-        told = [
-            value if len(values) == 1 else f"{value} ({wording.count(n, 'start')})" for value, n in values.most_common()
-        ]
+        told = [value if len(values) == 1 else f"{value} ({count(n, 'start')})" for value, n in values.most_common()]
         lines.append(f"<dt>{escape(name)}</dt><dd>{escape('; '.join(told))}</dd>")
     lines.append(f"<dt>this page</dt><dd>recipe-ladder {escape(__version__)}</dd>")
     return f"<h2>How it was made</h2>\n<dl>\n{''.join(lines)}\n</dl>"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.output import count
 
 NAMED = 4  # findings of a kind that a headline names; the table has the rest
 
@@ -31,11 +32,6 @@ def time_unit(hours: float) -> tuple[float, str]:
     if hours >= 2:
         return 1.0, "hours"
     return (60.0, "minutes") if hours >= 2 / 60 else (3600.0, "seconds")
-
-
-def count(number: int, noun: str) -> str:
-    """As in 1 run, 3,000 runs."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def points(gain: Gain) -> float:

@@ -11,6 +11,7 @@ from recipe.ladder.comparing.compare import compare
 from recipe.ladder.comparing.comparison import Comparison, Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import wording
+from recipe.output import count
 
 
 def report_of(root: Path) -> Report:
@@ -64,7 +65,7 @@ def test_numbers_as_people_write_them() -> None:
     assert wording.interval(-0.2, 0.8) == "−0.20 to +0.80"
     assert [wording.p_value(p) for p in (0.0001, 0.0123, 1.0, math.nan)] == ["< 0.001", "0.012", "1.000", ""]
     assert [wording.time_unit(hours)[1] for hours in (0.01, 0.1, 3)] == ["seconds", "minutes", "hours"]
-    assert [wording.count(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+    assert [count(number, "run") for number in (0, 1, 2, 3000)] == ["0 runs", "1 run", "2 runs", "3,000 runs"]
     names = [wording.slug(text) for text in ("lr=0.1", "a b/../c", "…", "x" * 200)]
     assert names == ["lr=0.1", "a-b-..-c", "unnamed", "x" * 80]
     assert all(one != other for one, other in itertools.pairwise(names))

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from recipe.finished.evaluation import report as reports
-from recipe.finished.evaluation.report import Report, describe
+from recipe.finished.evaluation.measures import Measures, describe
 
 SETTING = {"split": "val", "weights": "ema", "val_resize": 232, "val_crop": 224}
 
 
-def described(num_classes: int, per_class: int = 10) -> Report:
+def described(num_classes: int, per_class: int = 10) -> Measures:
     random = np.random.default_rng(0)
     labels = np.repeat(np.arange(num_classes), per_class)
     logits = random.normal(0, 1, (len(labels), num_classes)).astype(np.float32)
