@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from recipe.commands.bench import baselines, step  # noqa: E402
 from recipe.commands.bench.command import step_table  # noqa: E402
-from recipe.commands.bench.step import Row, Setting  # noqa: E402
+from recipe.commands.bench.step import StepFigures, Workload  # noqa: E402
 from recipe.files import write_atomically  # noqa: E402
 from recipe.ingredients.augment import erase  # noqa: E402
 from recipe.ingredients.mix import MixDraw, mix  # noqa: E402
@@ -40,20 +40,20 @@ LEAST_ROUNDS, REPEATS, IMAGES = 3, 20, 64
 
 
 def main() -> None:
-    """Measure setting by setting, the most important first."""
+    """Measure workload by workload, the most important first."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--crops", type=int, nargs="+", default=[176, 224])
     parser.add_argument("--micro-batches", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--steps", type=int, default=30, help="in a round")
-    parser.add_argument("--seconds", type=float, default=520, help="no setting is begun, and no round, after that")
+    parser.add_argument("--seconds", type=float, default=520, help="no workload is begun, and no round, after that")
     parser.add_argument("--out", type=Path, default=Path("gpu_step.json"))
     given = parser.parse_args()
     begin = time.monotonic()
     plan = compose.plan_of(["+recipe=v2", "runtime=fast", *given.overrides])
     device = distributed.start(plan.config.runtime).device
     peak = step.peak_tflops(plan.config, device)
-    rows: list[Row] = []
+    rows: list[StepFigures] = []
     found: dict[str, Any] = {"device": step.device_name(device), "torch": torch.__version__, "peak_tflops": peak}
 
     def tell(text: str) -> None:
@@ -62,17 +62,17 @@ def main() -> None:
 
     found["different_pixels"] = different_pixels(device)
     tell(f"{found['device']}: values of the policies' pixels that are not the CPU's: {found['different_pixels']}")
-    settings = [Setting(crop, size) for size in given.micro_batches for crop in given.crops]
-    for number, setting in enumerate(settings):
+    workloads = [Workload(crop, size) for size in given.micro_batches for crop in given.crops]
+    for number, workload in enumerate(workloads):
         if number and time.monotonic() - begin > given.seconds:
-            tell(f"{setting}: no time left")
+            tell(f"{workload}: no time left")
             continue
-        until = begin + given.seconds * (number + 1) / len(settings)
-        chosen = step.with_setting(plan, setting)
+        until = begin + given.seconds * (number + 1) / len(workloads)
+        chosen = step.with_workload(plan, workload)
         with tempfile.TemporaryDirectory() as folder:
-            made = step.ways_of(chosen, device, Path(folder))
+            made = step.baselines_of(chosen, device, Path(folder))
             step.measure(made, chosen.config, device, given.steps, rounds(until), rows, tell)
-            found.setdefault("input", []).append({**setting._asdict(), **input_ms(chosen, device, Path(folder))})
+            found.setdefault("input", []).append({**workload._asdict(), **input_ms(chosen, device, Path(folder))})
         tell(f"making a micro-batch ready, ms of the device's and of the host's: {found['input'][-1]}")
         print("\n".join(step_table(rows, peak)), flush=True)
 

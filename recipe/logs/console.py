@@ -31,7 +31,7 @@ from recipe.training.evaluate import Evaluation
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
 LISTED_TENSORS = 12  # of those that weights and network do not have in common
 MUCH_WAITING = 0.2  # share of an epoch, from which on a faster pipeline would shorten the training
-LONG = 60  # seconds of training from which on that matters
+LONG = 60  # seconds that a run takes, from which on that matters
 IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
 

@@ -13,7 +13,7 @@ import pytest
 from photos import encoded, photo
 
 from recipe.commands.bench import loader, pipelines
-from recipe.commands.bench.loader import Row
+from recipe.commands.bench.loader import LoaderFigures
 from recipe.config import Config
 from recipe.data.loader import TrainLoader
 from recipe.data.micro_batch import Task
@@ -88,7 +88,7 @@ def test_bench_loader(root: Path, flags: list[str]) -> None:
 
 def test_ratio_is_the_median_of_the_rounds() -> None:
     """A round that was slow for both leaves it as it is."""
-    slow, fast = Row("a", "training", [10.0, 1.0, 10.0]), Row("b", "training", [20.0, 3.0, 20.0])
+    slow, fast = LoaderFigures("a", "training", [10.0, 1.0, 10.0]), LoaderFigures("b", "training", [20.0, 3.0, 20.0])
     assert fast.times(slow) == 2
     assert slow.times(slow) == 1
 

@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from recipe.commands.bench import baselines, step
 from recipe.commands.bench.command import step_table
-from recipe.commands.bench.step import BARE, OURS, OURS_DEVICE, PHOTOS, REFERENCE, TIMM, Row, Setting
+from recipe.commands.bench.step import BARE, OURS, OURS_DEVICE, PHOTOS, REFERENCE, TIMM, StepFigures, Workload
 from recipe.config import ModelConfig
 from recipe.plan.compose import Plan
 from recipe.run.trainer import Trainer
@@ -24,7 +24,7 @@ TINY = ["+recipe=v2", "model.source=timm", "model.name=test_resnet", "runtime.de
 QUICK = ["--steps", "2", "--rounds", "2", "--crop", "32", "--micro-batch", "4"]
 
 
-def test_every_way_is_measured_and_kept(root: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_every_baseline_is_measured_and_kept(root: Path, tmp_path: Path) -> None:  # noqa: F811
     kept = tmp_path / "kept.json"
     done = bench(
         "step", *TINY, "data=imagefolder", f"data.root={root}", *QUICK, "--json", "--out", str(kept),
@@ -45,11 +45,13 @@ def test_every_way_is_measured_and_kept(root: Path, tmp_path: Path) -> None:  # 
         assert row["first_seconds"] > 0
 
 
-def test_way_that_cannot_be_taken_here_is_named_and_the_others_go_on(plan: Callable[..., Plan], tmp_path: Path) -> None:
-    composed = step.with_setting(plan("+recipe=v1", *TINY[1:]), Setting(32, 4))
+def test_baseline_that_cannot_be_taken_here_is_named_and_the_others_go_on(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    composed = step.with_workload(plan("+recipe=v1", *TINY[1:]), Workload(32, 4))
     unknown = replace(composed.config, model=ModelConfig("alexnet"))  # torchvision has it, timm does not
-    making = {TIMM: lambda: baselines.timm_style(unknown, CPU), BARE: step.ways_of(composed, CPU, tmp_path)[BARE]}
-    rows: list[Row] = []
+    making = {TIMM: lambda: baselines.timm_style(unknown, CPU), BARE: step.baselines_of(composed, CPU, tmp_path)[BARE]}
+    rows: list[StepFigures] = []
     step.measure(making, composed.config, CPU, 1, range(1), rows, lambda _: None)
     assert [(row.name, bool(row.failed), len(row.rates)) for row in rows] == [(TIMM, True, 0), (BARE, False, 1)]
     assert "alexnet" in rows[0].failed
@@ -58,10 +60,10 @@ def test_way_that_cannot_be_taken_here_is_named_and_the_others_go_on(plan: Calla
 
 def test_table_compares_with_the_limit_round_by_round() -> None:
     limit, ours = (
-        Row(name, 176, 128, 3e12, 60.0, rates, 10**10)
+        StepFigures(name, 176, 128, 3e12, 60.0, rates, 10**10)
         for name, rates in ((BARE, [1000.0, 100.0, 2000.0]), (OURS, [800.0, 90.0, 1900.0]))
     )
-    unmeasured = Row(TIMM, 176, 128, 3e12, 60.0)
+    unmeasured = StepFigures(TIMM, 176, 128, 3e12, 60.0)
     lines = list(step_table([limit, ours, unmeasured], peak=100.0))
     assert len(lines) == 4
     # 128 images at 800 a second take 0.16 s: 3e12 operations in that time are 18.75 TFLOP/s
@@ -72,16 +74,16 @@ def test_operations_are_those_of_the_papers(plan: Callable[..., Plan]) -> None:
     """ResNet-50 at 224: 4.09 billion multiplications with an addition (torchvision's table); a training pass is three
     times that, but for the first layer's gradient of its input, which nobody needs.
     """
-    config = step.with_setting(plan("+recipe=v1"), Setting(224, 8)).config
+    config = step.with_workload(plan("+recipe=v1"), Workload(224, 8)).config
     assert step.flops_of(config) == pytest.approx(3 * 2 * 4.09e9 - 2 * 0.118e9, rel=0.01)
 
 
 @pytest.mark.parametrize("policy_on", ["host", "device"])
-def test_our_way_is_the_loop_that_trains(
+def test_our_baseline_is_the_loop_that_trains(
     plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy_on: str
 ) -> None:
     """Its weights are those of train_one_epoch on the same micro-batches; each step counts its images."""
-    composed = step.with_setting(plan(*TINY, f"augment.policy_on={policy_on}"), Setting(32, 4))
+    composed = step.with_workload(plan(*TINY, f"augment.policy_on={policy_on}"), Workload(32, 4))
     (tmp_path / "one").mkdir()
     taken = baselines.run_of(synthetic(composed), CPU, tmp_path / "one")
     steps = [(number, [baselines.micro_batch(taken.config, number % baselines.DIFFERENT, CPU)]) for number in range(5)]
@@ -97,8 +99,8 @@ def test_our_way_is_the_loop_that_trains(
 
     run_of = baselines.run_of
     monkeypatch.setattr(baselines, "run_of", kept)
-    way = baselines.ours(composed, CPU, tmp_path / "two")
-    assert way(5) == 5 * 4
+    baseline = baselines.ours(composed, CPU, tmp_path / "two")
+    assert baseline(5) == 5 * 4
     for one, other in zip(taken.training.network.parameters(), runs[0].training.network.parameters(), strict=True):
         assert torch.equal(one, other)
     assert len({batch.codes.shape[1] for _, (batch,) in steps}) == 1
@@ -112,15 +114,15 @@ def synthetic(composed: Plan) -> Plan:
     return replace(composed, config=replace(composed.config, data=data))
 
 
-def test_every_way_updates_every_parameter_at_every_step(plan: Callable[..., Plan], tmp_path: Path) -> None:
-    composed = step.with_setting(plan(*TINY, "optimizer.lr=0.05"), Setting(32, 4))
+def test_every_baseline_updates_every_parameter_at_every_step(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    composed = step.with_workload(plan(*TINY, "optimizer.lr=0.05"), Workload(32, 4))
     optimizers: list[torch.optim.Optimizer] = []
     handle = register_optimizer_step_post_hook(lambda optimizer, *_: optimizers.append(optimizer))
     try:
-        for name, make in step.ways_of(composed, CPU, tmp_path).items():
+        for name, make in step.baselines_of(composed, CPU, tmp_path).items():
             optimizers.clear()
-            way = make()
-            assert way(3) == 12, name
+            baseline = make()
+            assert baseline(3) == 12, name
             assert len(optimizers) == 3, name
             parameters = [p for group in optimizers[0].param_groups for p in group["params"]]
             assert sum(p.numel() for p in parameters) > 300_000, name

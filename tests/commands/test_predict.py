@@ -2,7 +2,9 @@ import csv
 import json
 import os
 import shutil
+import struct
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +147,35 @@ def test_annotated_photos_are_upright_and_never_take_anothers_place(
         assert turned.height > 60  # the file holds 60 x 40, and says that it is to be turned; the line is below it
         assert np.asarray(turned.crop((0, 0, 40, 60))).mean() > 40
         assert turned.width == 40 or np.asarray(turned.crop((44, 0, turned.width, 60))).max() < 40  # of a JPEG
+
+
+def test_annotated_copies_are_no_photos_the_next_time(
+    photo_run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(photo_run.parent / "data" / "val" / "dark", tmp_path / "photos")
+    command = "predict", photo_run, tmp_path / "photos", "--annotate", tmp_path / "photos", "--csv", tmp_path / "c.csv"
+    written = []
+    for _ in range(2):
+        assert recipe(*command) == 0
+        written.append((sorted(path.name for path in (tmp_path / "photos").iterdir()), rows_of(tmp_path / "c.csv")))
+    assert written[0] == written[1]
+    said = capsys.readouterr().err
+    assert said.count("not predicted, copies that --annotate made: 0.predicted.jpg … (7 in ") == 1
+    assert recipe("predict", photo_run, tmp_path / "photos" / "0.predicted.jpg") == 0, "named by itself it is a photo"
+
+
+def test_bomb_is_told_with_its_name_and_what_to_do(
+    photo_run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture
+) -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "bomb.png").write_bytes(png)
+    assert recipe("predict", photo_run, tmp_path / "bomb.png") == 2
+    error = capsys.readouterr().err
+    assert f"cannot read the image {tmp_path / 'bomb.png'}: 3,600,000,000 pixels, more than any photo has" in error
+    assert "A smaller copy can be read" in error
+    assert "DOS" not in error, "these are Pillow's words"
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])

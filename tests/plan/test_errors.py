@@ -68,6 +68,9 @@ WRONG: list[tuple[list[str], list[str]]] = [
     ([V2, "epochs", "3"], ["epochs is not of the form KEY=VALUE"]),
     # Several values for one run
     ([V2, "seed=0,1"], ["seed=0,1 names several values", "add -m right after train.py"]),
+    ([V2, "seeds=0,1"], ["there is no key seeds. Did you mean seed?"]),
+    ([V2, "learning_rate=0.1,0.2"], ["there is no key learning_rate. Did you mean optimizer.lr?"]),
+    ([V2, "ema=ema,none"], ["ema=ema,none names several values", "add -m right after train.py"]),
     ([V2, "seed=range(0,3)"], ["seed=range(0,3) names several values", "add -m"]),
     (["+recipe=v1,v2"], ["+recipe=v1,v2 names several values", "add -m"]),
     ([V2, "augment.scale=0.1,0.9"], ["augment.scale=[0.1,0.9]", "in brackets"]),

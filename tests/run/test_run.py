@@ -121,7 +121,7 @@ def test_policy_on_the_device_ends_in_the_same_weights(plan: Callable[..., Plan]
 def test_run_that_waited_for_its_images_says_so(plan: Callable[..., Plan], tmp_path: Path) -> None:
     """Here a data set that takes 20 ms an image, of 10 to 20 for the training; and one that takes none."""
     image, said = picture_of(torch.randint(256, (3, 16, 16), dtype=torch.uint8)), []
-    for name, seconds in (("slow", 0.02), ("fast", 0.0)):
+    for name, seconds, matters_from in (("slow", 0.02, 0), ("fast", 0.0, 0), ("short", 0.02, console.LONG)):
         composed = plan("+recipe=r00_baseline", *SMALL, "model.name=shufflenet_v2_x0_5", "max_steps=1", "data.size=32")
 
         def open_after_a_while(images: RandomImages, index: int, pause: float = seconds) -> Picture:
@@ -130,10 +130,12 @@ def test_run_that_waited_for_its_images_says_so(plan: Callable[..., Plan], tmp_p
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(RandomImages, "open", open_after_a_while)
+            patched.setattr(console, "LONG", matters_from)
             train(replace(composed, folder=tmp_path / name))
         said.append((tmp_path / name / "train.log").read_text())
     assert "of the last epoch was spent waiting for images: `recipe bench loader`" in said[0]
     assert "waiting for images" not in said[1]
+    assert "waiting for images" not in said[2], "in a run of a second it matters to nobody"
 
 
 def test_resuming_with_another_thread_count_is_said_and_stays_said(

@@ -1,8 +1,8 @@
-"""The ways to take a training step that are compared: the bare step, ours, timm's and torchvision's reference.
+"""The training steps that are compared: the bare step, ours, timm's and torchvision's reference.
 
 Each is a function that takes a number of optimizer steps and returns how many images that were. All train the same
-architecture on micro-batches of one size, one to a step, and have their input in the host's memory: uint8 where the way
-itself sends uint8 to the device.
+architecture on micro-batches of one size, one to a step, and have their input in the host's memory: uint8 where it
+sends uint8 to the device itself.
 """
 
 import contextlib
@@ -39,12 +39,12 @@ from recipe.run.resume import resume
 from recipe.run.trainer import Trainer
 from recipe.training.loop import autocast, train_one_epoch
 
-Way = Callable[[int], int]  # takes so many optimizer steps; how many images that were
+Baseline = Callable[[int], int]  # takes so many optimizer steps; how many images that were
 CLASSES = 1000
 DIFFERENT = 4  # micro-batches in the host's memory, taken in turn
 
 
-def bare(config: Config, device: torch.device) -> Way:
+def bare(config: Config, device: torch.device) -> Baseline:
     """Forward, backward and optimizer on one micro-batch that lies on the device: the limit."""
     network = make_model(config, CLASSES).to(device).train()
     loss_of: nn.Module = NetworkLoss(network, make_loss(config.loss))
@@ -66,7 +66,7 @@ def bare(config: Config, device: torch.device) -> Way:
     return take
 
 
-def ours(plan: Plan, device: torch.device, folder: Path) -> Way:
+def ours(plan: Plan, device: torch.device, folder: Path) -> Baseline:
     """The loop that trains, from micro-batches in pinned memory."""
     synthetic = replace(plan.config.data, name="synthetic", root=None, num_classes=CLASSES, workers=0, size=2**16)
     run = run_of(replace(plan, config=replace(plan.config, data=synthetic)), device, folder)
@@ -76,14 +76,14 @@ def ours(plan: Plan, device: torch.device, folder: Path) -> Way:
     return _with_loader(run, steps)
 
 
-def ours_on_photos(plan: Plan, device: torch.device, folder: Path) -> Way:
+def ours_on_photos(plan: Plan, device: torch.device, folder: Path) -> Baseline:
     """The loop that trains, from files."""
     run = run_of(plan, device, folder)
     loader = run.training.loader
     return _with_loader(run, chain.from_iterable(loader.epoch(epoch) for epoch in range(plan.config.epochs)), loader)
 
 
-def timm_style(config: Config, device: torch.device) -> Way:
+def timm_style(config: Config, device: torch.device) -> Baseline:
     """As timm's script trains: its model, compiled, uint8 batches normalised on the device, its mixup and cutmix."""
     import timm
     from timm.data import Mixup
@@ -127,7 +127,7 @@ def timm_style(config: Config, device: torch.device) -> Way:
     return take
 
 
-def reference_style(config: Config, device: torch.device) -> Way:
+def reference_style(config: Config, device: torch.device) -> Baseline:
     """As torchvision's script trains with --amp: eager, float32 batches mixed by the workers, fp16 with loss scaling,
     the loss read back at every step. (On a CPU in bf16, without scaling.)
     """
@@ -221,7 +221,7 @@ class _Given:
 
 def _with_loader(
     run: Trainer, steps: Iterator[tuple[int, Iterator[MicroBatch]]], loader: TrainLoader | None = None
-) -> Way:
+) -> Baseline:
     given: Any = _Given(steps, loader)
     run.training.loader = given
     rounds = count()

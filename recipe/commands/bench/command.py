@@ -16,8 +16,8 @@ from recipe.files import write_atomically
 from recipe.plan import compose
 
 if TYPE_CHECKING:
-    from recipe.commands.bench.loader import Measured
-    from recipe.commands.bench.step import Row
+    from recipe.commands.bench.loader import LoaderMeasurement
+    from recipe.commands.bench.step import StepFigures
     from recipe.config import Config
 
 
@@ -105,7 +105,7 @@ def run_step(arguments: argparse.Namespace) -> None:
 
     device = distributed.start(plan.config.runtime).device
     peak = arguments.peak_tflops or step.peak_tflops(plan.config, device)
-    rows: list[step.Row] = []
+    rows: list[step.StepFigures] = []
 
     def tell(text: str) -> None:
         if not arguments.json:
@@ -115,11 +115,11 @@ def run_step(arguments: argparse.Namespace) -> None:
             write_atomically(arguments.out, json.dumps(found, indent=2) + "\n")
 
     crops = arguments.crop or [plan.config.resolution.train_crop]
-    settings = [(crop, size) for size in arguments.micro_batch or [plan.config.micro_batch_size] for crop in crops]
-    for crop, size in settings:
+    workloads = [(crop, size) for size in arguments.micro_batch or [plan.config.micro_batch_size] for crop in crops]
+    for crop, size in workloads:
         with tempfile.TemporaryDirectory() as folder:
-            chosen = step.with_setting(plan, step.Setting(crop, size))
-            making = step.ways_of(chosen, device, Path(folder))
+            chosen = step.with_workload(plan, step.Workload(crop, size))
+            making = step.baselines_of(chosen, device, Path(folder))
             step.measure(making, chosen.config, device, arguments.steps, range(arguments.rounds), rows, tell)
     if arguments.json:
         print(json.dumps({"device": step.device_name(device), "peak_tflops": peak, "rows": step.as_json(rows, peak)}))
@@ -128,7 +128,7 @@ def run_step(arguments: argparse.Namespace) -> None:
         print("\n".join(step_table(rows, peak)))
 
 
-def step_table(rows: "list[Row]", peak: float | None) -> Iterator[str]:
+def step_table(rows: "list[StepFigures]", peak: float | None) -> Iterator[str]:
     """The figures for people, in Markdown."""
     yield "| crop, micro-batch | way | images/s | of the limit | step, ms | memory, GB | TFLOP/s | of peak | first, s |"
     yield "|---|---|---|---|---|---|---|---|---|"
@@ -153,7 +153,7 @@ def step_table(rows: "list[Row]", peak: float | None) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def table(config: "Config", measured: "Measured", rate: float | None) -> Iterator[str]:
+def table(config: "Config", measured: "LoaderMeasurement", rate: float | None) -> Iterator[str]:
     """The figures for people: at most 80 columns."""
     from recipe.commands.bench.loader import OURS, REFERENCE, TIMM
     from recipe.data.region import state

@@ -27,7 +27,7 @@ STAGED = 512  # images whose loading is taken apart
 
 
 @dataclass
-class Row:
+class LoaderFigures:
     """One pipeline's figures."""
 
     name: str
@@ -38,20 +38,20 @@ class Row:
         """Images per second of one core."""
         return statistics.median(self.rates)
 
-    def times(self, other: "Row") -> float:
+    def times(self, other: "LoaderFigures") -> float:
         """The median over the rounds of how many times as fast as another."""
         return statistics.median(own / its for own, its in zip(self.rates, other.rates, strict=True))
 
 
 @dataclass
-class Measured:
+class LoaderMeasurement:
     """All figures."""
 
-    rows: list[Row]
+    rows: list[LoaderFigures]
     stages: dict[str, float]  # seconds that ours spends on an image, by what it does
     seconds: float  # of the whole measurement
 
-    def row(self, name: str, during: str) -> Row | None:
+    def row(self, name: str, during: str) -> LoaderFigures | None:
         """The one of that name, where it was measured."""
         return next((row for row in self.rows if (row.name, row.during) == (name, during)), None)
 
@@ -92,7 +92,7 @@ def pipelines_of(config: Config, images: ImageFolder, count: int) -> dict[tuple[
 
 def measure(
     rounds: Mapping[tuple[str, str], Round], stages: dict[str, float], seconds: float, tell: Callable[[str], None]
-) -> Measured:
+) -> LoaderMeasurement:
     """Run the pipelines in turn for about `seconds`. The first round is not counted.
 
     CPU time of the worker and of the process that takes its batches counts, so that transport is in it, and a busy
@@ -101,7 +101,7 @@ def measure(
     torch.set_num_threads(1)
     region.available()  # loads the library before the first fork: a training's workers do that once
     begin = time.monotonic()
-    rows = [Row(name, during, []) for name, during in rounds]
+    rows = [LoaderFigures(name, during, []) for name, during in rounds]
     number = -1
     while number < LEAST_ROUNDS or time.monotonic() - begin < seconds:
         for row, load_round in zip(rows, rounds.values(), strict=True):
@@ -112,10 +112,10 @@ def measure(
         tell(f"round {number}, {time.monotonic() - begin:.0f} of {seconds:.0f} s")
     whole = next(row for row in rows if row.name == OURS and row.during == "training")
     stages = {**stages, "transport": max(0.0, 1 / whole.median() - sum(stages.values()))}
-    return Measured(rows, stages, time.monotonic() - begin)
+    return LoaderMeasurement(rows, stages, time.monotonic() - begin)
 
 
-def as_json(measured: Measured) -> dict[str, object]:
+def as_json(measured: LoaderMeasurement) -> dict[str, object]:
     """The figures by name."""
     rows = []
     for row in measured.rows:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from recipe.commands.bench import baselines
-from recipe.commands.bench.baselines import Way
+from recipe.commands.bench.baselines import Baseline
 from recipe.config import Config
 from recipe.network.model import make_model
 from recipe.plan.compose import Plan
@@ -25,7 +25,7 @@ TIMM, REFERENCE = "timm's way", "torchvision's reference's way"
 PEAKS = {"H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L4": 121}
 
 
-class Setting(NamedTuple):
+class Workload(NamedTuple):
     """What is trained on."""
 
     crop: int  # pixels, square
@@ -33,8 +33,8 @@ class Setting(NamedTuple):
 
 
 @dataclass
-class Row:
-    """One way's figures for one setting."""
+class StepFigures:
+    """One baseline's figures for one workload."""
 
     name: str
     crop: int
@@ -57,7 +57,7 @@ class Row:
         """10¹² floating-point operations a second."""
         return self.flops / self.step_seconds() / 1e12
 
-    def times(self, other: "Row") -> float:
+    def times(self, other: "StepFigures") -> float:
         """The median over the rounds of how many times as fast as another."""
         return statistics.median(own / its for own, its in zip(self.rates, other.rates, strict=True))
 
@@ -84,21 +84,21 @@ def flops_of(config: Config) -> float:
     return counter.get_total_flops() / 2
 
 
-def with_setting(plan: Plan, setting: Setting) -> Plan:
-    """The plan on a setting: one micro-batch to a step, as on as many GPUs as a step has micro-batches."""
+def with_workload(plan: Plan, workload: Workload) -> Plan:
+    """The plan on a workload: one micro-batch to a step, as on as many GPUs as a step has micro-batches."""
     config = plan.config
     changed = replace(
         config,
-        batch_size=setting.micro_batch,
-        micro_batch_size=setting.micro_batch,
-        resolution=replace(config.resolution, train_crop=setting.crop),
+        batch_size=workload.micro_batch,
+        micro_batch_size=workload.micro_batch,
+        resolution=replace(config.resolution, train_crop=workload.crop),
         sampler=replace(config.sampler, repetitions=1),
     )
     return replace(plan, config=changed)
 
 
-def ways_of(plan: Plan, device: torch.device, folder: Path) -> dict[str, Callable[[], Way]]:
-    """How to make each way ready, by name."""
+def baselines_of(plan: Plan, device: torch.device, folder: Path) -> dict[str, Callable[[], Baseline]]:
+    """How to make each baseline ready, by name."""
     config = plan.config
     on_host, on_device = (
         replace(plan, config=replace(config, augment=replace(config.augment, policy_on=where)))
@@ -118,39 +118,39 @@ def ways_of(plan: Plan, device: torch.device, folder: Path) -> dict[str, Callabl
 
 
 def measure(
-    making: Mapping[str, Callable[[], Way]],
+    making: Mapping[str, Callable[[], Baseline]],
     config: Config,
     device: torch.device,
     steps: int,
     rounds: Iterable[int],
-    rows: list[Row],
+    rows: list[StepFigures],
     tell: Callable[[str], None],
 ) -> None:
-    """Append a row for each way, and run them in turn; `tell` is called after whatever was learned."""
-    setting = Setting(config.resolution.train_crop, config.micro_batch_size)
-    flops = flops_of(config) * setting.micro_batch
-    ready: list[tuple[Row, Way, int]] = []
+    """Append a row for each baseline, and run them in turn; `tell` is called after whatever was learned."""
+    workload = Workload(config.resolution.train_crop, config.micro_batch_size)
+    flops = flops_of(config) * workload.micro_batch
+    ready: list[tuple[StepFigures, Baseline, int]] = []
     for name, make in making.items():
         before, begin = _allocated(device), time.perf_counter()
-        rows.append(Row(name, *setting, flops, math.nan))
+        rows.append(StepFigures(name, *workload, flops, math.nan))
         try:
-            way = make()
+            baseline = make()
             own = _allocated(device) - before
-            way(3)
+            baseline(3)
             _wait(device)
         except (ImportError, RuntimeError) as error:  # no timm, no such model there, too little memory, no compiler
             rows[-1].failed = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            tell(f"{setting.crop} px x {setting.micro_batch}, {name}: left out, {rows[-1].failed}")
+            tell(f"{workload.crop} px x {workload.micro_batch}, {name}: left out, {rows[-1].failed}")
             continue
         rows[-1].first_seconds = time.perf_counter() - begin
-        ready.append((rows[-1], way, own))
-        tell(f"{setting.crop} px x {setting.micro_batch}, {name}: ready after {rows[-1].first_seconds:.1f} s")
+        ready.append((rows[-1], baseline, own))
+        tell(f"{workload.crop} px x {workload.micro_batch}, {name}: ready after {rows[-1].first_seconds:.1f} s")
     for number in rounds:
-        for row, way, own in ready:
-            rate, beside = timed(way, steps, device)
+        for row, baseline, own in ready:
+            rate, beside = timed(baseline, steps, device)
             row.rates.append(rate)
             row.peak_bytes = None if beside is None else max(row.peak_bytes or 0, own + beside)
-        tell(f"{setting.crop} px x {setting.micro_batch}, round {number + 1}")
+        tell(f"{workload.crop} px x {workload.micro_batch}, round {number + 1}")
     ready.clear()
     gc.collect()
     torch.compiler.reset()  # it would keep the compiled networks, and compile no more than eight
@@ -158,25 +158,25 @@ def measure(
         torch.cuda.empty_cache()
 
 
-def timed(way: Way, steps: int, device: torch.device) -> tuple[float, int | None]:
+def timed(baseline: Baseline, steps: int, device: torch.device) -> tuple[float, int | None]:
     """Images a second, by the device's clock where it is a GPU; and the memory it took beside what was taken before."""
     if device.type != "cuda":
         begin = time.perf_counter()
-        images = way(steps)
+        images = baseline(steps)
         return images / (time.perf_counter() - begin), None
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     start.record()
-    images = way(steps)
+    images = baseline(steps)
     end.record()
     torch.cuda.synchronize(device)
     beside = torch.cuda.max_memory_allocated(device) - before
     return images / (start.elapsed_time(end) / 1000), beside
 
 
-def as_json(rows: list[Row], peak: float | None) -> list[dict[str, Any]]:
+def as_json(rows: list[StepFigures], peak: float | None) -> list[dict[str, Any]]:
     """The figures by name. Rows that no round has measured yet have no median."""
     found = []
     for row in rows:
