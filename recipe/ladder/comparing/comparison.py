@@ -75,6 +75,11 @@ class Comparison:
     classes: list[str]
     images: int  # validation images
 
+    @property
+    def has_totals(self) -> bool:
+        """Whether a gain over the first row is another than that over the setting which a row is compared with."""
+        return any(row.parent != self.rows[0].name for row in self.rows[1:])
+
 
 @dataclass
 class Report:

@@ -104,7 +104,9 @@ def _accuracies(comparison: Comparison) -> str:
         "adjusted p": lambda row: Cell(wording.p_value(row.gain.adjusted), row.gain.adjusted) if row.gain else Cell(""),
         "verdict": _verdict,
         "gain over": lambda row: Cell(labels[row.gain.over] if row.gain and not obvious else "", style="text"),
-        "total gain": lambda row: signed(wording.points(row.total) if row.total else math.nan),
+        "total gain": lambda row: signed(
+            wording.points(row.total) if row.total and comparison.has_totals else math.nan
+        ),
         "incl. other images": _over_images,
         "median": lambda row: number(row.median),
         "highest": lambda row: number(row.highest),
@@ -159,7 +161,7 @@ def _costs(comparison: Comparison) -> str:
                     number(row.images, ",.0f"),
                     number(row.unique_images, ",.0f"),
                     number(row.mean if row.acc1 else None),
-                    number(each, ".2g" if abs(each) < 1 else ",.1f"),
+                    Cell("costs less", each) if each < 0 else number(each, ".2g" if each < 1 else ",.1f"),
                     Cell("yes" if row.on_front else "", float(row.on_front), "text"),
                 ]
             )

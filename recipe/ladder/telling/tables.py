@@ -107,7 +107,7 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("p", "p", [p_value(gain.adjusted) if gain else "" for gain in gains], 70),
         Column("verdict", "verdict", verdicts, 85, [_shortened(verdict) for verdict in verdicts]),
         Column("over", "over", _over(comparison), 65),
-        Column("total", "total", [_points(total) for total in totals] if len(rows) > 2 else [], 60),
+        Column("total", "total", [_points(total) for total in totals] if comparison.has_totals else [], 60),
         Column("best", "best", [_two(row.highest) if len(row.runs) > 1 else "" for row in rows], 40),
         Column("top5", "top-5", [_two(row.acc5) for row in rows], 45),
         Column("published", "published", [signed(row.published_gain) for row in rows], 50),

@@ -67,12 +67,7 @@ def headline(comparison: Comparison) -> list[str]:
             f"Train more seeds, as in seed=0,1,2,3,4, to learn what each {noun} is worth.",
         ]
     helping, hurting = (_called(compared, verdict) for verdict in ("helps", "hurts"))
-    still_open = len(compared) - len(helping) - len(hurting)
-    sentences = [
-        f"{len(helping) or 'None'} of {count(len(compared), noun)} help{'' if len(helping) > 1 else 's'}, "
-        f"{len(hurting) or 'none'} hurt{'' if len(hurting) > 1 else 's'}, "
-        f"{still_open or 'none'} {'is' if still_open < 2 else 'are'} unresolved."
-    ]
+    sentences = [_counts(len(compared), len(helping), len(hurting), noun)]
     sentences += [f"{verb}: {_list(rows)}." for verb, rows in (("Helps", helping), ("Hurts", hurting)) if rows]
     units = f"{min(runs)} to {max(runs)}" if min(runs) < max(runs) else f"{max(runs)}"
     if math.isfinite(comparison.detectable):
@@ -88,6 +83,19 @@ def headline(comparison: Comparison) -> list[str]:
             f"(95% interval {interval(all_in_all.low, all_in_all.high)})."
         )
     return sentences
+
+
+def _counts(compared: int, helping: int, hurting: int, noun: str) -> str:
+    """How many help, hurt and are unresolved."""
+    still_open = compared - helping - hurting
+    if compared == 1:
+        what = "helps" if helping else "hurts" if hurting else "is unresolved: it may help or hurt"
+        return f"The one {noun} that is compared {what}."
+    return (
+        f"{helping or 'None'} of {count(compared, noun)} help{'' if helping > 1 else 's'}, "
+        f"{hurting or 'none'} hurt{'' if hurting > 1 else 's'}, "
+        f"{still_open or 'none'} {'is' if still_open < 2 else 'are'} unresolved."
+    )
 
 
 def _without_comparison(comparison: Comparison) -> list[str]:

@@ -186,6 +186,18 @@ def test_header_is_reached_and_used_with_the_keyboard(written: Path, laptop: Bro
     assert laptop.run("return document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
 
 
+def test_gain_that_costs_less_has_no_price(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "runs", "v2", seed, 50.0 + seed, device_seconds=3600)
+        cheaper = {"optimizer.lr": 1.0}
+        write_run(tmp_path / "runs", "v2", seed, 60.0 + seed, differences=cheaper, device_seconds=1800)
+    report = report_of(tmp_path / "runs")
+    page.write(report, {}, tmp_path / "report.html")
+    costs = (tmp_path / "report.html").read_text().partition("What it costs")[2].partition("</table>")[0]
+    assert ">costs less</td>" in costs
+    assert "−" not in costs
+
+
 def test_runs_left_out_are_named_with_the_reason(written: Path) -> None:
     text = written.read_text()
     part = text[text.index("Runs left out") : text.index("How to read this")]

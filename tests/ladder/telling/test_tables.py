@@ -90,6 +90,12 @@ def test_sweep_shows_its_values(report: Report) -> None:
     assert [line.split()[0] for line in lines[2:]] == ["0.1", "0.25", "1"]
 
 
+def test_total_is_told_where_it_is_another_figure_than_the_gain(report: Report) -> None:
+    shown = [{column.key for column in tables.columns(comparison)} for comparison in report.comparisons]
+    assert [comparison.shape for comparison in report.comparisons] == ["ladder", "sweep"]
+    assert ["total" in keys for keys in shown] == [True, False]
+
+
 def test_row_that_is_not_over_the_row_above_names_what_it_is_over(tmp_path: Path) -> None:
     write_ladder(tmp_path, {"r00_baseline": 0.0, "v1": 0.0, "r01_lr_optimizations": 1.0, "v2": 1.0})
     (ladder,) = report_on(tmp_path).comparisons

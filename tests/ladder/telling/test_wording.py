@@ -38,6 +38,16 @@ def test_headline_says_what_helps_by_how_much_and_how_surely(tmp_path: Path) -> 
     assert f"From {LADDER[0]} to {LADDER[3]} it is +" in said[4]
 
 
+def test_headline_of_a_single_comparison_is_a_sentence(tmp_path: Path) -> None:
+    for name, gain, said in (
+        ("a", 5, "helps."),
+        ("b", -5, "hurts."),
+        ("c", 0.01, "is unresolved: it may help or hurt."),
+    ):
+        write_ladder(tmp_path / name, dict(zip(LADDER, (0, gain), strict=False)), seeds=5, sd=0.3)
+        assert wording.headline(only(tmp_path / name))[0] == f"The one rung that is compared {said}"
+
+
 def test_headline_of_single_runs_claims_nothing(tmp_path: Path) -> None:
     write_ladder(tmp_path, dict(zip(LADDER, (0, 30, 1), strict=False)), seeds=1)
     said = " ".join(wording.headline(only(tmp_path)))
