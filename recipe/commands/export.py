@@ -128,7 +128,7 @@ def _format(arguments: argparse.Namespace) -> str:
 
 
 def _loading(config: Config, path: Path, network: Any, arguments: dict[str, Any]) -> str:
-    """How others load the weights."""
+    """Python code with which others load the weights."""
     for name, own in (("stem", "imagenet"), ("head", "linear")):
         if (value := getattr(config.model, name)) != own:
             return f"the {name} is {value}: recipe.network.model.make_model builds this network"
@@ -149,7 +149,7 @@ def _loading(config: Config, path: Path, network: Any, arguments: dict[str, Any]
 
 
 def _check(path: Path, network: Any, the_run: Trained, config: Config, pixels: bool) -> str:
-    """How far the file's logits are from the network's. Takes the file away where they are too far."""
+    """A line on how far the file's logits are from the network's. Takes the file away where they are too far."""
     from recipe.finished import exporting
 
     images, what = _photos(the_run, config)

@@ -1,4 +1,4 @@
-"""`recipe bench loader`, run on real files."""
+"""`recipe bench loader` measures every pipeline on real files, and its figures are those of the rounds."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""`recipe bench step`, run on a CPU at tiny sizes."""
+"""`recipe bench step` measures real training steps, ours the loop that trains: on a CPU at tiny sizes."""
 
 import json
 from collections.abc import Callable

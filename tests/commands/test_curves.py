@@ -1,3 +1,5 @@
+"""`recipe curves` draws the figures that the runs wrote: each run into its folder, and several in one picture."""
+
 import json
 import os
 import subprocess

@@ -1,3 +1,5 @@
+"""`recipe data store` ends with the same store whatever stopped it, and refuses in one message what it cannot do."""
+
 import json
 import os
 import re

@@ -1,3 +1,5 @@
+"""`recipe evaluate` gives the figures that a training with that evaluation gives, and refuses what does not fit."""
+
 import json
 import shutil
 import subprocess

@@ -1,3 +1,5 @@
+"""`recipe evaluate --report` tells of the images that were asked for; of the run's own from kept predictions."""
+
 import json
 import shutil
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""`recipe explain` says what every rung changes, at any scale, without data."""
+
 import sys
 
 import pytest

@@ -1,3 +1,5 @@
+"""`recipe export` writes files that give the network's logits elsewhere, and say what using them takes."""
+
 import importlib
 import json
 import shutil

@@ -1,3 +1,5 @@
+"""`recipe predict` says of photos what the evaluation would, names those it cannot read, and spoils none."""
+
 import csv
 import json
 import os

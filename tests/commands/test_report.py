@@ -1,3 +1,5 @@
+"""`recipe report` as a command: what it writes, prints and refuses."""
+
 import csv
 import os
 import subprocess

@@ -50,7 +50,7 @@ class StepFigures:
         return statistics.median(self.rates)
 
     def step_seconds(self) -> float:
-        """Of a step."""
+        """Duration of a step."""
         return self.micro_batch / self.images_per_second()
 
     def tflops(self) -> float:
@@ -76,7 +76,7 @@ def device_name(device: torch.device) -> str:
 
 
 def flops_of(config: Config) -> float:
-    """Of one image's forward and backward pass: multiplications and additions of convolutions and matrix products."""
+    """Multiplications and additions of convolutions and matrix products in one image's forward and backward pass."""
     network = deepcopy(make_model(config, baselines.CLASSES)).to("meta")
     size, dtype = config.resolution.train_crop, next(network.parameters()).dtype
     with FlopCounterMode(display=False) as counter:
@@ -98,7 +98,7 @@ def with_workload(plan: Plan, workload: Workload) -> Plan:
 
 
 def baselines_of(plan: Plan, device: torch.device, folder: Path) -> dict[str, Callable[[], Baseline]]:
-    """How to make each baseline ready, by name."""
+    """Functions that make each baseline ready, by name."""
     config = plan.config
     on_host, on_device = (
         replace(plan, config=replace(config, augment=replace(config.augment, policy_on=where)))

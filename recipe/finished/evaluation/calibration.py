@@ -20,7 +20,7 @@ class Bin(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Of some images."""
+    """How far the confidence on some images is from their accuracy."""
 
     nll: float  # mean negative log-likelihood of the labels, in nats
     ece: float  # expected calibration error, a share

@@ -25,7 +25,7 @@ class Measures:
 
     @property
     def images(self) -> int:
-        """How many were evaluated."""
+        """Number of images that were evaluated."""
         return int(self.confusion.sum())
 
 

@@ -97,7 +97,7 @@ def _count_cells(axes: Any, confusion: np.ndarray, share: np.ndarray) -> None:
 
 
 def _grown(share: Any) -> Any:
-    """With very many classes, each cell as the largest of its neighbours: a lone confusion would be too small a dot."""
+    """Shares of very many classes, each cell the largest of its neighbours: a single one would be too small a dot."""
     count, plain = len(share), share.filled(0)
     reach = count // 400
     grown = np.pad(plain, reach)

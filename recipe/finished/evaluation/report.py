@@ -18,7 +18,7 @@ NAME = 18, 26  # characters of a class's name and the gap behind it: at least, a
 
 
 def lines(measures: Measures) -> Iterator[str]:
-    """For a terminal of 80 columns."""
+    """Lines for a terminal of 80 columns."""
     figures = measures.figures
     setting, other = {**measures.setting}, measures.setting.get("data")
     setting.pop("data", None)
@@ -140,7 +140,7 @@ def _as_dict(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """The same with null for NaN, which JSON does not know."""
+    """The value with null for NaN, which JSON does not know."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):

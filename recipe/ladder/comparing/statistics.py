@@ -74,7 +74,7 @@ def difference(new: Runs, old: Runs, folds: int | None = None) -> Difference:
 
 
 def _variance(n: int, folds: int | None) -> float:
-    """Of the mean of n differences, in units of their own."""
+    """Variance of the mean of n differences, in units of their own."""
     return 1 / n + (1 / (folds - 1) if folds is not None else 0)
 
 

@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def folds(self) -> int | None:
-        """Of cross-validation."""
+        """The number of folds of a cross-validation; None without one."""
         return self.config.get("data.folds") if self.config.get("data.fold") is not None else None
 
 
@@ -92,7 +92,7 @@ def groups(runs: Iterable[RunRecord]) -> list[list[Setting]]:
 
 
 def unit_order(unit: Unit) -> tuple[int, int]:
-    """To sort by: seed, then fold."""
+    """Key to sort units by: seed, then fold."""
     return unit[0], -1 if unit[1] is None else unit[1]
 
 
@@ -151,7 +151,7 @@ def edges_of(settings: list[Setting]) -> dict[str, Edge]:
 
 
 def _changed_from(setting: Setting, settings: list[Setting]) -> Edge | None:
-    """With +without=… or +with=…: the same recipe and overrides, without that.
+    """What a setting with +without=… or +with=… is compared with: the same recipe and overrides, without that.
 
     Where that was not run: the one that shares most of the overrides and has no others. `+with=mixup
     mix.mixup_alpha=0.4` is so compared with the recipe itself, and its label says both.
@@ -201,7 +201,7 @@ def _rung_below(setting: Setting, settings: list[Setting], ranks: dict[str, int]
 
 
 def _plainer(setting: Setting, settings: list[Setting]) -> Edge | None:
-    """The same recipe with some of its differences."""
+    """What a setting is compared with: the same recipe with some of its differences."""
     if setting.changes:
         return None
     items = setting.varied.items()
@@ -270,7 +270,7 @@ def _components(settings: list[Setting], edges: dict[str, Edge], shape: str) -> 
 
 
 def sort_key(setting: Setting, keys: list[str]) -> list[tuple[int, float, str]]:
-    """To sort by the values of some keys: numbers first."""
+    """Key to sort settings by the values of some keys: numbers first."""
     return [_sortable(setting.config.get(key, setting.varied.get(key))) for key in keys]
 
 

@@ -9,6 +9,17 @@ from typing import Any
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.telling.wording import points
 
+GAIN = (
+    *("gain", "gain_n", "gain_sd", "gain_low", "gain_high", "gain_bca_low", "gain_bca_high", "gain_p", "gain_p_exact"),
+    *("gain_better", "gain_p_holm", "gain_images_low", "gain_images_high", "gain_mcnemar", "gain_p_unpaired"),
+    "gain_verdict",
+)
+TOTAL = (
+    *("total", "total_n", "total_sd", "total_low", "total_high", "total_bca_low", "total_bca_high", "total_p"),
+    *("total_p_exact", "total_better", "total_p_holm", "total_images_low", "total_images_high", "total_mcnemar"),
+    *("total_p_unpaired", "total_verdict"),
+)
+
 
 def rungs_csv(report: Report) -> str:
     """A line for each row of each table, with every figure; empty where there is none."""
@@ -36,8 +47,8 @@ def _row_figures(comparison: Comparison, row: Row) -> dict[str, Any]:
         "acc5_mean": row.acc5,
         "best_acc1_mean": row.best_acc1,
         "over": row.parent,
-        **_gain_figures("gain", row.gain),
-        **_gain_figures("total", row.total),
+        **dict(zip(GAIN, _gain_figures(row.gain), strict=True)),
+        **dict(zip(TOTAL, _gain_figures(row.total), strict=True)),
         "published_acc1": row.published.get("acc1"),
         "published_gain": row.published_gain,
         "device_hours": row.device_hours,
@@ -49,20 +60,14 @@ def _row_figures(comparison: Comparison, row: Row) -> dict[str, Any]:
     }
 
 
-def _gain_figures(kind: str, gain: Gain | None) -> dict[str, Any]:
-    names = ("n", "mean", "sd", "low", "high", "bca_low", "bca_high", "p", "p_exact", "better")
-    figures: dict[str, Any] = {name: getattr(gain.difference, name) if gain else None for name in names}
-    low, high = (gain.over_images if gain else None) or (None, None)
-    return {
-        f"{kind}": points(gain) if gain else None,
-        **{f"{kind}_{name}": value for name, value in figures.items() if name != "mean"},
-        f"{kind}_p_holm": gain.adjusted if gain else None,
-        f"{kind}_images_low": low,
-        f"{kind}_images_high": high,
-        f"{kind}_mcnemar": gain.mcnemar if gain else None,
-        f"{kind}_p_unpaired": gain.unpaired if gain else None,
-        f"{kind}_verdict": gain.verdict if gain else None,
-    }
+def _gain_figures(gain: Gain | None) -> list[Any]:
+    """The figures of GAIN and TOTAL, in their order; None without a gain."""
+    if gain is None:
+        return [None] * len(GAIN)
+    d = gain.difference
+    low, high = gain.over_images or (None, None)
+    tests = [d.n, d.sd, d.low, d.high, d.bca_low, d.bca_high, d.p, d.p_exact, d.better]
+    return [points(gain), *tests, gain.adjusted, low, high, gain.mcnemar, gain.unpaired, gain.verdict]
 
 
 def runs_csv(report: Report) -> str:

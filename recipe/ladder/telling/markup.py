@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Cell(NamedTuple):
-    """Of a table."""
+    """One cell of a table."""
 
     text: str
     value: float | None = None  # to sort by, where it is a number
@@ -55,7 +55,7 @@ def number(value: float | None, form: str = ".2f") -> Cell:
 
 
 def signed(value: float) -> Cell:
-    """A gain."""
+    """A cell with a gain; empty for NaN."""
     return Cell(wording.signed(value), value)
 
 

@@ -12,7 +12,16 @@ from recipe.plan import rungs
 DASHES = ("-", "--")  # six colours that the colour-blind tell apart, twice
 MOST = len(LINES) * len(DASHES)
 FIGURES = {"acc1": "top-1, %", "loss": "loss"}
-KINDS = {"val": ("validation", BLUE), "ema": ("validation, EMA", ORANGE), "train": ("training", GREY)}
+RAW = {"acc1": "val/acc1", "loss": "val/loss"}
+AVERAGED = {"acc1": "ema/acc1", "loss": "ema/loss"}
+TAGS = {  # of each figure, how it is named and drawn in the picture of one run
+    "acc1": {"val/acc1": ("validation", BLUE), "ema/acc1": ("validation, EMA", ORANGE)},
+    "loss": {
+        "val/loss": ("validation", BLUE),
+        "ema/loss": ("validation, EMA", ORANGE),
+        "train/loss": ("training", GREY),
+    },
+}
 LONGEST = 34  # characters of a label
 
 
@@ -34,12 +43,8 @@ def draw_one(run: RunRecord, path: Path) -> None:
     """Top-1 and loss of a run: trained weights, averaged ones, and the training loss."""
     series = histories.by_epoch(run.folder)
     lines = {
-        name: [
-            Line(label, series[f"{kind}/{name}"], colour)
-            for kind, (label, colour) in KINDS.items()
-            if f"{kind}/{name}" in series
-        ]
-        for name in FIGURES
+        name: [Line(label, series[tag], colour) for tag, (label, colour) in tags.items() if tag in series]
+        for name, tags in TAGS.items()
     }
     _draw(path, lines, _published([run]), f"{_shortened(run.name, 60)}, seed {run.unit[0]}")
 
@@ -54,10 +59,11 @@ def lines_of(runs: list[RunRecord]) -> dict[str, list[Line]]:
     lines: dict[str, list[Line]] = {name: [] for name in FIGURES}
     for number, (run, label) in enumerate(zip(runs, _labels(runs), strict=True)):
         label += " (dashed)" if number >= len(LINES) else ""
-        series, kind = histories.by_epoch(run.folder), histories.accuracy_tag(run).partition("/")[0]
+        series = histories.by_epoch(run.folder)
+        counting = AVERAGED if histories.accuracy_tag(run) == "ema/acc1" else RAW
         style = LINES[number % len(LINES)], DASHES[number // len(LINES)]
         for name in FIGURES:
-            points = series.get(f"{kind}/{name}", series.get(f"val/{name}", {}))
+            points = series.get(counting[name], series.get(RAW[name], {}))
             if points:
                 lines[name].append(Line(label, points, *style))
     return lines

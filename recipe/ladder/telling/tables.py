@@ -52,7 +52,7 @@ def text(report: Report, width: int) -> str:
 
 
 def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), least: int = 0) -> str:
-    """The same as a Markdown document.
+    """All tables as a Markdown document.
 
     Args:
         pictures: number of the comparison, caption and path of each.

@@ -11,24 +11,24 @@ NAMED = 4  # findings of a kind that a headline names; the table has the rest
 
 
 def signed(value: float) -> str:
-    """As in +0.31 or −0.20; nothing for NaN."""
+    """A figure with its sign, as in +0.31 or −0.20; nothing for NaN."""
     return "" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
 
 
 def interval(low: float, high: float) -> str:
-    """As in −0.20 to +0.82; nothing for NaN."""
+    """An interval, as in −0.20 to +0.82; nothing for NaN."""
     return "" if math.isnan(low) else f"{signed(low)} to {signed(high)}"
 
 
 def p_value(p: float) -> str:
-    """As in 0.013 or < 0.001; nothing for NaN."""
+    """A p-value, as in 0.013 or < 0.001; nothing for NaN."""
     if math.isnan(p):
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def time_unit(hours: float) -> tuple[float, str]:
-    """How many of a unit an hour has, and the unit's name: the one that gives a number which is easy to read."""
+    """The unit that gives a number which is easy to read: how many of it an hour has, and its name."""
     if hours >= 2:
         return 1.0, "hours"
     return (60.0, "minutes") if hours >= 2 / 60 else (3600.0, "seconds")
@@ -86,7 +86,7 @@ def headline(comparison: Comparison) -> list[str]:
 
 
 def _counts(compared: int, helping: int, hurting: int, noun: str) -> str:
-    """How many help, hurt and are unresolved."""
+    """A sentence with how many help, hurt and are unresolved."""
     still_open = compared - helping - hurting
     if compared == 1:
         what = "helps" if helping else "hurts" if hurting else "is unresolved: it may help or hurt"

@@ -1,3 +1,5 @@
+"""Calibration errors and temperatures are those of their definitions."""
+
 import numpy as np
 import pytest
 import torch

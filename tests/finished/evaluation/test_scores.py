@@ -1,3 +1,5 @@
+"""Intervals, confusions and class scores are those of their definitions, and of other libraries."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The report on an evaluation fits a terminal, and its files hold every class."""
+
 import csv
 import json
 import sys
