@@ -123,7 +123,7 @@ def _unknown(folder: Path, problem: str) -> RunRecord:
 
 
 def _mark_repeated(runs: list[RunRecord]) -> list[RunRecord]:
-    """The runs; of one that is there twice, as in outputs/ and multirun_outputs/, the first counts, or a finished one."""
+    """The runs; of one that is there twice, as in outputs and multirun_outputs, the first counts, or a finished one."""
     kept: dict[Any, RunRecord] = {}
     for run in sorted(runs, key=lambda run: run.problem is not None):
         if run.environment:

@@ -77,7 +77,7 @@ def by_epoch(folder: Path) -> dict[str, Series]:
 
 
 def band(series: Sequence[Series]) -> Band:
-    """Mean, lowest and highest of several runs, where all have a figure: means over other seeds at each step would jump."""
+    """Mean, lowest and highest of several runs, where all have a figure: means over fewer seeds would jump."""
     shared = sorted(set.intersection(*map(set, series))) if series else []
     values = np.array([[one[step] for step in shared] for one in series]).reshape(len(series), len(shared))
     if not shared:
