@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from recipe.output import count
 from recipe.config import Config, leaves
+from recipe.output import count
 from recipe.plan import compose, rungs
 from recipe.plan.ablations import ABLATIONS, key_of
 from recipe.plan.compose import Plan

@@ -210,7 +210,7 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
         measured = estimate.Speed(speed, run.evaluation_seconds)
         for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
             yield _row(title, text)
-    if run.data_wait > MUCH_WAITING and run.progress.seconds > LONG:
+    if run.data_wait > MUCH_WAITING and run.seconds > LONG:
         yield _row(
             "waiting", f"{run.data_wait:.0%} of the last epoch was spent waiting for images: `recipe bench loader`"
         )
