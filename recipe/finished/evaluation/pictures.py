@@ -109,13 +109,17 @@ def _grown(share: Any) -> Any:
 
 def _title(measures: Measures) -> str:
     s = measures.setting
-    images = f"{s['split']} of {_short(s['data'], 40)}" if "data" in s else s["split"]
+    images = f"{s['split']} of {_end_of(s['data'], 40)}" if "data" in s else s["split"]
     where = f"{images}, {s['weights']} weights, {s['val_crop']} of {s['val_resize']} px"
     return f"{_short(measures.title, 60)}\n{where}: {measures.images:,} images, top-1 {measures.figures['acc1']:.2f}"
 
 
 def _short(name: str, length: int = LONGEST) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _end_of(path: str, length: int) -> str:
+    return path if len(path) <= length else "…" + path[1 - length :]
 
 
 def _fonts(names: Sequence[str]) -> list[str]:
