@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recipe.config import Config
+from recipe.data.formats import FORMATS
 from recipe.errors import DataError
 from recipe.finished.evaluation import kept
 from recipe.finished.evaluation.choice import EvaluationSetting, choose_on_half
@@ -121,7 +122,7 @@ def _evaluate(
 def check_there(run: Trained, config: Config) -> None:
     """Raises DataError where the folder of the images is gone."""
     root = config.data.root
-    if root is not None and config.data.name != "grocery" and not os.path.isdir(root):
+    if root is not None and "root" in FORMATS[config.data.name].needs and not os.path.isdir(root):
         were = "were" if root == run.config.data.root else "are to be"
         raise DataError(
             f"the images of {run.name} {were} in {root}, and there is no such folder: say where they are with "
