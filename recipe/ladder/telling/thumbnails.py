@@ -42,7 +42,6 @@ def of_flips(comparison: Comparison, most: int) -> dict[int, Thumbnail]:
 
 def _read(run: RunRecord, numbers: list[int]) -> dict[int, Thumbnail]:
     config = stored_config.load(run.folder / "config.yaml").data
-    config = stored_config.load(run.folder / "config.yaml").data
     fetch(config)
     _, images = datasets.load(config, run.environment["data"])
     if images.fingerprint != run.environment["data"]["val"]:
