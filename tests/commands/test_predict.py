@@ -169,9 +169,9 @@ def test_annotated_copies_are_no_photos_the_next_time(
 def test_bomb_is_told_with_its_name_and_what_to_do(
     photo_run: Path, recipe: Recipe, tmp_path: Path, capsys: Capture
 ) -> None:
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(b"")]
+    parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
     (tmp_path / "bomb.png").write_bytes(png)
     assert recipe("predict", photo_run, tmp_path / "bomb.png") == 2
     error = capsys.readouterr().err
