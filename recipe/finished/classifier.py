@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from recipe.config import Config, ModelConfig
 from recipe.errors import ConfigError
-from recipe.network.weights import PREFIX, exported, package_of, resolved
+from recipe.network.resolve import resolved
+from recipe.network.weights import PREFIX, exported, package_of
 from recipe.run import trained
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Files are known by their content, so that the same weights are the same run wher
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,27 +55,6 @@ def kind_of(weights: str) -> str:
     if os.path.isdir(weights):
         return "run"
     return "file" if weights.endswith(FILES) or os.sep in weights or os.path.isfile(weights) else "name"
-
-
-def resolved(model: ModelConfig) -> ModelConfig:
-    """The model with its weights by an absolute path and without DEFAULT. Raises ConfigError where there are no such.
-
-    Only for published weights their source is imported.
-    """
-    if model.weights is None:
-        return model
-    given = os.path.expanduser(model.weights)
-    kind = kind_of(given)
-    if kind == "package":
-        _package(model)
-        return model
-    if kind == "name":
-        from recipe.network.zoo import name_of  # PyTorch
-
-        return replace(model, weights=name_of(model))
-    path = os.path.abspath(given)
-    file_of(path)
-    return replace(model, weights=path)
 
 
 def identity(weights: str | None) -> str | None:
@@ -157,7 +136,8 @@ def _sha256(path: str, _size: int, _modified: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _package(model: ModelConfig) -> None:
+def check_package(model: ModelConfig) -> None:
+    """Raise ConfigError where `model.weights` names no package, or one that is for another network."""
     package = package_of(str(model.weights))
     if (model.source, model.name) != (package.source, package.model):
         raise ConfigError(

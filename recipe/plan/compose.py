@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from recipe.config import Config, leaves
 from recipe.errors import ConfigError
 from recipe.network import available
-from recipe.network.weights import identity, kind_of, resolved
+from recipe.network.resolve import resolved
+from recipe.network.weights import identity, kind_of
 from recipe.plan.ablations import check_ablations, key_of, step_size
 from recipe.plan.checks import check
 from recipe.plan.choices import SECTIONS, check_groups_survive, check_keys, chosen_recipe

@@ -20,8 +20,8 @@ from recipe.machine.distributed import Ranks
 from recipe.network import pretrained
 from recipe.network.model import make_model
 from recipe.network.pretrained import Start
+from recipe.network.resolve import resolved
 from recipe.network.weight_files import network_in
-from recipe.network.weights import resolved
 
 ALONE = Ranks(0, 1, 0, 1, torch.device("cpu"))
 CLASSES = ["a", "b", "c"]

@@ -9,7 +9,7 @@ import torch
 
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError
-from recipe.network.weights import resolved
+from recipe.network.resolve import resolved
 from recipe.plan.compose import Plan
 
 PlanOf = Callable[..., Plan]
