@@ -113,7 +113,7 @@ def test_old_run_is_cleaned_to_what_a_new_one_keeps(
         exported = load_file(old / "export" / f"shufflenet_v2_x0_5-{kind}.safetensors")
         assert kept.digest(exported) == kept.digest(expected)
     assert recipe("clean", old) == 0
-    assert "given back by 0 of 1 runs" in capsys.readouterr().out
+    assert "given back by 0 of 1 run\n" in capsys.readouterr().out
 
 
 def test_whatever_moment_of_cleaning_is_its_last_the_weights_are_there(runs: Path, tmp_path: Path) -> None:
