@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from recipe import __version__
 from recipe.config import Config
 from recipe.errors import ConfigError, DataError, RunError
+from recipe.network import definition
 from recipe.run import trained
 from recipe.run.trained import Trained
 
@@ -89,7 +90,8 @@ def describe(the_run: Trained, config: Config, kind: str) -> dict[str, Any]:
     return {
         "architecture": config.model.name,
         "source": config.model.source,
-        "stem": config.model.stem,
+        definition.ENTRY: definition.chosen(config.model),
+        "stem": config.model.stem,  # this and the next three: for earlier versions
         "head": config.model.head,
         "head_width": config.model.head_width,
         "args": config.model.args,
@@ -129,9 +131,10 @@ def _format(arguments: argparse.Namespace) -> str:
 
 def _loading(config: Config, path: Path, network: Any, arguments: dict[str, Any]) -> str:
     """Python code with which others load the weights."""
-    for name, own in (("stem", "imagenet"), ("head", "linear")):
-        if (value := getattr(config.model, name)) != own:
-            return f"the {name} is {value}: recipe.network.model.make_model builds this network"
+    made_with = definition.chosen(config.model)
+    if made_with.keys() - {"args"}:  # which the source's constructor takes
+        made = definition.written(made_with)
+        return f"this package makes the network (recipe.network.model.make_model), with {made}"
     count = config.data.num_classes
     given = "".join(f", {name}={value!r}" for name, value in {**arguments, **config.model.args}.items())
     if config.model.source == "timm":

@@ -98,7 +98,7 @@ def load_split(
         where = images.root or f"the {split} set"
         missing, more = (sorted(set(a) - set(b)) for a, b in ((classes, images.classes), (images.classes, classes)))
         told = [f"it {verb} {_few(names)}" for verb, names in (("lacks", missing), ("also has", more)) if names]
-        raise DataError(f"the class folders of {where} are not those of the run: {'; '.join(told)}")
+        raise DataError(f"the classes of {where} are not those of the run: {'; '.join(told)}")
     return images
 
 
@@ -113,8 +113,7 @@ def _open(config: DataConfig, split: str) -> Dataset:
     images = open_split(config, split)
     if split == "train" and config.num_classes not in (None, len(images.classes)):
         raise DataError(
-            f"{images.root or config.name} has {len(images.classes)} class folders, not "
-            f"data.num_classes={config.num_classes}"
+            f"{images.root or config.name} has {len(images.classes)} classes, not data.num_classes={config.num_classes}"
         )
     return images
 
@@ -144,7 +143,7 @@ def _check_classes(train: Dataset, val: Dataset) -> None:
     if lines:
         alike = look_alikes({*train.classes, *val.classes})
         same = f". These look alike and are two names: {', '.join(alike[:5])}" if alike else ""
-        raise DataError(f"the class folders of {sets[0][1]} and {sets[1][1]} differ: {'; '.join(lines)}{same}")
+        raise DataError(f"the classes of {sets[0][1]} and {sets[1][1]} differ: {'; '.join(lines)}{same}")
 
 
 def _few(names: list[str]) -> str:

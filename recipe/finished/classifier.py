@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipe.config import Config, ModelConfig
 from recipe.errors import ConfigError
+from recipe.network import definition
 from recipe.network.resolve import resolved
 from recipe.network.weights import PREFIX, exported, package_of
 from recipe.run import trained
@@ -64,8 +65,7 @@ def of_weights(name: str | None, source: str, weights: str) -> Classifier:
     from recipe.network.preprocessing import class_names, own_preprocessing
     from recipe.network.pretrained import load
 
-    parts = {key: about[key] for key in ("stem", "head", "head_width", "args") if key in about}
-    model = ModelConfig(name=name, source=source, weights=weights, **parts)
+    model = ModelConfig(name=name, source=source, weights=weights, **definition.said(about, weights))
     check_name(model)
     model = resolved(model)
     own, classes = own_preprocessing(model), class_names(model)

@@ -1,4 +1,4 @@
-"""A box of pixels in an image."""
+"""A box of pixels in an image. Crops and erased boxes are drawn in augment.py; cutmix has corners, drawn in mix.py."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

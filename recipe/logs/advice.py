@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Set
 
 from recipe.config import Config
-from recipe.network.constructor import args_of
+from recipe.network.definition import differences
 from recipe.network.preprocessing import Preprocessing, own_preprocessing
 from recipe.plan.scaling import even
 from recipe.stored_config import text
@@ -34,14 +34,13 @@ def other_preprocessing(c: Config, literal: Set[str]) -> Iterator[str]:
         yield f"{c.model.source} itself uses {', '.join(differ)} for it (data.mean, data.std, resolution)"
 
 
-def other_args(c: Config) -> Iterator[str]:
-    """A line where the weights that a run starts from are of a network with other `model.args`, and fit all the same.
+def other_network(c: Config) -> Iterator[str]:
+    """A line for each key with which the weights that a run starts from were of another network, and fit all the same.
 
     (Those of other shapes are refused.)
     """
-    theirs = args_of(c.model.weights)
-    if theirs is not None and theirs != c.model.args:
-        yield f"the weights were trained with model.args={text(theirs)}, and this run has {text(c.model.args)}"
+    for name, (theirs, ours) in differences(c.model).items():
+        yield f"the weights were trained with model.{name}={text(theirs)}, and this run has {text(ours)}"
 
 
 def _as_the_weights_were_evaluated(c: Config, own: Preprocessing, sizes: dict[str, int]) -> Iterator[str]:

@@ -16,16 +16,16 @@ from recipe.data.dataset import Dataset
 from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import disk, estimate
-from recipe.logs.advice import other_args, other_preprocessing
+from recipe.logs.advice import other_network, other_preprocessing
 from recipe.logs.estimate import seconds_left
 from recipe.logs.journal import TITLE, duration
 from recipe.logs.run_view import RunView
 from recipe.machine.signals import nohup_in_vain
+from recipe.network import definition
 from recipe.network.pretrained import Start
 from recipe.plan import rungs
 from recipe.plan.compose import Plan
 from recipe.plan.scaling import even
-from recipe.stored_config import text
 from recipe.training.evaluate import Evaluation
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
@@ -67,12 +67,12 @@ def opening(
         new = run.at_its_beginning  # else train.log has it, of the first start
         for line in notices.noticed(c, run.train_set, run.val_set, order, ranks.world_size, compare=new):
             yield _row("notice", line)
-    args = f", model.args={text(c.model.args)}" if c.model.args else ""
-    yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters{args}")
+    made_with = f", {definition.written(shown)}" if (shown := definition.shown(c.model)) else ""
+    yield _row("model", f"{c.model.name}, {parameters / 1e6:.1f} M parameters{made_with}")
     if trainable < parameters:
         yield _row("", f"{trainable:,} of {parameters:,} parameters train (model.freeze={c.model.freeze})")
     yield from _start(start)
-    for line in (*other_args(c), *other_preprocessing(c, run.plan.literal)):
+    for line in (*other_network(c), *other_preprocessing(c, run.plan.literal)):
         yield _row("", line)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
     yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -15,11 +14,9 @@ import torch
 import torchvision
 from torch import nn
 
-from recipe import stored_config
 from recipe.config import ModelConfig
 from recipe.errors import ConfigError
 from recipe.guesses import nearest
-from recipe.network.weights import exported, kind_of
 from recipe.network.zoo import AUXILIARY_HEADS
 from recipe.stored_config import text
 
@@ -87,15 +84,6 @@ def _check_args(source: str, name: str, args: str, head: str) -> None:
         known = parameters(model)[1]
         for argument in (argument for argument in model.args if argument not in known):
             raise _unknown(model, argument)
-
-
-def args_of(weights: str | None) -> dict[str, Any] | None:
-    """The `model.args` of the network that weights are of; None where nothing tells."""
-    kind = kind_of(weights) if weights is not None else ""
-    if kind == "run":
-        return stored_config.load(Path(str(weights)) / "config.yaml").model.args
-    said = exported(str(weights)) if kind == "file" and Path(str(weights)).exists() else {}
-    return said.get("args", {}) if said else None
 
 
 def parameters(model: ModelConfig) -> tuple[str, list[str]]:

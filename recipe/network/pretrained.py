@@ -16,15 +16,13 @@ from recipe.config import Config, ModelConfig
 from recipe.errors import RunError
 from recipe.files import in_cache, read_json, write_atomically
 from recipe.machine.distributed import Ranks
-from recipe.network import weight_files, zoo
-from recipe.network.constructor import args_of
+from recipe.network import definition, weight_files, zoo
 from recipe.network.model import set_format
 from recipe.network.own_loading import as_the_source_reads
 from recipe.network.stages import head_names, in_head
 from recipe.network.states import shapes, with_metadata
 from recipe.network.weight_files import Found
 from recipe.network.weights import exported, file_of, identity, kind_of, package_of, sha256_of
-from recipe.stored_config import text
 
 NAMED = 5  # parameters that a refusal names
 
@@ -125,18 +123,21 @@ def _check_fit(model: ModelConfig, own: Mapping[str, Tensor], state: Mapping[str
 
 def _other_network(model: ModelConfig, problems: str) -> str:
     """A sentence that says what to give instead."""
-    args, theirs = f"model.args={text(model.args)}", args_of(model.weights)
-    if model.args and kind_of(str(model.weights)) in ("name", "package"):
+    shown, theirs = definition.shown(model), definition.differences(model)
+    if shown and kind_of(str(model.weights)) in ("name", "package"):
         return (
-            f"model.weights={model.weights} are published for {model.name} without model.args, and {args} makes "
-            f"another network of it: {problems}. Leave one of the two out"
+            f"model.weights={model.weights} are published for {model.name} without "
+            f"{', '.join(f'model.{name}' for name in shown)}, and {definition.written(shown)} makes another network of "
+            f"it: {problems}. Leave one of the two out"
         )
-    mend = "Give the model.name, model.source, model.stem and model.args that they were trained with"
-    if theirs is not None and theirs != model.args:
-        mend = f"They were trained with model.args={text(theirs)}: give the same"
+    *most, last = ("name", "source", *(name for name in definition.names() if not name.startswith("head")))
+    mend = f"Give the {', '.join(f'model.{name}' for name in most)} and model.{last} that they were trained with"
+    if theirs:
+        same = definition.written({name: its for name, (its, _) in theirs.items()})
+        mend = f"They were trained with {same}: give the same"
     return (
         f"model.weights={model.weights} are not weights of model.name={model.name} ({model.source}, "
-        f"model.stem={model.stem}{f', {args}' if model.args else ''}): {problems}. {mend}"
+        f"model.stem={model.stem}{f', {definition.written(shown)}' if shown else ''}): {problems}. {mend}"
     )
 
 

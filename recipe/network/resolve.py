@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 from recipe.config import ModelConfig
+from recipe.network import definition
 from recipe.network.weights import check_package, file_of, kind_of
 
 
@@ -25,4 +26,6 @@ def resolved(model: ModelConfig) -> ModelConfig:
         return replace(model, weights=name_of(model))
     path = os.path.abspath(given)
     file_of(path)
+    if kind == "file":
+        definition.of_weights(path)  # refuses a network that this version cannot make
     return replace(model, weights=path)

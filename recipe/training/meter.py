@@ -1,4 +1,7 @@
-"""What is measured while a network trains: loss, gradient norm, speed, waiting time; and that gradients are finite."""
+"""What is measured while a network trains: loss, gradient norm, speed, waiting time; and that gradients are finite.
+
+These are the figures train/…; val/… and ema/… come from evaluations (recipe/training/evaluate.py).
+"""
 
 import math
 import sys

@@ -150,7 +150,7 @@ def test_fewer_than_two_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has 3 class folders, not data\.num_classes=10"):
+    with pytest.raises(DataError, match=r"has 3 classes, not data\.num_classes=10"):
         load(image_folder(make_root(tmp_path), num_classes=10))
 
 
@@ -314,5 +314,5 @@ def test_class_with_fewer_images_than_folds_is_named(tmp_path: Path, count: int,
 
 def test_another_number_of_classes_is_refused_with_folds_as_well(tmp_path: Path) -> None:
     make_classes(tmp_path, ant=4, bee=4)
-    with pytest.raises(DataError, match=r"has 2 class folders, not data\.num_classes=10"):
+    with pytest.raises(DataError, match=r"has 2 classes, not data\.num_classes=10"):
         load(image_folder(tmp_path, num_classes=10, folds=2, fold=0))

@@ -64,7 +64,7 @@ def test_new_format_is_a_module_and_a_line(mine: Config) -> None:
         dataset.load_split(mine.data, "test", train.classes)
     assert len(dataset.load_split(mine.data, "val", train.classes)) == 12
     mine.data.num_classes = 4
-    with pytest.raises(DataError, match=r"mine has 3 class folders, not data\.num_classes=4"):
+    with pytest.raises(DataError, match=r"mine has 3 classes, not data\.num_classes=4"):
         dataset.load(mine.data)
 
 
@@ -75,9 +75,10 @@ def test_what_a_format_needs_is_asked_for(mine: Config) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, format in FORMATS.items() if not format.divisible])
-def test_val_fraction_is_for_formats_that_can_be_divided(name: str, plan: Callable[..., Plan]) -> None:
+def test_val_fraction_is_for_formats_that_can_be_divided(name: str, plan: Callable[..., Plan], tmp_path: Path) -> None:
+    root = [f"data.root={tmp_path}"] if "root" in FORMATS[name].needs else []
     with pytest.raises(ConfigError, match="it is for data=imagefolder"):
-        plan("+recipe=v2", *SMALL, f"data.name={name}", "data.val_fraction=0.5")
+        plan("+recipe=v2", *SMALL, f"data.name={name}", "data.val_fraction=0.5", *root)
 
 
 def test_set_of_an_earlier_version_is_found_by_its_fingerprint(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ FAULTY_PHOTOS: list[tuple[str, Fault, list[str], list[str]]] = [
     ("a text as photo", lambda photos: write(photos / "train/cat/0.jpg", "x"), [], ["train/cat/0.jpg", "cannot read"]),
     ("a folder as photo", lambda photos: (photos / "train/cat/a.jpg").mkdir(), [], []),
     ("a link to nothing", lambda photos: (photos / "train/cat/a.jpg").symlink_to("/nowhere"), [], ["train/cat/a.jpg"]),
-    ("three classes expected", lambda photos: None, ["data.num_classes=3"], ["2 class folders", "data.num_classes=3"]),
+    ("three classes expected", lambda photos: None, ["data.num_classes=3"], ["2 classes", "data.num_classes=3"]),
     ("too few for a step", lambda photos: None, ["batch_size=128", "micro_batch_size=8"], ["16 images"]),
     ("train is a file", put_a_file_in_its_place, [], ["train"]),
     ("other folder names", lambda photos: None, ["data.train_dir=training"], ["there is no folder", "training"]),

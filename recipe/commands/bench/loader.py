@@ -14,8 +14,7 @@ from recipe.commands.bench import pipelines
 from recipe.commands.bench.pipelines import Round
 from recipe.config import Config
 from recipe.data import region
-from recipe.data.dataset import Dataset, load
-from recipe.data.folder import ImageFolder
+from recipe.data.dataset import Dataset, load, path_of
 from recipe.data.order import make_order
 from recipe.data.prepare.fetch import fetch
 from recipe.data.transforms import apply_train, draw_train
@@ -59,16 +58,16 @@ class LoaderMeasurement:
 REFERENCE, TIMM, OURS = "torchvision's reference", "timm", "recipe-ladder"
 
 
-def image_files(config: Config) -> ImageFolder:
+def image_files(config: Config) -> Dataset:
     """The training images. Raises ConfigError where they are no files."""
     fetch(config.data)
-    images: Dataset = load(config.data)[0]
-    if not isinstance(images, ImageFolder):
+    images = load(config.data)[0]
+    if images.root is None:
         raise ConfigError(f"data={config.data.name} has no files to load: name a folder of photos with data.root")
     return images
 
 
-def pipelines_of(config: Config, images: ImageFolder, count: int) -> dict[tuple[str, str], Round]:
+def pipelines_of(config: Config, images: Dataset, count: int) -> dict[tuple[str, str], Round]:
     """The pipelines by name and by what they are for; each loads about `count` images a round."""
     alone = replace(config, sampler=replace(config.sampler, repetitions=1))
     on_host, on_device = (replace(alone, augment=replace(alone.augment, policy_on=w)) for w in ("host", "device"))
@@ -141,7 +140,7 @@ def _cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def stages_of(config: Config, images: ImageFolder) -> dict[str, float]:
+def stages_of(config: Config, images: Dataset) -> dict[str, float]:
     """Seconds of CPU time for an image, by what is done to it: the parts of `load_micro_batches`, one by one."""
     size, resize = config.resolution.train_crop, config.resolution.train_resize
     spent = dict.fromkeys(("read", "decode", "draw", "resize", "policy", "assembly"), 0.0)
@@ -155,7 +154,7 @@ def stages_of(config: Config, images: ImageFolder) -> dict[str, float]:
         return result
 
     for position, index in enumerate(chosen):
-        timed("read", Path(images.root, images.name(index)).read_bytes)
+        timed("read", Path(path_of(images, images.name(index))).read_bytes)
         picture = timed("decode", images.open, index)  # reads it again
         where = config.augment, size, config.seed, 0, position, picture.height, picture.width, resize
         draw = timed("draw", draw_train, *where)

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms as T
 
 from recipe.config import Config
-from recipe.data.folder import ImageFolder
+from recipe.data.dataset import Dataset, path_of
 from recipe.data.loader import AHEAD, TrainLoader, eval_batches
 from recipe.data.order import Order, make_order
 from recipe.machine.distributed import Ranks
@@ -31,7 +31,7 @@ POLICIES: dict[str, Callable[..., Any]] = {
 TIMM_POLICY = "rand-m9-n1-mstd0.5"  # one operation an image, as many as TrivialAugment does
 
 
-def ours(images: ImageFolder, config: Config, count: int) -> Round:
+def ours(images: Dataset, config: Config, count: int) -> Round:
     """The loader that trains."""
     config = replace(config, data=replace(config.data, workers=1))
     order = make_order(config, len(images))
@@ -49,7 +49,7 @@ def ours(images: ImageFolder, config: Config, count: int) -> Round:
     return load
 
 
-def ours_eval(images: ImageFolder, config: Config, count: int) -> Round:
+def ours_eval(images: Dataset, config: Config, count: int) -> Round:
     """The loader that evaluates."""
     config = replace(config, data=replace(config.data, workers=1))
     resize, crop = config.resolution.val_resize, config.resolution.val_crop
@@ -64,7 +64,7 @@ def ours_eval(images: ImageFolder, config: Config, count: int) -> Round:
     return load
 
 
-def reference(images: ImageFolder, config: Config, count: int) -> Round:
+def reference(images: Dataset, config: Config, count: int) -> Round:
     """As torchvision's classification reference trains: Pillow's images, batches of float32."""
     sizes, augment, how = config.resolution, config.augment, T.InterpolationMode(config.resolution.interpolation)
     size = sizes.train_resize or sizes.train_crop
@@ -87,14 +87,14 @@ def reference(images: ImageFolder, config: Config, count: int) -> Round:
     return _load_with(T.Compose(steps), None, images, config, count)
 
 
-def reference_eval(images: ImageFolder, config: Config, count: int) -> Round:
+def reference_eval(images: Dataset, config: Config, count: int) -> Round:
     """As torchvision's classification reference evaluates."""
     sizes, how = config.resolution, T.InterpolationMode(config.resolution.interpolation)
     steps = [T.Resize(sizes.val_resize, how, antialias=True), T.CenterCrop(sizes.val_crop), *_to_float(config)]
     return _load_with(T.Compose(steps), None, images, config, count, once=True)
 
 
-def timm_train(images: ImageFolder, config: Config, count: int) -> Round:
+def timm_train(images: Dataset, config: Config, count: int) -> Round:
     """As timm trains with its prefetcher: uint8 batches, a rand-augment of one operation for any policy.
 
     It crops as `random_resized` does, to train_crop, and has neither rotation nor sharpness.
@@ -116,7 +116,7 @@ def timm_train(images: ImageFolder, config: Config, count: int) -> Round:
     return _load_with(transform, fast_collate, images, config, count)
 
 
-def timm_eval(images: ImageFolder, config: Config, count: int) -> Round:
+def timm_eval(images: Dataset, config: Config, count: int) -> Round:
     """As timm evaluates with its prefetcher."""
     from timm.data import create_transform
     from timm.data.loader import fast_collate
@@ -152,7 +152,7 @@ def _to_float(config: Config) -> list[Any]:
 def _load_with(
     transform: Callable[[Image.Image], Any],
     collate: Callable[[Any], Any] | None,
-    images: ImageFolder,
+    images: Dataset,
     config: Config,
     count: int,
     once: bool = False,
@@ -186,10 +186,10 @@ def _ended(loader: DataLoader[Any]) -> Iterator[Sequence[Any]]:
 
 
 class _Files(TorchDataset[Any]):
-    def __init__(self, images: ImageFolder, transform: Callable[[Image.Image], Any]) -> None:
+    def __init__(self, images: Dataset, transform: Callable[[Image.Image], Any]) -> None:
         self._images, self._transform = images, transform
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
-        with open(self._images.root / self._images.name(index), "rb") as file:
+        with open(path_of(self._images, self._images.name(index)), "rb") as file:
             picture = Image.open(file).convert("RGB")
         return self._transform(picture), int(self._images.labels[index])
