@@ -5,8 +5,10 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,10 @@ from photos import encoded, photo
 
 from recipe.commands.bench import loader, pipelines
 from recipe.commands.bench.loader import LoaderFigures
-from recipe.config import Config
+from recipe.config import Config, DataConfig
+from recipe.data import formats, imagefolder
+from recipe.data.dataset import Dataset
+from recipe.data.formats import Format
 from recipe.data.loader import TrainLoader
 from recipe.data.micro_batch import Task
 from recipe.data.order import make_order
@@ -134,6 +139,36 @@ def test_stages_of_a_configuration_without_a_policy(root: Path) -> None:
     assert stages["policy"] < stages["decode"]
     assert min(stages.values()) >= 0
     assert min(stages[name] for name in ("read", "decode", "draw", "resize", "assembly")) > 0
+
+
+class Listed:
+    """Somebody's own data set of files: no folders of classes are behind it, as far as its type says."""
+
+    def __init__(self, images: Dataset) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def versions(self) -> Iterator["Listed"]:
+        yield self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._images, name)
+
+
+def open_split(config: DataConfig, split: str) -> Listed:
+    """This module is the format's."""
+    return Listed(imagefolder.open_split(config, split))
+
+
+def test_other_formats_of_files_are_measured(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(root)
+    monkeypatch.setitem(formats.FORMATS, "imagefolder", Format(__name__))
+    images = loader.image_files(config)
+    assert isinstance(images, Listed)
+    assert pipelines.reference(images, config, 16)(0) == pipelines.ours(images, config, 16)(0) == 16
+    assert loader.stages_of(config, images)["read"] > 0
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from recipe.run.run import train
 
 SIZES = [f"resolution.{name}=64" for name in ("train_crop", "val_resize", "val_crop")]
 RESNET = ["data.num_classes=3", "model.name=resnet18", *SIZES]
-OTHERS = {"stem": "small", "head": "mlp", "head_width": 9, "args": {"groups": 1}}  # than the defaults
+OTHERS: dict[str, Any] = {"stem": "small", "head": "mlp", "head_width": 9, "args": {"groups": 1}}  # than the defaults
 
 
 def test_every_key_of_the_model_defines_it_or_is_excluded_with_a_reason() -> None:
@@ -135,16 +135,16 @@ def test_a_key_that_somebody_adds_goes_along(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    run, file = tmp_path / "run", tmp_path / "own.safetensors"
+    run, own = tmp_path / "run", tmp_path / "own.safetensors"
     call("train.py", *RUN, *RESNET, "model.activation=silu", f"hydra.run.dir={run}")
     assert "resnet18, 11.2 M parameters, model.activation=silu\n" in (run / "train.log").read_text()
-    said = call("-m", "recipe", "export", run, "--out", file)
+    said = call("-m", "recipe", "export", run, "--out", own)
     assert "this package makes the network (recipe.network.model.make_model), with model.activation=silu" in said
     assert "torchvision.models" not in said
     save_photos(tmp_path / "photos", 0, 2)
     of_run = call("-m", "recipe", "predict", run, tmp_path / "photos")
-    assert call("-m", "recipe", "predict", "--weights", file, tmp_path / "photos") == of_run
-    for weights in (run, file):
-        call("train.py", *RUN, *RESNET, f"model.weights={weights}", f"hydra.run.dir={tmp_path / 'relu' / weights.name}")
-        log = (tmp_path / "relu" / weights.name / "train.log").read_text()
+    assert call("-m", "recipe", "predict", "--weights", own, tmp_path / "photos") == of_run
+    for source in (run, own):
+        call("train.py", *RUN, *RESNET, f"model.weights={source}", f"hydra.run.dir={tmp_path / 'relu' / source.name}")
+        log = (tmp_path / "relu" / source.name / "train.log").read_text()
         assert "the weights were trained with model.activation=silu, and this run has relu\n" in log
