@@ -23,6 +23,7 @@ from recipe.logs.run_view import RunView
 from recipe.machine.signals import nohup_in_vain
 from recipe.network import definition
 from recipe.network.pretrained import Start
+from recipe.output import count
 from recipe.plan import rungs
 from recipe.plan.compose import Plan
 from recipe.plan.scaling import even
@@ -75,8 +76,8 @@ def opening(
     for line in (*other_network(c), *other_preprocessing(c, run.plan.literal)):
         yield _row("", line)
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
-    yield _row("batch", f"{batch} over {_count(ranks.world_size, 'rank')}")
-    yield _row("length", f"{_count(c.epochs, 'epoch')} x {_count(order.steps, 'step')}")
+    yield _row("batch", f"{batch} over {count(ranks.world_size, 'rank')}")
+    yield _row("length", f"{count(c.epochs, 'epoch')} x {count(order.steps, 'step')}")
     if run.steps < c.epochs * order.steps:
         last = run.steps - (run.epochs - 1) * order.steps
         yield _row("", f"max_steps={c.max_steps}: it ends after step {last} of epoch {run.epochs}")
@@ -89,14 +90,14 @@ def opening(
     of = f" of {sizes.train_resize}" if sizes.train_resize is not None else ""
     yield _row("pixels", f"train {sizes.train_crop}{of}, validate {sizes.val_crop} of {sizes.val_resize}")
     if c.early_stopping.patience is not None:
-        evaluations = _count(c.early_stopping.patience, "evaluation")
+        evaluations = count(c.early_stopping.patience, "evaluation")
         below = c.early_stopping.loss_below
         once = f", once the loss was below {below:g}" if below is not None else ""
         yield _row("early stop", f"after {evaluations} without a better top-1{once}")
     if ema.model is not None:
         copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
-        yield _row("EMA", f"every {_count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
-    yield _row("device", f"{device_name(ranks.device)}, {c.runtime.precision}, {_count(threads, 'thread')} a rank")
+        yield _row("EMA", f"every {count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
+    yield _row("device", f"{device_name(ranks.device)}, {c.runtime.precision}, {count(threads, 'thread')} a rank")
     if c.runtime.compile:
         yield _row(
             "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
@@ -123,7 +124,7 @@ def _classes(train_set: Dataset) -> Iterator[str]:
     counts = np.bincount(train_set.labels, minlength=len(train_set.classes))
     fewest, most = int(counts.argmin()), int(counts.argmax())
     if len(counts) <= LISTED_CLASSES:
-        each = ", ".join(f"{name}\u00a0{count:,}" for name, count in zip(train_set.classes, counts, strict=True))
+        each = ", ".join(f"{name}\u00a0{images:,}" for name, images in zip(train_set.classes, counts, strict=True))
         width = max(40, min(120, shutil.get_terminal_size().columns) - TITLE)
         for number, line in enumerate(textwrap.wrap(f"{len(counts)}: {each}", width, break_on_hyphens=False)):
             yield _row("classes" if number == 0 else "", line.replace("\u00a0", " "))
@@ -160,13 +161,13 @@ def guessed(files: Collection[str]) -> Iterator[str]:
     """
     if files:
         yield _row("deep images", f"the range of their values was guessed: {min(files)}{' …' * (len(files) > 1)}")
-        yield _row("", f"({_count(len(files), 'image')} so far; docs/DATA.md says how)")
+        yield _row("", f"({count(len(files), 'image')} so far; docs/DATA.md says how)")
 
 
 def lowered(plateau: Plateau, c: Config) -> Iterator[str]:
     """Line that the learning rate has just been lowered, from what to what; none where it was at its lowest."""
     before, now = (f"{plateau.lowered(c.optimizer.lr, back):.4g}" for back in (1, 0))
-    evaluations = _count(c.schedule.patience + 1, "evaluation")
+    evaluations = count(c.schedule.patience + 1, "evaluation")
     if before != now:
         yield f"learning rate lowered from {before} to {now}: {evaluations} without a lower loss (schedule=plateau)"
 
@@ -216,7 +217,7 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
         )
         yield _row("", "says what this machine loads, docs/PERFORMANCE.md what would help")
     if unreadable:
-        yield _row("left out", f"{_count(unreadable, 'image')} that cannot be read: see unreadable.txt")
+        yield _row("left out", f"{count(unreadable, 'image')} that cannot be read: see unreadable.txt")
     yield _row("folder", _path(run.folder))
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {_path(all_runs)}")
@@ -260,7 +261,3 @@ def _row(title: str, text: str) -> str:
 def _path(path: Path) -> str:
     """A path as it may be typed here: the shorter of absolute and relative."""
     return min(str(path), os.path.relpath(path), key=len)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
