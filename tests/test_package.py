@@ -53,7 +53,7 @@ def test_wheel_trains_and_explains_outside_the_checkout(tmp_path: Path) -> None:
     run("recipe.train", "+recipe=v2", *small)
     (result,) = (elsewhere / "outputs").glob("v2~*/seed=0/result.json")
     assert json.loads(result.read_text())["steps"] == 1
-    assert "1 jobs; 0 finished before" in run("recipe.train", "-m", "+recipe=v2", *small, "seed=1")  # Hydra's plug-in
+    assert "1 job; 0 finished before" in run("recipe.train", "-m", "+recipe=v2", *small, "seed=1")  # Hydra's plug-in
     assert list((elsewhere / "multirun_outputs").glob("v2~*/seed=1/result.json"))
 
 
