@@ -117,7 +117,7 @@ ORACLES: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 
 def steps(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    for _ in range(4):
+    for _ in range(8):
         optimizer.zero_grad()
         model(torch.randn(8, 4, generator=generator)).square().mean().backward()
         optimizer.step()

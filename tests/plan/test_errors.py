@@ -76,7 +76,10 @@ WRONG: list[tuple[list[str], list[str]]] = [
     ([V2, "augment.scale=0.1,0.9"], ["augment.scale=[0.1,0.9]", "in brackets"]),
     ([V2, "data.root=/a,/b"], ["data.root=/a,/b", "no such path", "add -m"]),
     # Keys that do nothing
-    ([V2, "optimizer.betas=[0.9,0.99]"], ["optimizer.betas does nothing", "adam, adamw or lamb", "optimizer.name=sgd"]),
+    (
+        [V2, "optimizer.betas=[0.9,0.99]"],
+        ["optimizer.betas does nothing", "optimizer.name=adam, ", "optimizer.name=sgd"],
+    ),
     ([V2, "loss.poly_epsilon=2"], ["loss.poly_epsilon does nothing", "loss.name=poly", "loss.name=cross_entropy"]),
     ([V2, "schedule.pct_start=0.2"], ["schedule.pct_start does nothing", "schedule.name=onecycle"]),
     ([V2, "model.head_width=64"], ["model.head_width does nothing", "model.head=mlp or concat_pool"]),
