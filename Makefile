@@ -24,11 +24,11 @@ test: $(VENV)/.dev  ## Tests, about 11 minutes on 2 cores
 	$(PRETENDING) $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # What most changes touch, without what takes long there: about 190 seconds of one core, so 100 on two.
-FAST := tests/data tests/ingredients tests/ladder tests/logs tests/network tests/training/test_training_step.py \
+FAST := tests/data tests/ingredients tests/ladder/comparing tests/ladder/reading tests/training/test_training_step.py \
 	tests/test_docs.py tests/test_guesses.py tests/test_randomness.py
 LONGER := tests/data/test_loader_memory.py tests/ingredients/test_distributions.py \
 	tests/ingredients/test_policies_batched.py tests/ingredients/test_timm_optimizers.py \
-	tests/network/test_own_loading.py
+	tests/ingredients/test_timm_optimizers_whole.py
 test-fast: $(VENV)/.dev  ## What one runs while typing: the parts and their rules, under 2 minutes on 2 cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" $(FAST) $(LONGER:%=--ignore=%)
 
