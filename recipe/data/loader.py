@@ -23,10 +23,10 @@ from recipe.data.shared_batches import Sent, SharedBatches, empty_batches
 from recipe.data.transforms import apply_eval
 from recipe.data.unreadable import WITHOUT_IT
 from recipe.data.workers import FromWorkers
+from recipe.data.workers import begin as workers_begin
 from recipe.errors import DataError, rank_local
 from recipe.machine import limits
 from recipe.machine.distributed import Ranks
-from recipe.machine.signals import outlive_the_last_step
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
 AHEAD_IN_EVALUATION = 2  # batches, which are larger
@@ -182,7 +182,7 @@ def _in_workers(
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=outlive_the_last_step if workers else None,
+        worker_init_fn=workers_begin if workers else None,
         pin_memory=ranks.device.type == "cuda",
         generator=torch.Generator(),  # of its own: the global one is not ours to advance
     )

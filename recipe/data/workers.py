@@ -2,12 +2,15 @@
 
 import atexit
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakSet
 
 from torch.utils.data import DataLoader
+
+from recipe.machine.signals import outlive_the_last_step
 
 NOTICED_IN = 1.0  # seconds after its connections broke, within which a process that was killed is seen to have ended
 
@@ -23,9 +26,11 @@ class FromWorkers(Iterator[Any]):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         before = multiprocessing.active_children()
-        self._batches = iter(loader)
-        self._workers = [process for process in multiprocessing.active_children() if process not in before]
-        _started.update(self._workers)
+        try:
+            self._batches = iter(loader)
+        finally:  # those that were started before another could not be are ended at the exit, too
+            self._workers = [process for process in multiprocessing.active_children() if process not in before]
+            _started.update(self._workers)
 
     def __next__(self) -> Any:
         try:
@@ -37,6 +42,14 @@ class FromWorkers(Iterator[Any]):
             if not dead:
                 raise
             raise RuntimeError(f"DataLoader worker (pid {dead[0].pid}) died while it handed over a batch") from error
+
+
+def begin(worker: int) -> None:
+    """What each worker does first, given its number."""
+    outlive_the_last_step(worker)
+    # Called only by the thread that hands over batches, where it has no descriptors left. The rank meets the broken
+    # connection and says what helps: a traceback of the worker's would stand beside or below that.
+    sys.excepthook = lambda *_: None
 
 
 @atexit.register
