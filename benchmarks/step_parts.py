@@ -115,7 +115,7 @@ def by_leaving_out(
     bare: Take, ours: Take, run: Any, device: torch.device, steps: int, rounds: int
 ) -> dict[str, dict[str, float]]:
     """Times of a step in ms by what was left out: {"ms": until the device is done, "host_ms": until it is queued}."""
-    variants = parts_of(run, device)
+    variants = parts_of(run)
     times: dict[str, list[tuple[float, float]]] = {}
     for _ in range(rounds):
         times.setdefault("bare step", []).append(timed(bare, steps, device))
@@ -132,9 +132,9 @@ def by_leaving_out(
     }
 
 
-def parts_of(run: Any, device: torch.device) -> dict[str, list[Patch]]:
+def parts_of(run: Any) -> dict[str, list[Patch]]:
     """What to put in the place of each part of a step, by name."""
-    training, zero = run.training, torch.zeros((), device=device)
+    training = run.training
     real_prepare, ready = loop.prepare, []
 
     def prepared_once(*arguments: Any) -> Any:
@@ -143,7 +143,7 @@ def parts_of(run: Any, device: torch.device) -> dict[str, list[Patch]]:
         return ready[0]
 
     parts: dict[str, list[Patch]] = {
-        "without norm of gradients": [(loop, "clip_gradients", lambda *_: zero)],
+        "without norm of gradients": [(loop, "clip_gradients", _nothing), (training.meter, "watch", _nothing)],
         "without prepare": [(loop, "prepare", prepared_once)],
         "without EMA": [(training.ema, "update", _nothing)],
         "without meter": [(training.meter, "add", _nothing), (training.meter, "step_done", _nothing)],

@@ -103,4 +103,5 @@ def _centre(height: int, width: int, size: int) -> Box:
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
     """(n, 3, H, W) uint8 to `dtype`: (pixel/255 − mean)/std, with mean and std of shape (3, 1, 1)."""
-    return images.to(dtype).div_(255).sub_(mean).div_(std)
+    scaled = images / 255 if dtype == torch.float32 else images.to(dtype).div_(255)  # the first in a single pass
+    return scaled.sub_(mean).div_(std)

@@ -179,9 +179,9 @@ def erase(images: Tensor, boxes: Tensor) -> Tensor:
         images: (n, 3, H, W) float, normalised.
         boxes: (n, 4) int32, each a Box; empty ones change nothing.
     """
-    top, left, height, width = boxes[:, :, None].unbind(1)
-    rows = torch.arange(images.shape[2], device=images.device)
-    columns = torch.arange(images.shape[3], device=images.device)
-    in_rows = (rows >= top) & (rows < top + height)
-    in_columns = (columns >= left) & (columns < left + width)
-    return images.masked_fill_((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0)
+    count, _, height, width = images.shape
+    corner, size = boxes.view(count, 2, 2, 1).unbind(1)
+    place = torch.arange(max(height, width), dtype=torch.int32, device=images.device) - corner
+    rows, columns = ((place >= 0) & (place < size)).unbind(1)
+    inside = rows.view(count, 1, -1, 1) & columns.view(count, 1, 1, -1)
+    return images.masked_fill_(inside if height == width else inside[..., :height, :width], 0.0)

@@ -21,7 +21,7 @@ def averaging_rate(decay: float, batch_size: int, steps: int, epochs: int, num_i
 
 
 class Ema:
-    """The averaged model; `model` is None where the average is off, and `update` then does nothing.
+    """The averaged copy of a model; `model` is None where the average is off, and `update` then does nothing.
 
     Every `steps` optimizer steps of an epoch, the first included: ema ← (1 − alpha)·ema + alpha·model, for parameters
     and float buffers; integer buffers are copied. Updates during warm-up epochs copy, and so does the first after it.
@@ -36,17 +36,17 @@ class Ema:
         self.alpha = averaging_rate(config.ema.decay, config.batch_size, config.ema.steps, config.epochs, num_images)
         self._copy_until = math.ceil(config.schedule.warmup_epochs)
         self._averaged, self._integers = _split(self.model)
+        self._newest, self._newest_integers = _split(model)  # found once: that takes the host longer than averaging
 
     @torch.no_grad()
-    def update(self, model: nn.Module, epoch: int, step: int) -> None:
+    def update(self, epoch: int, step: int) -> None:
         """Take in the model after optimizer step `step` (from 0) of `epoch`."""
         if self.model is None or step % self.steps:
             return
         copy = epoch < self._copy_until or (epoch == self._copy_until and step == 0)
-        newest, integers = _split(model)
-        torch._foreach_lerp_(self._averaged, newest, 1.0 if copy else self.alpha)
-        if integers:
-            torch._foreach_copy_(self._integers, integers)
+        torch._foreach_lerp_(self._averaged, self._newest, 1.0 if copy else self.alpha)
+        if self._integers:
+            torch._foreach_copy_(self._integers, self._newest_integers)
 
 
 def _split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:

@@ -59,8 +59,12 @@ def lr_scales(model: nn.Module, config: OptimizerConfig) -> dict[str, float]:
     return {name: factor * decay**depth for depth, names in from_head for name in names}
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> Tensor:
-    """Scale the gradients down to `grad_clip` in norm; nothing where it is null. Returns their norm before, ()."""
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], config: OptimizerConfig, norm_wanted: bool = True
+) -> Tensor | None:
+    """The gradients' norm, (); None where none is wanted and there is no `grad_clip`, to which they are scaled down."""
+    if config.grad_clip is None and not norm_wanted:
+        return None
     parameters = [parameter for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if config.grad_clip is not None:

@@ -97,6 +97,10 @@ def _check(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolation: str
         raise ValueError(
             f"magnitudes must be (n, K) float64 on the host, not {tuple(magnitudes.shape)} {magnitudes.dtype}"
         )
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
+    if codes.shape[1] == 0:  # the policy's work was done elsewhere: no operations for nothing
+        return
     if ((codes < 0) | (codes >= len(NAMES))).any():
         raise ValueError(f"codes must be from 0 to {len(NAMES) - 1}, not {codes.unique().tolist()}")
     if not magnitudes.isfinite().all():
@@ -104,8 +108,6 @@ def _check(images: Tensor, codes: Tensor, magnitudes: Tensor, interpolation: str
     bits = magnitudes[codes == CODES["Posterize"]]
     if ((bits < 1) | (bits > 8)).any():
         raise ValueError(f"Posterize keeps 1 to 8 bits, not {bits.unique().tolist()}")
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}")
 
 
 # On the host: what the device needs to know of each image.

@@ -13,22 +13,32 @@ from torch import Tensor, nn
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
-@contextmanager
-def statistics_of_first(model: nn.Module, micro_batch: int) -> Iterator[None]:
-    """Put the buffers back after the forward and backward pass of any micro-batch other than global number 0.
+class Statistics:
+    """The buffers of a model, and memory to keep them in meanwhile.
 
-    (Momentum 0 would not do: 0·∞ turns the statistics into NaN when one batch overflows.)
+    Both are found once: to walk the modules and to make the tensors takes the host longer than the copies.
     """
-    if micro_batch == 0:
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers: dict[torch.dtype, list[Tensor]] = {}  # one kernel copies a whole list of one dtype
+        for buffer in model.buffers():
+            self._buffers.setdefault(buffer.dtype, []).append(buffer)
+        self._saved: dict[torch.dtype, list[Tensor]] = {}  # from the first time on that they are put back
+
+    @contextmanager
+    def of_first(self, micro_batch: int) -> Iterator[None]:
+        """Put the buffers back after the forward and backward pass of any micro-batch other than global number 0.
+
+        (Momentum 0 would not do: 0·∞ turns the statistics into NaN when one batch overflows.)
+        """
+        if micro_batch == 0:
+            yield
+            return
+        for dtype, buffers in self._buffers.items():
+            if dtype not in self._saved:
+                self._saved[dtype] = [torch.empty_like(buffer) for buffer in buffers]
+            torch._foreach_copy_(self._saved[dtype], buffers)
         yield
-        return
-    by_dtype: dict[torch.dtype, list[Tensor]] = {}  # one kernel copies a whole list of one dtype
-    for buffer in model.buffers():
-        by_dtype.setdefault(buffer.dtype, []).append(buffer)
-    saved = {dtype: [torch.empty_like(buffer) for buffer in buffers] for dtype, buffers in by_dtype.items()}
-    for dtype, buffers in by_dtype.items():
-        torch._foreach_copy_(saved[dtype], buffers)
-    yield
-    with torch.no_grad():
-        for dtype, buffers in by_dtype.items():
-            torch._foreach_copy_(buffers, saved[dtype])
+        with torch.no_grad():
+            for dtype, buffers in self._buffers.items():
+                torch._foreach_copy_(buffers, self._saved[dtype])

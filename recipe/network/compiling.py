@@ -30,14 +30,3 @@ class Compiled(nn.Module):
 def replays(config: RuntimeConfig) -> bool:
     """True where a GPU shall record a pass over a micro-batch and replay it, as CUDA graphs."""
     return config.compile and config.compile_mode != "default"
-
-
-def keep_gradients(network: nn.Module) -> None:
-    """Give each trainable parameter a gradient of its own, to be added to and set to zero in place.
-
-    A replayed backward pass writes its gradients where the one before did. A parameter without a gradient would take
-    that memory for its own, and the next micro-batch would overwrite the sum (pytorch/pytorch#169545).
-    """
-    for parameter in network.parameters():
-        if parameter.requires_grad:
-            parameter.grad = torch.zeros_like(parameter)

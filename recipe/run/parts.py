@@ -14,6 +14,8 @@ from recipe.ingredients.optimizer import make_optimizer
 from recipe.ingredients.schedule import Plateau
 from recipe.machine.distributed import Ranks
 from recipe.network import compiling
+from recipe.network.batch_norm import Statistics
+from recipe.training.gradients import GradientSums
 from recipe.training.loop import Training, channel_statistics
 from recipe.training.meter import TrainMeter
 from recipe.training.prefetch import Prefetcher
@@ -43,8 +45,8 @@ def build(
     network_loss: nn.Module = NetworkLoss(network, make_loss(config.loss))
     if config.runtime.compile:
         network_loss = compiling.Compiled(network_loss, config.runtime)
-    if compiling.replays(config.runtime):
-        compiling.keep_gradients(network)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    several = order.micro_batches > ranks.world_size  # micro-batches of a rank
     mean, std = channel_statistics(config, ranks.device)
     return Training(
         config=config,
@@ -54,6 +56,11 @@ def build(
         prefetcher=Prefetcher(ranks.device),
         network=network,
         network_loss=ranks.averaging_gradients(network_loss),
+        parameters=parameters,
+        statistics=Statistics(network),
+        sums=GradientSums(
+            parameters, kept=several and compiling.replays(config.runtime), averaged=ranks.world_size > 1
+        ),
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(ranks.device.type, enabled=config.runtime.precision == "fp16"),
         ema=ema,

@@ -20,11 +20,11 @@ from recipe.ingredients.optimizer import clip_gradients
 from recipe.ingredients.policies_batched import apply_batched
 from recipe.ingredients.schedule import Plateau, set_rates
 from recipe.machine.distributed import Ranks, gradients_averaged
-from recipe.network.batch_norm import statistics_of_first
-from recipe.network.compiling import replays
+from recipe.network.batch_norm import Statistics
 from recipe.network.freeze import training_mode
 from recipe.network.model import PRECISIONS
 from recipe.randomness import Draws, reseed_device
+from recipe.training.gradients import GradientSums
 from recipe.training.meter import TrainMeter
 from recipe.training.prefetch import Prefetcher
 
@@ -40,6 +40,9 @@ class Training:
     prefetcher: Prefetcher
     network: nn.Module  # the bare network
     network_loss: nn.Module  # of images and targets; its backward pass averages gradients over the ranks
+    parameters: list[nn.Parameter]  # the network's trainable ones
+    statistics: Statistics  # the network's buffers
+    sums: GradientSums  # of the parameters
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: Ema
@@ -66,33 +69,33 @@ def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None
             # A rank adds up the gradients of its micro-batches by itself (no_sync); the backward pass of the last one
             # averages the sums over the ranks, once a step.
             last = done == t.order.micro_batches // t.ranks.world_size
+            averaged = gradients_averaged(t.network_loss, now=last)
             # Batch norm keeps the statistics of the step's micro-batch 0; after any other, the old ones are restored.
-            with statistics_of_first(t.network, batch.number), gradients_averaged(t.network_loss, now=last):
+            with t.statistics.of_first(batch.number), t.sums.of_micro_batch(last), averaged:
                 with autocast(config, t.ranks.device):
                     loss = t.network_loss(images, targets)
                 # The loss is a mean over the micro-batch: times its share of the step's images, the micro-batches add
                 # up to the mean over the step, short ones included. Times the ranks: their gradients are averaged.
-                t.scaler.scale(loss * (batch.share * t.ranks.world_size)).backward()
+                t.scaler.scale(times(loss, batch.share * t.ranks.world_size)).backward()
             t.meter.add(loss, batch.share, len(images))
         t.scaler.unscale_(t.optimizer)  # before clipping, whose limit is for the gradient and not for fp16's multiple
-        norm = clip_gradients(t.network.parameters(), config.optimizer)
+        norm = clip_gradients(t.parameters, config.optimizer, norm_wanted=t.meter.shows(epoch, step))
+        t.meter.watch(t.parameters, norm)
         t.scaler.step(t.optimizer)
         t.scaler.update()
-        # None: the next backward pass writes its gradients, with nothing to add them to. But a recorded pass (CUDA
-        # graphs) writes where it did when it was recorded: there they stay, and become zero.
-        t.optimizer.zero_grad(set_to_none=not replays(config.runtime))
-        t.ema.update(t.network, epoch, step)
-        t.meter.step_done(epoch, step, lr, norm)
+        t.optimizer.zero_grad()  # to None: the next backward pass writes its gradients, with nothing to add them to
+        t.ema.update(epoch, step)
+        t.meter.step_done(epoch, step, lr)
         t.after_step(epoch, step + 1)
 
 
 def prepare(t: Training, batch: MicroBatch, epoch: int) -> tuple[Tensor, Tensor]:
     """Images (n, 3, H, W) and targets (n, classes) of a micro-batch on the device: normalised, erased, mixed."""
-    images, labels, boxes = (
-        part.to(t.ranks.device, non_blocking=True) for part in (batch.images, batch.labels, batch.erase)
-    )
+    images, labels = (part.to(t.ranks.device, non_blocking=True) for part in (batch.images, batch.labels))
     images = apply_batched(images, batch.codes, batch.magnitudes, t.config.resolution.interpolation)
-    images = erase(as_input(images, t.mean, t.std, t.config), boxes)
+    images = as_input(images, t.mean, t.std, t.config)
+    if t.config.augment.random_erase:
+        images = erase(images, batch.erase.to(t.ranks.device, non_blocking=True))
     draw = draw_mix(t.config.mix, Draws(t.config.seed, "mix", epoch, batch.step, batch.number), *images.shape[2:])
     return mix(images, labels, t.num_classes, draw)
 
@@ -106,6 +109,11 @@ def as_input(images: Tensor, mean: Tensor, std: Tensor, config: Config) -> Tenso
     """
     layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
     return normalise(images.contiguous(memory_format=layout), mean, std, mean.dtype)
+
+
+def times(loss: Tensor, weight: float) -> Tensor:
+    """The product of both. Times 1, as in steps of one micro-batch, is the loss itself and takes no operation."""
+    return loss if weight == 1 else loss * weight
 
 
 def autocast(config: Config, device: torch.device) -> AbstractContextManager[None]:

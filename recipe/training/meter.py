@@ -6,11 +6,11 @@ These are the figures train/…; val/… and ema/… come from evaluations (reci
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recipe.data.loader import TrainLoader
 from recipe.machine.distributed import Ranks
@@ -54,7 +54,10 @@ class TrainMeter:
         self._steps_summed = 0
         self._overflows = overflows
         self._norm: Tensor = torch.zeros((), device=ranks.device)  # of the last step's gradient
-        self._not_finite: Tensor = torch.zeros((), dtype=torch.int64, device=ranks.device)  # first such step, or 0
+        self._found: Tensor = torch.zeros((), device=ranks.device)  # 1 from the first gradient on that is not finite
+        self._since: Tensor = torch.zeros((), device=ranks.device)  # steps from there to the last, both included, or 0
+        self._one: Tensor = torch.ones((), device=ranks.device)
+        self._total = 0  # steps of the run by now
         self._steps_done = 0  # by this process
         self._images = 0  # that this rank has trained on, since the start of the process
         self._images_of_step = 0
@@ -70,28 +73,40 @@ class TrainMeter:
 
     def add(self, loss: Tensor, share: float, images: int) -> None:
         """Take in a micro-batch: its mean loss, (), its share of the step's images, and its number of images."""
-        self._loss_sum += loss.detach() * share
+        with torch.no_grad():
+            self._loss_sum += loss if share == 1 else loss * share
         self._images += images
         self._images_of_step += images
 
-    def step_done(self, epoch: int, step: int, lr: float, norm: Tensor) -> None:
-        """Take in an optimizer step; write an entry after every so many. Raises NotFiniteError.
+    def shows(self, epoch: int, step: int) -> bool:
+        """Whether an entry is written after this step. It holds the norm of the step's gradient."""
+        return (epoch * self._steps + step + 1) % self._every == 0 or self._ends(epoch, step)
+
+    def watch(self, parameters: Sequence[nn.Parameter], norm: Tensor | None) -> None:
+        """Notice gradients that are not finite, without a wait. With fp16's loss scaling they are left alone.
 
         Args:
-            norm: of the step's gradient, (). With fp16's loss scaling, steps whose gradient overflows are left out.
+            parameters: with the step's gradients.
+            norm: of the gradients, (), which is as finite as they are; None: not computed.
         """
+        if norm is not None:
+            self._norm = norm
+        if not self._overflows:
+            watched = [p.grad for p in parameters if p.grad is not None] if norm is None else [norm]
+            # The loss scaler's operation: reads all in one pass and multiplies them, here by 1.
+            torch._amp_foreach_non_finite_check_and_unscale_(watched, self._found, self._one)
+            self._since += self._found
+
+    def step_done(self, epoch: int, step: int, lr: float) -> None:
+        """Take in an optimizer step; write an entry after every so many. Raises NotFiniteError."""
         self._steps_summed += 1
         self._steps_done += 1
-        total = epoch * self._steps + step + 1
-        self._norm = norm
-        if not self._overflows:
-            first = self._not_finite.eq(0) & ~norm.isfinite()
-            self._not_finite = torch.where(first, total, self._not_finite)
-        ends = step + 1 == self._steps or total == self._last
+        self._total = total = epoch * self._steps + step + 1
+        ends = self._ends(epoch, step)
         if self._steps_done == SETTLED and not ends:
             self._mark_speed()
         note = None
-        if total % self._every == 0 or ends:
+        if self.shows(epoch, step):
             self.check()
             self._record(epoch, total, lr)
             note = f"loss {self.loss:.3f}, lr {lr:.4f}"
@@ -105,8 +120,8 @@ class TrainMeter:
 
     def check(self) -> None:
         """Raise NotFiniteError if any step's gradient was not. Waits for the device."""
-        if (step := int(self._not_finite)) > 0:
-            raise NotFiniteError(step)
+        if (since := int(self._since)) > 0:
+            raise NotFiniteError(self._total - since + 1)
 
     def state_dict(self) -> dict[str, Any]:
         """State between two entries, for a checkpoint: every rank's sum of losses, and the steps in it."""
@@ -129,6 +144,10 @@ class TrainMeter:
         """The share of that time spent waiting for data."""
         assert self._loader is not None
         return (self._loader.wait_seconds - self._wait_marked) / (time.perf_counter() - self._marked)
+
+    def _ends(self, epoch: int, step: int) -> bool:
+        """Whether the step is the last of its epoch or of the run."""
+        return step + 1 == self._steps or epoch * self._steps + step + 1 == self._last
 
     def _mark_speed(self) -> None:
         assert self._loader is not None

@@ -57,7 +57,7 @@ def test_off_does_nothing() -> None:
     model = network()
     before = state(model)
     ema = Ema(model, ema_config(decay=None), REFERENCE_IMAGES)
-    ema.update(model, 0, 0)
+    ema.update(0, 0)
     assert ema.model is None
     assert same(state(model), before)
 
@@ -79,7 +79,7 @@ def test_updates_only_at_steps_that_its_interval_divides() -> None:
     for step in range(10):
         train_a_little(model)
         before = state(ema.model)
-        ema.update(model, 5, step)
+        ema.update(5, step)
         if not same(state(ema.model), before):
             updated.append(step)
     assert updated == [0, 3, 6, 9]
@@ -92,7 +92,7 @@ def test_updates_copy_during_warmup_and_once_after_it(warmup_epochs: float, firs
     for epoch in range(4):
         for step in (0, 2, 4):
             train_a_little(model)
-            ema.update(model, epoch, step)
+            ema.update(epoch, step)
             assert same(state(ema.model), state(model)) == ((epoch, step) < first_averaged)
 
 
@@ -104,7 +104,7 @@ def test_average_equals_torch_s_averaged_model() -> None:
     for epoch in range(3):
         for step in range(5):
             train_a_little(model)
-            ema.update(model, epoch, step)
+            ema.update(epoch, step)
             oracle.update_parameters(model)
     assert not same(state(ema.model), state(model))
     for name, expected in state(oracle.module).items():
@@ -117,7 +117,7 @@ def test_float_buffers_are_averaged() -> None:
     ema = Ema(model, ema_config(decay=0.75, steps=1), REFERENCE_IMAGES)
     for step, mean in enumerate([1.0, 2.0]):
         nn.init.constant_(model.get_buffer("running_mean"), mean)
-        ema.update(model, 0, step)
+        ema.update(0, step)
     alpha = 0.25 * 8 / 10
     assert state(ema.model)["running_mean"].item() == pytest.approx((1 - alpha) * 1 + alpha * 2)
 
@@ -139,7 +139,7 @@ def test_what_a_forward_pass_makes_for_itself_is_not_averaged() -> None:
     model = MakesItsOwn()
     ema = Ema(model, ema_config(steps=1), REFERENCE_IMAGES)
     model(torch.rand(2, 5))
-    ema.update(model, 0, 0)
+    ema.update(0, 0)
     assert ema.model is not None
     assert ema.model(torch.rand(2, 7)).shape == (2, 7)
 
@@ -149,7 +149,7 @@ def test_integer_buffers_are_copied() -> None:
     ema = Ema(model, ema_config(steps=1), REFERENCE_IMAGES)
     for step in range(7):
         train_a_little(model)
-        ema.update(model, 5, step)
+        ema.update(5, step)
     assert state(ema.model)["1.num_batches_tracked"].item() == 7
 
 
@@ -158,7 +158,7 @@ def test_update_leaves_the_trained_model_alone() -> None:
     ema = Ema(model, ema_config(steps=1), REFERENCE_IMAGES)
     train_a_little(model)
     before = state(model)
-    ema.update(model, 5, 1)
+    ema.update(5, 1)
     assert same(state(model), before)
     assert all(
         own.data_ptr() != other.data_ptr()

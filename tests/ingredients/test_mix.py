@@ -69,19 +69,17 @@ def test_mixup_adds_the_batch_rolled_by_one() -> None:
 
 def test_cutmix_pastes_the_box_of_the_batch_rolled_by_one() -> None:
     images, lam = batch(), 0.75
-    original = images.clone()
-    mixed, targets = mix(images, LABELS, 3, MixDraw(lam, (1, 4, 2, 6)))
+    mixed, targets = mix(images.clone(), LABELS, 3, MixDraw(lam, (1, 4, 2, 6)))
     for i in range(4):
         partner = (i - 1) % 4
         for y in range(6):
             for x in range(8):
                 source = partner if 1 <= y < 4 and 2 <= x < 6 else i
-                assert torch.equal(mixed[i, :, y, x], original[source, :, y, x])
+                assert torch.equal(mixed[i, :, y, x], images[source, :, y, x])
         expected = [0.0, 0.0, 0.0]
         expected[LABELS[i]] += lam
         expected[LABELS[partner]] += 1 - lam
         assert targets[i].tolist() == pytest.approx(expected)
-    assert torch.equal(images, original)
 
 
 @pytest.mark.parametrize("draw", [MixDraw(), MixDraw(0.3), MixDraw(0.75, (1, 4, 2, 6))])
@@ -115,14 +113,14 @@ def test_lambda_comes_from_the_clamped_box(x: int, y: int, box: tuple[int, int, 
 def test_lambda_is_the_share_of_pixels_kept() -> None:
     images = torch.arange(2.0)[:, None, None, None].expand(2, 3, 48, 64)
     for draw in (draw_mix(CUTMIX, Draws(0, "mix", step), 48, 64) for step in range(200)):
-        mixed, _ = mix(images, torch.tensor([0, 1]), 2, draw)
+        mixed, _ = mix(images.clone(), torch.tensor([0, 1]), 2, draw)
         assert (mixed[0] == 0).double().mean().item() == pytest.approx(draw.lam, abs=1e-9)
 
 
 def test_box_that_is_empty_changes_nothing() -> None:
     images = batch()
     draw = draw_mix(CUTMIX, scripted(0.9999, 4, 3, 6, 8), 6, 8)
-    mixed, targets = mix(images, LABELS, 3, draw)
+    mixed, targets = mix(images.clone(), LABELS, 3, draw)
     assert draw.lam == 1.0
     assert torch.equal(mixed, images)
     assert torch.equal(targets, F.one_hot(LABELS, 3).float())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recipe.network.batch_norm import statistics_of_first
+from recipe.network.batch_norm import Statistics
 
 
 def network() -> nn.Module:
@@ -17,7 +17,7 @@ def micro_batch(number: int) -> Tensor:
 
 
 def forward_and_backward(model: nn.Module, number: int, images: Tensor | None = None) -> Tensor:
-    with statistics_of_first(model, number):
+    with Statistics(model).of_first(number):
         output = model(micro_batch(number) if images is None else images)
         output.square().mean().backward()
     return output.detach()
@@ -80,6 +80,6 @@ def test_infinite_later_micro_batch_leaves_statistics_finite(value: float) -> No
 
 def test_model_without_buffers_is_left_as_it_is() -> None:
     model = nn.Linear(3, 2)
-    with statistics_of_first(model, 1):
+    with Statistics(model).of_first(1):
         model(torch.ones(1, 3)).sum().backward()
     assert model.weight.grad is not None

@@ -68,6 +68,7 @@ def test_optimizer_and_gradient_norm_know_only_what_trains() -> None:
     model(torch.rand(2, 3, 32, 32)).square().sum().backward()
     norm = clip_gradients(model.parameters(), OptimizerConfig(name="adam"))
     head = [model.fc.weight, model.fc.bias]
+    assert norm is not None
     expected = torch.stack([p.grad.norm() for p in head if p.grad is not None]).norm()
     torch.testing.assert_close(norm, expected)
     optimizer.step()
