@@ -24,14 +24,15 @@ class GradientSums:
         `averaged`: whether a step's last backward pass averages over the ranks what the parameters then have: it must
         find the sums there.
         """
-        self._parameters, self._kept, self._averaged = parameters, kept, averaged
+        self.kept = kept
+        self._parameters, self._averaged = parameters, averaged
         self._sums: dict[int, Tensor] = {}  # by the parameter's place, made when its first gradient comes
         self._begun: set[int] = set()  # those that a gradient of this step is in
 
     @contextmanager
     def of_micro_batch(self, last: bool) -> Iterator[None]:
         """Around a forward and backward pass. After the step's last, the parameters have the sums as gradients."""
-        if not self._kept:
+        if not self.kept:
             yield
         elif last and self._averaged:
             self._give()
