@@ -23,7 +23,7 @@ def network() -> nn.Module:
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 1, bias=False), nn.ReLU())
     whole = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
-    return whole.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return whole.to(memory_format=torch.channels_last)
 
 
 def micro_batches(step: int, count: int) -> list[Tensor]:
@@ -57,7 +57,7 @@ class _Lent(torch.autograd.Function):
         return parameter.view_as(parameter)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         ctx.memory.copy_(gradient)
         return ctx.memory.detach(), None
 

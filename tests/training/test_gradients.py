@@ -3,7 +3,6 @@
 A replay is made up on the CPU: a network whose backward pass writes each gradient where it wrote the last.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest

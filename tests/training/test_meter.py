@@ -4,11 +4,14 @@ that are not finite the first step is told.
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 from torch import nn
 
+from recipe.data.loader import TrainLoader
 from recipe.logs.journal import Journal
 from recipe.machine.distributed import Ranks
 from recipe.training.meter import NotFiniteError, TrainMeter
@@ -35,9 +38,9 @@ def meter_of(folder: Path, overflows: bool = False) -> TrainMeter:
     return TrainMeter(Journal(folder, ALONE, 0, 0), ALONE, steps=10, every=50, last=40, overflows=overflows)
 
 
-def take(meter: TrainMeter, values: list[float], clipped: bool = False) -> list[torch.Tensor]:
-    """Steps of the second epoch, each with one of the values somewhere in its gradients. The last step's gradients."""
-    meter.pace.start_epoch()
+def take(meter: TrainMeter, values: list[float], clipped: bool = False) -> None:
+    """Steps of the second epoch, each with one of the values somewhere in its gradients, which stay as they are."""
+    meter.start_epoch(1, cast(TrainLoader, SimpleNamespace(wait_seconds=0.0)))
     for step, value in enumerate(values):
         parameters = [nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(1))]
         gradients = [torch.full((3, 2), 1e-42), torch.tensor([1.0, -0.0, value, 3e38, 1e-30])]
@@ -45,15 +48,14 @@ def take(meter: TrainMeter, values: list[float], clipped: bool = False) -> list[
             parameter.grad = gradient.clone()
         meter.watch(parameters, torch.tensor(value) if clipped else None)
         meter.step_done(1, step, 0.1)
-    found = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    assert all(torch.equal(a.view(torch.int32), b.view(torch.int32)) for a, b in zip(found, gradients, strict=True))
-    return found
+        found = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        assert all(torch.equal(a.view(torch.int32), b.view(torch.int32)) for a, b in zip(found, gradients, strict=True))
 
 
 @pytest.mark.parametrize("clipped", [False, True])
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_first_step_whose_gradient_is_not_finite_is_told(tmp_path: Path, value: float, clipped: bool) -> None:
-    """However long after it is asked, and whatever came later. The gradients stay as they are, to the bit."""
+    """However long after it is asked, and whatever came later."""
     meter = meter_of(tmp_path)
     take(meter, [1.0, 2.0, value, value, 3.0, value], clipped)
     with pytest.raises(NotFiniteError) as error:
