@@ -100,7 +100,7 @@ class Ranks:
     def averaging_gradients(self, network: nn.Module) -> nn.Module:
         """The network as training calls it: its backward pass averages the gradients over the ranks.
 
-        Buffers are not broadcast in each forward pass: `statistics_of_first` keeps the ones that count, on rank 0.
+        Buffers are not broadcast in each forward pass: `Statistics.of_first` keeps the ones that count, on rank 0.
         """
         if self.world_size == 1:
             return network

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -138,6 +139,14 @@ def test_each_further_micro_batch(plan: Callable[..., Plan], tmp_path: Path) -> 
     """Its own input, its statistics put back, its share of the loss."""
     counts = beyond(run_of(plan, tmp_path, 3, *TINY))
     assert counts.total() / STEPS <= 105, told(counts)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 3])
+def test_replays_keep_sums_only_of_several_micro_batches(
+    plan: Callable[..., Plan], tmp_path: Path, micro_batches: int
+) -> None:
+    graphs = ("runtime.compile=true", "runtime.compile_mode=reduce-overhead")
+    assert run_of(plan, tmp_path, micro_batches, *TINY, *graphs).training.sums.kept == (micro_batches > 1)
 
 
 def test_sums_take_one_addition_for_all_parameters(plan: Callable[..., Plan], tmp_path: Path) -> None:
