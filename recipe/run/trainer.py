@@ -60,7 +60,7 @@ class Trainer:
         self.checkpoints = plan.folder / "checkpoints"
         self.train_set, self.val_set = data
         self.training, self.ranks, self.order = training, training.ranks, training.order
-        training.after_step = self.after_step
+        training.after_step = self.step_done
         self.journal, self.progress, self.identity, self.refused = journal, progress, identity, refused
         self.agreement, self.stop, self.writer = agreement, stop, Writer()
         self.primary = primary_weights(self.config)
@@ -73,6 +73,7 @@ class Trainer:
         self.stopped_early: dict[str, Any] | None = None  # the last epoch, and why; None: the whole length
         self.began = self.saved = self.counted = time.monotonic()
         self.compiling = self.config.runtime.compile  # until this process's first step is done
+        self.steps_here = 0  # done by this process
 
     def view(self) -> RunView:
         """What is shown of the run, as it is now."""
@@ -101,11 +102,11 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch, or the rest of one where the run goes on within it. Saves before its evaluation."""
-        self.stop.at_once = False
         meter, steps = self.training.meter, self._steps_of(epoch)
         done = self.progress.step if self.progress.epoch == epoch else 0
         if done == steps:  # stopped between the epoch's last step and the end of its evaluation
             return
+        self.stop.in_step = True
         self.journal.start_bar(f"epoch {epoch + 1}/{self.config.epochs}", steps, done)
         meter.start_epoch(epoch, self.training.loader)
         try:
@@ -122,11 +123,20 @@ class Trainer:
         if last or self.ranks.on_first(lambda: cheap):
             self.save(epoch, steps)
 
+    def step_done(self, epoch: int, step: int) -> None:
+        """Called after each step: from the first one on, there is something to save."""
+        self.steps_here += 1
+        if self.steps_here == 1:
+            self.stop.at_once = False
+            if self.compiling:
+                self.journal.say(console.compiled(time.monotonic() - self.began))
+                self.compiling = False
+        self.after_step(epoch, step)
+        if self.steps_here == 2:  # the ranks have told each other that they have all done the first
+            self.stop.heeds_others = False
+
     def after_step(self, epoch: int, step: int) -> None:
-        """Save and end where any rank was asked to stop, save where it is time to. Called between any two steps."""
-        if self.compiling:
-            self.journal.say(console.compiled(time.monotonic() - self.began))
-            self.compiling = False
+        """Save and end where any rank was asked to stop, save where it is time to."""
         due = self.ranks.first and time.monotonic() - self.saved > 60 * self.config.checkpoint.every_minutes
         stop, save = self.agreement.reach(self.stop.name is not None, due)
         if stop or (save and step < self._steps_of(epoch)):
