@@ -34,6 +34,10 @@ def steps_of_run(config: Config, order: Order) -> int:
     return min(config.epochs * order.steps, config.max_steps or sys.maxsize)
 
 
+class _AskedToStopError(Exception):
+    """Any rank was, during an evaluation. Every rank raises it, before the same batch."""
+
+
 class Trainer:
     """The parts of one run and what it has come to; what is done with it: train, save, evaluate, finish."""
 
@@ -142,11 +146,20 @@ class Trainer:
         if stop or (save and step < self._steps_of(epoch)):
             self.save(epoch, step)
         if stop:
-            self.writer.wait()
-            self.ranks.wait()  # torchrun ends all ranks when one exits
-            stopped = Stopped(f"after step {step} of epoch {epoch + 1}")
-            self.journal.note(f"Stopped {stopped.where}, and saved.")  # who lost the terminal finds it there
-            raise stopped
+            raise self._stopped(f"after step {step} of epoch {epoch + 1}")
+
+    def before_batch(self) -> None:
+        """Called between any two batches of an evaluation. Raises _AskedToStopError."""
+        stop, _ = self.agreement.reach(self.stop.name is not None, False)
+        if stop:
+            raise _AskedToStopError
+
+    def _stopped(self, where: str) -> Stopped:
+        """What to raise, once what was saved is on the disk."""
+        self.writer.wait()
+        self.ranks.wait()  # torchrun ends all ranks when one exits
+        self.journal.note(f"Stopped {where}, and saved.")  # who lost the terminal finds it there
+        return Stopped(where)
 
     def save(self, epoch: int, step: int) -> None:
         """Write a checkpoint, beside the training: `epoch` whole epochs and `step` steps of the next are done."""
@@ -169,7 +182,12 @@ class Trainer:
         """Evaluations of raw and averaged weights, by kind, after an epoch; logged. Every rank calls it."""
         sizes = self.config.resolution
         begin = time.monotonic()
-        found = evaluate(self.models(), self.val_set, self.config, self.ranks, sizes.val_resize, sizes.val_crop)
+        whole = self.models(), self.val_set, self.config, self.ranks, sizes.val_resize, sizes.val_crop
+        try:
+            found = evaluate(*whole, self.before_batch)
+        except _AskedToStopError:
+            self.save(epoch, self._steps_of(epoch))  # it is repeated
+            raise self._stopped(f"in the evaluation after epoch {epoch + 1}") from None
         self.evaluation_seconds = time.monotonic() - begin
         self.unreadable.update(path_of(self.val_set, name) for name in found["raw"].unreadable)
         self._tell_guesses(found["raw"].guessed)
@@ -218,7 +236,10 @@ class Trainer:
                 f"the validation loss is {found['raw'].loss} at the end of the training: the network has diverged. "
                 "A lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help"
             )
-        grid = evaluate_grid(self.models(), self.val_set, self.config, self.ranks)
+        try:
+            grid = evaluate_grid(self.models(), self.val_set, self.config, self.ranks, self.before_batch)
+        except _AskedToStopError:  # the checkpoint of the training's end is on the disk: all evaluations are repeated
+            raise self._stopped("in the evaluations after the training") from None
         in_training = {path_of(self.train_set, name) for name in self.training.loader.unreadable}
         self.unreadable = self.ranks.union(self.unreadable | in_training)
         if not self.ranks.first:
