@@ -188,7 +188,7 @@ class Trainer:
         except _AskedToStopError:
             self.save(epoch, self._steps_of(epoch))  # it is repeated
             raise self._stopped(f"in the evaluation after epoch {epoch + 1}") from None
-        self.evaluation_seconds = time.monotonic() - begin
+        self.evaluation_seconds = self._evaluation_took(time.monotonic() - begin)
         self.unreadable.update(path_of(self.val_set, name) for name in found["raw"].unreadable)
         self._tell_guesses(found["raw"].guessed)
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, metrics(found))
@@ -196,6 +196,13 @@ class Trainer:
             accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
             self.journal.say(f"{console.epoch_line(self.view(), epoch)}  top-1 {accuracies}")
         return found
+
+    def _evaluation_took(self, seconds: float) -> float:
+        """Seconds as those of later evaluations. In a start's first one a GPU's convolutions are tried out, which may
+        take longer than all the rest: it counts as if its images were trained on, where that is less.
+        """
+        pace, first = self.training.meter.pace, math.isnan(self.evaluation_seconds)
+        return min(seconds, len(self.val_set) / pace.images_per_second()) if first and pace.known else seconds
 
     def end_epoch(self, epoch: int, found: Mapping[str, Evaluation]) -> None:
         """Do what an epoch's evaluations ask for: keep the best weights, lower the learning rate, end the training.

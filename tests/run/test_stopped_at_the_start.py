@@ -68,9 +68,9 @@ def stop_while_it_compiles(folder: Path, *, processes: int = 0, number: int = si
     return said
 
 
-def test_the_compiler_s_processes_end_with_a_run_that_has_just_begun_to_compile(tmp_path: Path) -> None:
+def test_a_run_that_has_begun_to_compile_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
     process = begun(tmp_path / "run")
-    when(lambda: below(process, "compile_worker") > 0, process)
+    when(lambda: (tmp_path / "cache").exists(), process)
     said = asked_to_stop(process, process.pid)
     assert process.returncode == STOPPED
     assert said.splitlines()[-1] == NOTHING
