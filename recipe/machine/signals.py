@@ -36,6 +36,11 @@ class Stopped(BaseException):
         self.where, self.kept = where, kept
         self.resumes = True  # whether the same command goes on from there: not with resume=never
 
+    @classmethod
+    def at_start(cls, goes_on: bool) -> "Stopped":
+        """What a run says that has not done a step since it was started; `goes_on`: from a checkpoint."""
+        return cls("before its next step", "before") if goes_on else cls("before its first step", "nothing")
+
     def __str__(self) -> str:
         advice = "The same command goes on from there." if self.resumes else "resume=auto goes on from there."
         if self.kept == "saved":
@@ -60,7 +65,7 @@ class StopSignal:
         """
         self.name: str | None = None
         self.at_once, self.in_step = at_once, False
-        self.at_start = Stopped("before its first step", "nothing")
+        self.at_start = Stopped.at_start(goes_on=False)
         self.tell_others: Callable[[], object] | None = None  # the other ranks that this one ends
         self.heeds_others = True  # until all ranks have done their first step
         self.told = False  # by another rank that it has ended before that

@@ -37,10 +37,14 @@ def end_together(ranks: Ranks, stop: StopSignal) -> None:
     def look() -> None:
         with suppress(RuntimeError):  # whoever kept the store has ended
             while stop.heeds_others:
-                if store.check([word]):
+                if store.check([word]) and stop.heeds_others:
                     stop.end_too()
                     return
                 time.sleep(POLL_SECONDS)
 
-    stop.tell_others = lambda: store.set(word, "")
+    def tell() -> None:
+        stop.heeds_others = False  # the word is its own
+        store.set(word, "")
+
+    stop.tell_others = tell
     threading.Thread(target=look, name="stop notice", daemon=True).start()

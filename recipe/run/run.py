@@ -66,10 +66,7 @@ def train(plan: Plan) -> None:
 
 
 def _stopped_at_its_start(plan: Plan, goes_on: bool) -> Stopped:
-    """What a run says that is asked to stop before it has done a step."""
-    if not goes_on or not (plan.folder / "checkpoints" / LAST).exists():
-        return Stopped("before its first step", "nothing")
-    stopped = Stopped("before its next step", "before")
+    stopped = Stopped.at_start(goes_on and (plan.folder / "checkpoints" / LAST).exists())
     stopped.resumes = plan.config.resume == "auto"
     return stopped
 

@@ -40,6 +40,10 @@ def below(process: Process, program: str) -> int:
     return sum(program.encode() in line for line in lines)
 
 
+def imports_torch(process: Process) -> bool:
+    return "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -69,8 +73,14 @@ def stop_while_it_compiles(folder: Path, *, processes: int = 0, number: int = si
 
 
 def test_a_run_that_has_begun_to_compile_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
+    """While PyTorch is imported, and as it begins to compile."""
     process = begun(tmp_path / "run")
-    when(lambda: (tmp_path / "cache").exists(), process)
+    when(lambda: imports_torch(process), process)
+    said = asked_to_stop(process, process.pid)
+    assert (process.returncode, said.splitlines()[-1]) == (STOPPED, NOTHING)
+    process, log = begun(tmp_path / "run"), tmp_path / "run" / "train.log"
+    when(lambda: log.exists() and f"kept for later starts in {tmp_path / 'cache'}" in log.read_text(), process)
+    time.sleep(2)
     said = asked_to_stop(process, process.pid)
     assert process.returncode == STOPPED
     assert said.splitlines()[-1] == NOTHING
