@@ -13,7 +13,8 @@ from hydra_plugins.recipe_launcher.launcher import SlurmLauncher, TorchrunLaunch
 from recipe.encoding import any_locale
 from recipe.errors import RunError, UserError, check_here, fail, rank_local
 from recipe.machine import torchrun
-from recipe.machine.signals import STOPPED, Stopped, last_words
+from recipe.machine.signals import STOPPED, Stopped, StopSignal, last_words
+from recipe.network.kept_files import LAST
 from recipe.output import say, show_what_can_be_shown, tell_what_was_not_shown
 from recipe.plan import command_line, compose
 from recipe.plan.hydra_errors import explain
@@ -36,9 +37,11 @@ def run(composed: DictConfig) -> None:
     except UserError as error:  # let through, Hydra would print the whole command line above its message
         failures.append(error)
         return
-    from recipe.run.run import train  # imports torch: only once the config is known to be right
-
     try:
+        with StopSignal(at_once=True) as stop:
+            resumes = plan.config.resume == "auto" and (plan.folder / "checkpoints" / LAST).exists()
+            stop.at_start = Stopped.at_start(resumes)
+            from recipe.run.run import train  # imports torch: only once the config is known to be right
         train(plan)
     except UserError as error:
         failures.append(error)

@@ -92,3 +92,8 @@ def shard(num_images: int, batch_size: int, rank: int, world_size: int) -> Itera
     own = range(rank, num_images, world_size)
     for start in range(0, len(own), batch_size):
         yield own[start : start + batch_size]
+
+
+def most_batches(num_images: int, batch_size: int, world_size: int) -> int:
+    """How many batches of an evaluation the first rank has: as many as any, and at most one more."""
+    return -(-num_images // (world_size * batch_size))

@@ -21,7 +21,7 @@ from recipe.logs.estimate import seconds_left
 from recipe.logs.journal import TITLE, duration
 from recipe.logs.run_view import RunView
 from recipe.machine.signals import nohup_in_vain
-from recipe.network import definition
+from recipe.network import compiling, definition
 from recipe.network.pretrained import Start
 from recipe.output import count
 from recipe.plan import rungs
@@ -102,6 +102,7 @@ def opening(
         yield _row(
             "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
         )
+        yield _row("", f"kept for later starts in {compiling.cache_folder()}")
     if len(thread_counts) > 1 and not run.at_its_beginning:
         counts = " and ".join(map(str, thread_counts))
         yield _row("", f"run with {counts} threads a rank so far: the last bits are not those of one run throughout")

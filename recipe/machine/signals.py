@@ -1,6 +1,6 @@
 """Signals that ask a run to stop: it finishes its step, saves, and ends with exit code 75.
 
-A second Ctrl-C does not wait for that; and before the first step, where nothing can be lost, no signal does.
+A second Ctrl-C does not wait for that; and before the first step is done, where nothing can be lost, no signal does.
 """
 
 import ctypes
@@ -9,32 +9,45 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+
+from recipe.machine.descendants import end_descendants
 
 STOPPED = 75  # the exit code: "temporary failure" in sysexits.h; the same command goes on
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)  # of schedulers, and of `ulimit -t`: little time is left
 ASKS_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *WARNINGS)
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 WORKER_GRACE = 60  # seconds that a data worker outlives a SIGTERM sent to all processes, for the run's last step
-PATIENCE = 5.0  # seconds for Python to run a handler whose signal must not wait, before the process is ended without it
+PATIENCE = 4.0  # seconds for what a signal that must not wait has begun, before the process is ended without it
+LINGER = 0.6  # seconds that a rank which ends before its first step stays, for the others to learn of it from itself
 
 
 class Stopped(BaseException):
     """A run that was asked to stop, and has. Not an Exception: a sweep must not go on with its other jobs."""
 
-    def __init__(self, where: str = "", saved: bool = True) -> None:
+    def __init__(self, where: str = "", kept: str = "saved") -> None:
+        """`kept`: "saved", what was done until then; "before", it had not done anything beyond its last checkpoint;
+        "nothing", it had done nothing at all.
+        """
         super().__init__(where)
-        self.where, self.saved = where, saved
+        self.where, self.kept = where, kept
         self.resumes = True  # whether the same command goes on from there: not with resume=never
+
+    @classmethod
+    def at_start(cls, goes_on: bool) -> "Stopped":
+        """What a run says that has not done a step since it was started; `goes_on`: from a checkpoint."""
+        return cls("before its next step", "before") if goes_on else cls("before its first step", "nothing")
 
     def __str__(self) -> str:
         advice = "The same command goes on from there." if self.resumes else "resume=auto goes on from there."
-        if self.saved:
+        if self.kept == "saved":
             return f"Stopped {self.where}, and saved. {advice}"
-        return f"Stopped {self.where}: there was nothing to save."
+        if self.kept == "before":
+            return f"Stopped {self.where}: all that was trained is in the last checkpoint. {advice}"
+        return f"Stopped {self.where}: nothing was trained yet. The same command begins again."
 
 
 class StopSignal:
@@ -44,12 +57,19 @@ class StopSignal:
     """
 
     def __init__(self, at_once: bool = False) -> None:
-        """`at_once`: as long as that is true, a signal raises Stopped where it arrives, as a second Ctrl-C raises
-        KeyboardInterrupt. The main thread may stand in a wait of C++ (for another rank), where Python runs no handler:
-        then the process ends without.
+        """`at_once`: as long as that is true, a signal ends the process with exit code 75 within PATIENCE. It raises
+        `at_start` where it arrives, so that what is half done is cleared away. The main thread may stand in a wait of
+        C++ (for another rank), where Python runs no handler: then the process ends without.
+
+        While `in_step` is true as well, nothing is raised: a compiler's or an engine's code lies between.
         """
         self.name: str | None = None
-        self.at_once = at_once
+        self.at_once, self.in_step = at_once, False
+        self.at_start = Stopped.at_start(goes_on=False)
+        self.tell_others: Callable[[], object] | None = None  # the other ranks that this one ends
+        self.heeds_others = True  # until all ranks have done their first step
+        self.told = False  # by another rank that it has ended before that
+        self._raised = self._unwound = False
         self._heard = 0.0  # when a handler has last run
 
     def __enter__(self) -> "StopSignal":
@@ -63,20 +83,39 @@ class StopSignal:
         threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.at_once = False
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._raised and self.at_once and error is not None:
+            self._unwound = True  # the thread goes on: the interpreter's end may not take longer, either
+            if not isinstance(error, Stopped):
+                raise self.at_start from error
+            return
+        self.at_once = self.heeds_others = False
         signal.set_wakeup_fd(self._woken_before)
         os.close(self._writer)  # which ends the thread
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def end_too(self) -> None:
+        """In a thread: another rank has ended before its first step, and so does this one, wherever it stands."""
+        self.told = True
+        os.kill(self._process, signal.SIGTERM)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that has just been forked, and has no handlers of its own yet
             return
         self._heard = time.monotonic()
         again, self.name = self.name is not None, signal.Signals(number).name
+        if self.told or (self.at_once and self.in_step):
+            while True:  # the thread ends the process; until then the loss of its workers must not be noticed here
+                with suppress(BaseException):
+                    time.sleep(1)
         if self.at_once:
-            raise Stopped("before its first step", saved=False)
+            if self._raised:
+                return
+            self._raised = True
+            if self.tell_others is not None:
+                time.sleep(LINGER)
+            raise self.at_start
         if again and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGINT:
@@ -89,14 +128,30 @@ class StopSignal:
             if woken[0] not in self._before:  # PyTorch's SIGCHLD
                 continue
             asked += 1
-            at_once, again = self.at_once, asked > 1 and woken[0] == signal.SIGINT
+            if self.at_once or self.told:
+                self._end_at_once()
+                continue
             asked_at = time.monotonic() - 1.0  # the handler may have run before this thread did
-            while (at_once and self.at_once) or (not at_once and again and self._heard < asked_at):
+            while asked > 1 and woken[0] == signal.SIGINT and self._heard < asked_at:
                 time.sleep(0.1)
                 if time.monotonic() > asked_at + 1.0 + PATIENCE:
-                    _tell(f"{Stopped('before its first step', saved=False)}\n" if at_once else "Ended.\n")
-                    os._exit(STOPPED if at_once else 130)
+                    _tell("Ended.\n")
+                    os._exit(130)
         os.close(reader)
+
+    def _end_at_once(self) -> None:
+        """End the process, in `in_step` now, else where it has not ended after PATIENCE."""
+        end_at = time.monotonic() + PATIENCE
+        if self.tell_others is not None:
+            threading.Thread(target=self.tell_others, daemon=True).start()  # which may wait
+            time.sleep(LINGER)
+        while self.at_once and not self.in_step and not self.told and time.monotonic() < end_at:
+            time.sleep(0.05)
+        if self.at_once or self.told:  # no step was done after all
+            end_descendants()
+            if not self._unwound:
+                _tell(f"{chr(10) * sys.stderr.isatty()}{self.at_start}\n")
+            os._exit(STOPPED)
 
 
 def _tell(text: str) -> None:

@@ -4,6 +4,8 @@ Compiled code is cached on the disk by PyTorch itself, in a folder of the user's
 /tmp/torchinductor_USER), so a second start takes less time.
 """
 
+import os
+
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +27,13 @@ class Compiled(nn.Module):
             torch.compiler.cudagraph_mark_step_begin()
         output: Tensor = self.module(*inputs)
         return output
+
+
+def cache_folder() -> str:
+    """Folder where PyTorch keeps what it has compiled, for all later runs of this user."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default_cache_dir()
 
 
 def replays(config: RuntimeConfig) -> bool:

@@ -15,8 +15,10 @@ from recipe.logs import console, faults, tensorboard
 from recipe.machine import distributed, restarts
 from recipe.machine.distributed import Ranks
 from recipe.machine.signals import Stopped, StopSignal
+from recipe.machine.stop_notice import end_together
 from recipe.network import pretrained
 from recipe.network.freeze import freeze
+from recipe.network.kept_files import LAST
 from recipe.network.model import check_resolution, make_model
 from recipe.network.pretrained import Start
 from recipe.plan.compose import Plan
@@ -37,9 +39,12 @@ def train(plan: Plan) -> None:
         return
     with StopSignal(at_once=True) as stop:
         try:
+            stop.at_start = _stopped_at_its_start(plan, plan.config.resume == "auto")
             ranks = distributed.start(plan.config.runtime)
+            end_together(ranks, stop)
             with run_folder.claimed(plan.folder, ranks):
                 anew = plan.config.resume == "never" and not _begun_by_this_command(plan, ranks)
+                stop.at_start = _stopped_at_its_start(plan, not anew)
                 if anew or plan.config.resume == "auto" or not _finished_before(plan):
                     _train(plan, ranks, stop, anew)
         except torch.OutOfMemoryError as error:
@@ -58,6 +63,12 @@ def train(plan: Plan) -> None:
                 error.add_note("The same command goes on from the last checkpoint.")
             raise
         distributed.stop()
+
+
+def _stopped_at_its_start(plan: Plan, goes_on: bool) -> Stopped:
+    stopped = Stopped.at_start(goes_on and (plan.folder / "checkpoints" / LAST).exists())
+    stopped.resumes = plan.config.resume == "auto"
+    return stopped
 
 
 def _finished_before(plan: Plan) -> bool:

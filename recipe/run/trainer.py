@@ -34,6 +34,10 @@ def steps_of_run(config: Config, order: Order) -> int:
     return min(config.epochs * order.steps, config.max_steps or sys.maxsize)
 
 
+class _AskedToStopError(Exception):
+    """Any rank was, during an evaluation. Every rank raises it, before the same batch."""
+
+
 class Trainer:
     """The parts of one run and what it has come to; what is done with it: train, save, evaluate, finish."""
 
@@ -60,7 +64,7 @@ class Trainer:
         self.checkpoints = plan.folder / "checkpoints"
         self.train_set, self.val_set = data
         self.training, self.ranks, self.order = training, training.ranks, training.order
-        training.after_step = self.after_step
+        training.after_step = self.step_done
         self.journal, self.progress, self.identity, self.refused = journal, progress, identity, refused
         self.agreement, self.stop, self.writer = agreement, stop, Writer()
         self.primary = primary_weights(self.config)
@@ -73,6 +77,7 @@ class Trainer:
         self.stopped_early: dict[str, Any] | None = None  # the last epoch, and why; None: the whole length
         self.began = self.saved = self.counted = time.monotonic()
         self.compiling = self.config.runtime.compile  # until this process's first step is done
+        self.steps_here = 0  # done by this process
 
     def view(self) -> RunView:
         """What is shown of the run, as it is now."""
@@ -101,11 +106,11 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch, or the rest of one where the run goes on within it. Saves before its evaluation."""
-        self.stop.at_once = False
         meter, steps = self.training.meter, self._steps_of(epoch)
         done = self.progress.step if self.progress.epoch == epoch else 0
         if done == steps:  # stopped between the epoch's last step and the end of its evaluation
             return
+        self.stop.in_step = True
         self.journal.start_bar(f"epoch {epoch + 1}/{self.config.epochs}", steps, done)
         meter.start_epoch(epoch, self.training.loader)
         try:
@@ -122,21 +127,39 @@ class Trainer:
         if last or self.ranks.on_first(lambda: cheap):
             self.save(epoch, steps)
 
+    def step_done(self, epoch: int, step: int) -> None:
+        """Called after each step: from the first one on, there is something to save."""
+        self.steps_here += 1
+        if self.steps_here == 1:
+            self.stop.at_once = False
+            if self.compiling:
+                self.journal.say(console.compiled(time.monotonic() - self.began))
+                self.compiling = False
+        self.after_step(epoch, step)
+        if self.steps_here == 2:  # the ranks have told each other that they have all done the first
+            self.stop.heeds_others = False
+
     def after_step(self, epoch: int, step: int) -> None:
-        """Save and end where any rank was asked to stop, save where it is time to. Called between any two steps."""
-        if self.compiling:
-            self.journal.say(console.compiled(time.monotonic() - self.began))
-            self.compiling = False
+        """Save and end where any rank was asked to stop, save where it is time to."""
         due = self.ranks.first and time.monotonic() - self.saved > 60 * self.config.checkpoint.every_minutes
         stop, save = self.agreement.reach(self.stop.name is not None, due)
         if stop or (save and step < self._steps_of(epoch)):
             self.save(epoch, step)
         if stop:
-            self.writer.wait()
-            self.ranks.wait()  # torchrun ends all ranks when one exits
-            stopped = Stopped(f"after step {step} of epoch {epoch + 1}")
-            self.journal.note(f"Stopped {stopped.where}, and saved.")  # who lost the terminal finds it there
-            raise stopped
+            raise self._stopped(f"after step {step} of epoch {epoch + 1}")
+
+    def before_batch(self) -> None:
+        """Called between any two batches of an evaluation. Raises _AskedToStopError."""
+        stop, _ = self.agreement.reach(self.stop.name is not None, False)
+        if stop:
+            raise _AskedToStopError
+
+    def _stopped(self, where: str) -> Stopped:
+        """What to raise, once what was saved is on the disk."""
+        self.writer.wait()
+        self.ranks.wait()  # torchrun ends all ranks when one exits
+        self.journal.note(f"Stopped {where}, and saved.")  # who lost the terminal finds it there
+        return Stopped(where)
 
     def save(self, epoch: int, step: int) -> None:
         """Write a checkpoint, beside the training: `epoch` whole epochs and `step` steps of the next are done."""
@@ -159,8 +182,13 @@ class Trainer:
         """Evaluations of raw and averaged weights, by kind, after an epoch; logged. Every rank calls it."""
         sizes = self.config.resolution
         begin = time.monotonic()
-        found = evaluate(self.models(), self.val_set, self.config, self.ranks, sizes.val_resize, sizes.val_crop)
-        self.evaluation_seconds = time.monotonic() - begin
+        whole = self.models(), self.val_set, self.config, self.ranks, sizes.val_resize, sizes.val_crop
+        try:
+            found = evaluate(*whole, self.before_batch)
+        except _AskedToStopError:
+            self.save(epoch, self._steps_of(epoch))  # it is repeated
+            raise self._stopped(f"in the evaluation after epoch {epoch + 1}") from None
+        self.evaluation_seconds = self._evaluation_took(time.monotonic() - begin)
         self.unreadable.update(path_of(self.val_set, name) for name in found["raw"].unreadable)
         self._tell_guesses(found["raw"].guessed)
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, metrics(found))
@@ -168,6 +196,13 @@ class Trainer:
             accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
             self.journal.say(f"{console.epoch_line(self.view(), epoch)}  top-1 {accuracies}")
         return found
+
+    def _evaluation_took(self, seconds: float) -> float:
+        """Seconds as those of later evaluations. In a start's first one a GPU's convolutions are tried out, which may
+        take longer than all the rest: it counts as if its images were trained on, where that is less.
+        """
+        pace, first = self.training.meter.pace, math.isnan(self.evaluation_seconds)
+        return min(seconds, len(self.val_set) / pace.images_per_second()) if first and pace.known else seconds
 
     def end_epoch(self, epoch: int, found: Mapping[str, Evaluation]) -> None:
         """Do what an epoch's evaluations ask for: keep the best weights, lower the learning rate, end the training.
@@ -208,7 +243,10 @@ class Trainer:
                 f"the validation loss is {found['raw'].loss} at the end of the training: the network has diverged. "
                 "A lower optimizer.lr, a longer warm-up or optimizer.grad_clip may help"
             )
-        grid = evaluate_grid(self.models(), self.val_set, self.config, self.ranks)
+        try:
+            grid = evaluate_grid(self.models(), self.val_set, self.config, self.ranks, self.before_batch)
+        except _AskedToStopError:  # the checkpoint of the training's end is on the disk: all evaluations are repeated
+            raise self._stopped("in the evaluations after the training") from None
         in_training = {path_of(self.train_set, name) for name in self.training.loader.unreadable}
         self.unreadable = self.ranks.union(self.unreadable | in_training)
         if not self.ranks.first:

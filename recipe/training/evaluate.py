@@ -1,6 +1,6 @@
 """Evaluations: figures and predictions of one or more models on every image of a data set."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recipe.config import Config
 from recipe.data.dataset import Images
 from recipe.data.loader import EvalBatch, eval_batches
+from recipe.data.order import most_batches
 from recipe.errors import DataError
 from recipe.machine.distributed import Ranks
 from recipe.training.loop import as_input, channel_statistics
@@ -63,12 +64,21 @@ def evaluates(config: Config, epoch: int, epochs: int) -> bool:
 
 @torch.inference_mode()
 def evaluate(
-    models: Mapping[str, nn.Module], dataset: Images, config: Config, ranks: Ranks, val_resize: int, val_crop: int
+    models: Mapping[str, nn.Module],
+    dataset: Images,
+    config: Config,
+    ranks: Ranks,
+    val_resize: int,
+    val_crop: int,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, Evaluation]:
     """Evaluations of one or more models, by their names: every image once, in one pass over the data, in fp32 (fp64
     where trained so). With data.on_corrupt=skip, every image that can be read. Every rank calls it.
 
-    Raises DataError where an image cannot be read, or none can.
+    Args:
+        before_batch: called as often on every rank, those with a batch less included.
+
+    Raises DataError where an image cannot be read, or none can; and what `before_batch` raises.
     """
     mean, std = channel_statistics(config, ranks.device)
     ranks.copy_buffers(*models.values())
@@ -76,7 +86,11 @@ def evaluate(
         model.eval()
     images = _Counts(len(dataset.classes), ranks.device)
     outputs = {name: _Outputs(images) for name in models}
-    for batch in eval_batches(dataset, config, ranks, val_resize, val_crop):
+    batches = eval_batches(dataset, config, ranks, val_resize, val_crop)
+    for _ in range(most_batches(len(dataset), config.evaluate.batch_size, ranks.world_size)):
+        before_batch()
+        if (batch := next(batches, None)) is None:
+            continue
         labels = images.add(batch)
         if not len(labels):
             continue
@@ -88,18 +102,23 @@ def evaluate(
 
 
 def evaluate_grid(
-    models: Mapping[str, nn.Module], dataset: Images, config: Config, ranks: Ranks
+    models: Mapping[str, nn.Module],
+    dataset: Images,
+    config: Config,
+    ranks: Ranks,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Entries of `evaluate.grid`, the further evaluations that are asked for, each with its figures.
 
     Args:
         models: by kind of weights; an entry that names none has the primary one.
+        before_batch: see `evaluate`.
     """
     results = []
     for entry in config.evaluate.grid:
         weights = entry.get("weights", primary_weights(config))
         sizes = {name: entry.get(name, getattr(config.resolution, name)) for name in ("val_resize", "val_crop")}
-        found = evaluate({weights: models[weights]}, dataset, config, ranks, **sizes)
+        found = evaluate({weights: models[weights]}, dataset, config, ranks, **sizes, before_batch=before_batch)
         results.append({"weights": weights, **sizes, **found[weights].figures()})
     return results
 

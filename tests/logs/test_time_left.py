@@ -81,6 +81,22 @@ def test_time_left_is_that_of_the_steps_of_this_start(
     assert_right(estimates[0], time.monotonic())
 
 
+def test_first_evaluation_is_not_taken_for_all_others(
+    plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimates: list[tuple[float, float]]
+) -> None:
+    """On a GPU convolutions are tried out in it."""
+    before_batch, first = Trainer.before_batch, [True]
+
+    def slow(run: Trainer) -> None:
+        before_batch(run)
+        if first:
+            time.sleep(first.pop() * FIRST)
+
+    monkeypatch.setattr(Trainer, "before_batch", slow)
+    train(replace(plan(*SMALL, "epochs=6"), folder=tmp_path))
+    assert_right(estimates[0], time.monotonic())
+
+
 def test_time_left_ends_with_max_steps(
     plan: Callable[..., Plan], tmp_path: Path, estimates: list[tuple[float, float]]
 ) -> None:

@@ -40,7 +40,7 @@ def run(script: str) -> "subprocess.CompletedProcess[str]":
 def test_before_the_first_step_a_deaf_process_ends(number: str) -> None:
     done = run(f"ask(signal.{number})\nwith StopSignal(at_once=True):\n    deaf()")
     assert done.returncode == STOPPED
-    assert done.stderr == "Stopped before its first step: there was nothing to save.\n"
+    assert done.stderr == "Stopped before its first step: nothing was trained yet. The same command begins again.\n"
 
 
 def test_before_the_first_step_stopped_is_raised_where_the_process_stands() -> None:
