@@ -5,8 +5,8 @@
 Each is started as its users start it, with the flags of torchvision's published ResNet-50 recipe (ours: +recipe=v2), as
 far as it has them. Counted are the images between two of its own log lines, by this process's clock, and none of the
 first --warm-up images, while networks are compiled, kernels tried and what was loaded ahead is used up. Then it is
-ended. The commands are printed. The photos are in train/CLASS and val/CLASS, or anywhere in a folder: then links to them
-are made, as many as one epoch needs, so that no epoch ends while images are counted.
+ended. The commands are printed. The photos are in train/CLASS and val/CLASS, or anywhere in a folder: then links to
+them are made, as many as one epoch needs, so that no epoch ends while images are counted.
 
 Repeated augmentation (--repetitions, 4 on a GPU): torchvision's and ours. timm's needs its distributed mode; it decodes
 repeats one by one, so nothing would become faster.
@@ -208,7 +208,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def linked(photos: Path, data: Path, files: int, classes: int) -> Path:
-    """A folder with train/CLASS and val/CLASS: links to the photos in turn, so many in train and one of a class in val."""
+    """A folder with train/CLASS and val/CLASS: links to the photos in turn, one of each class in val."""
     found = sorted(path for path in photos.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         sys.exit(f"no photos in {photos}")
