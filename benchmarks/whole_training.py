@@ -1,6 +1,6 @@
 """Whole trainings from the same photos: ours, timm's script and torchvision's reference, in turn.
 
-    python benchmarks/whole_training.py --timm timm/train.py --torchvision vision/references/classification --photos DIR
+    python benchmarks/whole_training.py --timm TRAIN.PY --torchvision FOLDER --photos FOLDER
 
 Each is started as its users start it, with the flags of torchvision's published ResNet-50 recipe (ours: +recipe=v2), as
 far as it has them. Counted are the images between two of its own log lines, by this process's clock, and none of the
