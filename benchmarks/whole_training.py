@@ -115,7 +115,7 @@ def programs(a: argparse.Namespace, data: Path) -> dict[str, Program]:
         "--model",
         a.model,
         "--num-classes",
-        str(a.classes),
+        str(len(list((data / "train").iterdir()))),
     ]
     of_timm += ["--batch-size", str(a.batch), "--img-size", str(a.crop), "--workers", str(a.workers)]
     of_timm += ["--channels-last", "--opt", "momentum", "--lr", "0.1", "--weight-decay", "2e-5", "--epochs", "600"]

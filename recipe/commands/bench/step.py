@@ -192,7 +192,7 @@ def measure(
     for number in rounds:
         begins = number % max(1, len(in_turn))  # another each time: nobody always follows the same one
         for row, baseline, own in in_turn[begins:] + in_turn[:begins]:
-            (rate,), beside = timed(baseline, steps, device)
+            rate, beside = timed(baseline, steps, device)
             row.rates.append(rate)
             row.peak_bytes = None if beside is None else max(row.peak_bytes or 0, own + beside)
         done += 1
@@ -202,7 +202,7 @@ def measure(
             baseline.discard_loaded()
             baseline(UNTIMED)
             row.in_turn = False
-            row.rates, beside = timed(baseline, steps, device, done)
+            row.rates, beside = timed_rounds(baseline, steps, device, done)
             row.peak_bytes = None if beside is None else own + beside
             tell(f"{workload.crop} px x {workload.micro_batch}, {row.name}: {done} rounds")
     ready.clear()
@@ -213,10 +213,14 @@ def measure(
         torch.cuda.empty_cache()
 
 
-def timed(baseline: Baseline, steps: int, device: torch.device, rounds: int = 1) -> tuple[list[float], int | None]:
-    """Images a second of rounds without a pause between them, by the device's clock where it is a GPU; and the memory
-    that they took beside what was taken before.
-    """
+def timed(baseline: Baseline, steps: int, device: torch.device) -> tuple[float, int | None]:
+    """Images a second, by the device's clock where it is a GPU; and the memory it took beside what was taken before."""
+    (rate,), beside = timed_rounds(baseline, steps, device, 1)
+    return rate, beside
+
+
+def timed_rounds(baseline: Baseline, steps: int, device: torch.device, rounds: int) -> tuple[list[float], int | None]:
+    """As `timed`, of rounds without a pause between them: the rate of each, and the memory of all."""
     if device.type != "cuda":
         rates = []
         for _ in range(rounds):
