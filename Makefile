@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo ladder test test-fast test-all soak lint tensorboard clean
+.PHONY: help demo ladder wheels test test-fast test-all soak lint tensorboard clean
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -17,6 +17,12 @@ SEEDS ?= 0,1,2
 ladder: $(VENV)/.ladder  ## Train 4 rungs with 3 seeds on these photos (RUNGS=all: all 13), and report what helped
 	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) scale=demo
 	$(BIN)/python -m recipe report multirun_outputs
+
+# For this system and Python; on the other machine: pip install --no-index --find-links wheels -e '.[demo,report,fast]'
+# setuptools is what an editable installation is built with.
+EXTRAS ?= demo,report,fast
+wheels:  ## Put what an installation needs into wheels/, for a machine without a network (EXTRAS=dev: for development)
+	$(PYTHON) -m pip wheel --disable-pip-version-check --wheel-dir wheels '.[$(EXTRAS)]' 'setuptools>=77'
 
 # GPUS=1: with PyTorch made to report one GPU, GPUS=0: none. What needs a real one asks tests/gpus.py.
 PRETENDING = $(if $(GPUS),PRETENDED_GPUS=$(GPUS) PYTHONPATH=$(CURDIR)/tests/pretended$${PYTHONPATH:+:$$PYTHONPATH})

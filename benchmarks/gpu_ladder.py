@@ -7,6 +7,7 @@ The ordinary sweep, several jobs to the GPU. OUT gets the finished runs, without
 and the report; what OUT holds of earlier calls is unpacked first, so the same command on another machine trains only
 what is missing. Unfinished runs travel where their checkpoints fit (of ResNet-18 none does, at 90 MB and more), else
 they begin anew; on the same machine they go on. DATA may be in parts: split -b 60M -d DATA DATA.part
+It needs no installation of the project, and runs a copy of the code: the folder it came from may change meanwhile.
 Exit code 0: all runs have finished; 75: the same command goes on.
 """
 
@@ -17,15 +18,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipe.files import cache_folders
-from recipe.files import unpack as unpack_archive
-from recipe.machine.signals import STOPPED, StopSignal, end_with_parent
-from recipe.plan.compose import PROJECT
-from recipe.sweep.machine import visible_gpus
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from recipe.files import cache_folders  # noqa: E402
+from recipe.files import unpack as unpack_archive  # noqa: E402
+from recipe.machine.signals import STOPPED, StopSignal, end_with_parent  # noqa: E402
+from recipe.sweep.machine import visible_gpus  # noqa: E402
 
 SETS = {
     "cifar10": (
@@ -43,6 +47,7 @@ SETS = {
 }
 PART = 15 * 2**20  # bytes of a file in OUT
 GRACE = 60.0  # seconds that a sweep gets to save
+CODE = ("recipe", "conf", "hydra_plugins", "train.py", "pyproject.toml", ".git")  # what a sweep's jobs need of ROOT
 OF_THE_REPORT = ("report.html", "report.md", "rungs.csv")
 
 
@@ -53,25 +58,36 @@ def main() -> None:
     runs = work / "multirun_outputs"
     a.out.mkdir(parents=True, exist_ok=True)
     unpack(a.out / f"{a.name}.tar.gz", runs, work)
-    if not (work / "data").exists():
-        options = ["--any-count"] if a.any_count else []
-        archive = joined(a.data, work)
-        _recipe("data", "prepare", *options, a.name, str(archive), str(work / "data"), check=True)
-    overrides = _overrides(a, work / "data")
-    code = sweep(overrides, work, begin + 60 * a.minutes - a.reserve)
-    print(pack(runs, a.out / f"{a.name}.tar.gz", int(a.most * 2**20)))
-    if any(runs.glob("*/*/result.json")):
-        if _recipe("report", str(runs), "--out", str(work / "report")):
-            print("No report (is the extra there? pip install -e '.[report]'): recipe report on the unpacked runs")
-        for name in OF_THE_REPORT:
-            if (work / "report" / name).exists():
-                shutil.copy(work / "report" / name, a.out)
-    sys.exit(code)
+    with tempfile.TemporaryDirectory(prefix="code_", dir=work) as folder:
+        code = copied_code(Path(folder))
+        if not (work / "data").exists():
+            options = ["--any-count"] if a.any_count else []
+            archive = joined(a.data, work).absolute()
+            _recipe(code, "data", "prepare", *options, a.name, str(archive), str(work / "data"), check=True)
+        ended = sweep(code, _overrides(a, work / "data"), work, begin + 60 * a.minutes - a.reserve)
+        print(pack(runs, a.out / f"{a.name}.tar.gz", int(a.most * 2**20)))
+        if any(runs.glob("*/*/result.json")):
+            if _recipe(code, "report", str(runs), "--out", str(work / "report")):
+                print("No report (is the extra there? pip install -e '.[report]'): recipe report on the unpacked runs")
+            for name in OF_THE_REPORT:
+                if (work / "report" / name).exists():
+                    shutil.copy(work / "report" / name, a.out)
+    sys.exit(ended)
 
 
-def sweep(overrides: list[str], work: Path, deadline: float) -> int:
+def copied_code(folder: Path) -> Path:
+    """A copy of what the jobs run, so that none of them meets code that was changed after they began."""
+    for name in CODE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def sweep(code: Path, overrides: list[str], work: Path, deadline: float) -> int:
     """Train what is missing, until the deadline (of time.monotonic) or a signal. Returns the sweep's exit code."""
-    command = [sys.executable, str(PROJECT / "train.py"), "-m", *overrides]
+    command = [sys.executable, str(code / "train.py"), "-m", *overrides]
     environment = {**os.environ, "RECIPE_OUTPUTS": str(work)}
     with StopSignal() as stop:
         process = subprocess.Popen(command, env=environment, preexec_fn=end_with_parent, start_new_session=True)
@@ -181,8 +197,8 @@ def _overrides(a: argparse.Namespace, data: Path) -> list[str]:
     return [*(override for override in own if override.split("=")[0] not in given), *a.overrides]
 
 
-def _recipe(*arguments: str, check: bool = False) -> int:
-    return subprocess.run([sys.executable, "-m", "recipe", *arguments], cwd=PROJECT, check=check).returncode
+def _recipe(code: Path, *arguments: str, check: bool = False) -> int:
+    return subprocess.run([sys.executable, "-m", "recipe", *arguments], cwd=code, check=check).returncode
 
 
 def _files(folder: Path, checkpoints: bool) -> Iterator[Path]:

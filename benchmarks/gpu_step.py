@@ -36,7 +36,7 @@ from recipe.plan.compose import Plan  # noqa: E402
 from recipe.randomness import Draws  # noqa: E402
 from recipe.training.loop import as_input, prepare  # noqa: E402
 
-LEAST_ROUNDS, REPEATS, IMAGES = 3, 20, 64
+LEAST_ROUNDS, REPEATS, IMAGES = 20, 20, 64
 
 
 def main() -> None:
@@ -45,16 +45,17 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--crops", type=int, nargs="+", default=[176, 224])
     parser.add_argument("--micro-batches", type=int, nargs="+", default=[128, 256])
-    parser.add_argument("--steps", type=int, default=30, help="in a round")
+    parser.add_argument("--steps", type=int, default=10, help="in a round")
     parser.add_argument("--seconds", type=float, default=520, help="no workload is begun, and no round, after that")
     parser.add_argument("--out", type=Path, default=Path("gpu_step.json"))
     given = parser.parse_args()
     begin = time.monotonic()
     plan = compose.plan_of(["+recipe=v2", "runtime=fast", *given.overrides])
     device = distributed.start(plan.config.runtime).device
+    step.set_up(plan.config)
     peak = step.peak_tflops(plan.config, device)
     rows: list[StepFigures] = []
-    found: dict[str, Any] = {"device": step.device_name(device), "torch": torch.__version__, "peak_tflops": peak}
+    found: dict[str, Any] = step.about(device, peak)
 
     def tell(text: str) -> None:
         print(f"{time.monotonic() - begin:5.0f} s  {text}", flush=True)

@@ -63,8 +63,8 @@ def main() -> None:
     begin = time.monotonic()
     plan = compose.plan_of(["+recipe=v2", "runtime=bf16", "optimizer.lr=0.001", *given.overrides])
     device = distributed.start(plan.config.runtime).device
-    torch.backends.cudnn.benchmark = True
-    found: dict[str, Any] = {"device": step.device_name(device), "torch": torch.__version__}
+    step.set_up(plan.config)
+    found: dict[str, Any] = step.about(device, None)
     for mode in given.modes:
         if time.monotonic() - begin > given.seconds:
             print(f"{mode}: no time left", flush=True)

@@ -31,7 +31,7 @@ TINY = (
         "log.every_steps=1",
         "checkpoint.every_minutes=0.0001",
     ),
-    *("evaluate.every=100",),
+    *("evaluate.every=100", "optimizer.lr=0.001"),
 )
 
 
@@ -58,16 +58,25 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / "cifar.tgz"
 
 
-def started(package: Path, out: Path, work: Path, *options: str, epochs: str) -> "subprocess.Popen[str]":
-    script = [sys.executable, str(PROJECT / "benchmarks" / "gpu_ladder.py"), "cifar10", str(package), str(out)]
+def started(
+    package: Path,
+    out: Path,
+    work: Path,
+    *options: str,
+    epochs: str,
+    project: Path = PROJECT,
+    python: str = sys.executable,
+    path: str = os.environ.get("PYTHONPATH", ""),
+) -> "subprocess.Popen[str]":
+    script = [python, str(project / "benchmarks" / "gpu_ladder.py"), "cifar10", str(package), str(out)]
     fixed = ["--work", str(work), "--any-count", "--seeds", "2", "--jobs", "1"]
     return subprocess.Popen(
         [*script, *fixed, *options, "--", *TINY, f"epochs={epochs}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=PROJECT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=project.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         start_new_session=True,
     )
 
@@ -124,6 +133,28 @@ def test_time_limit_stops_the_sweep_and_what_does_not_fit_stays(package: Path, t
     assert stopped.returncode == STOPPED, stopped.stderr
     assert "Stopping the sweep: the time is over" in stopped.stdout
     assert "Packed 0 finished runs, 0 begun" in stopped.stdout
+
+
+@pytest.mark.slow
+def test_runs_uninstalled_and_goes_on_when_its_code_is_gone(package: Path, tmp_path: Path) -> None:
+    """A Python that finds the packages but not the project; its folder is removed while the first run trains."""
+    project, out, work = tmp_path / "project", tmp_path / "out", tmp_path / "work"
+    for name in ("benchmarks", "recipe", "conf", "hydra_plugins"):
+        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "train.py", project)
+    python = getattr(sys, "_base_executable", sys.executable)  # no editable installation is in its site-packages
+    packages = os.pathsep.join(place for place in sys.path if place.endswith("site-packages"))
+    alone = {**os.environ, "PYTHONPATH": packages}
+    assert subprocess.run([python, "-c", "import recipe"], cwd=tmp_path, env=alone, capture_output=True).returncode != 0
+    process = started(package, out, work, epochs="3", project=project, python=python, path=packages)
+    runs = work / "multirun_outputs"
+    when(lambda: any(runs.glob("*/*/metrics.jsonl")), process)
+    shutil.rmtree(project)
+    done = ended(process)
+    assert done.returncode == 0, done.stderr
+    assert "Packed 4 finished runs, 0 begun: " in done.stdout
+    assert (out / "report.html").exists()
+    assert not list(work.glob("code_*"))
 
 
 @pytest.fixture

@@ -180,3 +180,10 @@ def test_a_start_plans_once(tmp_path: Path, by_hand: tuple[str, ...]) -> None:
     (result,) = tmp_path.rglob("result.json")
     assert by_hand == () or result.parent == tmp_path / "mine"
     assert f"output_dir: {result.parent}\n" in (result.parent / ".hydra" / "hydra.yaml").read_text()
+
+
+def test_runtimes_leave_policies_where_they_are(plan: Callable[..., Plan]) -> None:
+    """On a GPU the device makes the step longer by more than its workers save."""
+    for runtime in ("default", "bf16", "fast"):
+        assert plan("+recipe=v2", f"runtime={runtime}").config.augment.policy_on == "host"
+        assert plan("+recipe=v2", f"runtime={runtime}", "augment.policy_on=device").config.augment.policy_on == "device"

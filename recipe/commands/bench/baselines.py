@@ -2,12 +2,13 @@
 
 Each is a function that takes a number of optimizer steps and returns how many images that were. All train the same
 architecture on micro-batches of one size, one to a step, and have their input in the host's memory: uint8 where it
-sends uint8 to the device itself.
+sends uint8 to the device itself. Targets are random and the learning rate is small, so that weights stay finite: what
+computes with NaN draws other power, and runs at another clock.
 """
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, count, cycle, islice
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 from recipe.commands.bench.pipelines import ONE_RANK
 from recipe.config import Config
 from recipe.data import dataset as datasets
-from recipe.data.loader import TrainLoader
+from recipe.data.loader import AHEAD, TrainLoader, default_workers
 from recipe.data.micro_batch import MicroBatch
 from recipe.data.order import make_order
 from recipe.data.prepare.fetch import fetch
+from recipe.errors import ConfigError
 from recipe.ingredients.augment import draw_erase
 from recipe.ingredients.loss import NetworkLoss, make_loss
 from recipe.ingredients.optimizer import make_optimizer
@@ -42,6 +44,8 @@ from recipe.training.loop import autocast, train_one_epoch
 Baseline = Callable[[int], int]  # takes so many optimizer steps; how many images that were
 CLASSES = 1000
 DIFFERENT = 4  # micro-batches in the host's memory, taken in turn
+ENDLESS = 10**6  # epochs of photos
+RATE = 0.001  # learning rate, whatever the recipe's
 
 
 def bare(config: Config, device: torch.device) -> Baseline:
@@ -51,8 +55,7 @@ def bare(config: Config, device: torch.device) -> Baseline:
     if config.runtime.compile:
         loss_of = Compiled(loss_of, config.runtime)
     optimizer = make_optimizer(network, config.optimizer)
-    images = _floats(config).to(device)
-    targets = torch.eye(CLASSES, device=device)[_labels(config, 0).to(device)]
+    images, targets = _floats(config).to(device), _targets(config).to(device)
 
     def take(steps: int) -> int:
         for _ in range(steps):
@@ -76,15 +79,42 @@ def ours(plan: Plan, device: torch.device, folder: Path) -> Baseline:
     return _with_loader(run, steps)
 
 
-def ours_on_photos(plan: Plan, device: torch.device, folder: Path) -> Baseline:
-    """The loop that trains, from files."""
-    run = run_of(plan, device, folder)
-    loader = run.training.loader
-    return _with_loader(run, chain.from_iterable(loader.epoch(epoch) for epoch in range(plan.config.epochs)), loader)
+class OnPhotos:
+    """The loop that trains, from files: takes whole micro-batches alone, of an epoch's short last step none."""
+
+    def __init__(self, plan: Plan, device: torch.device, folder: Path) -> None:
+        """Raises ConfigError where there are fewer images than a micro-batch has."""
+        plan = replace(plan, config=replace(plan.config, epochs=ENDLESS))
+        run = run_of(plan, device, folder)
+        if run.order.num_images < run.config.micro_batch_size:
+            images, size = run.order.num_images, run.config.micro_batch_size
+            raise ConfigError(f"{images} images are fewer than a micro-batch of {size}: take --micro-batch {images}")
+        self._loader, self._config = run.training.loader, run.config
+        self._steps = self._whole(chain.from_iterable(self._loader.epoch(epoch) for epoch in range(ENDLESS)))
+        self._take = _with_loader(run, self._steps, self._loader)
+
+    def __call__(self, steps: int) -> int:
+        """Take so many optimizer steps."""
+        return self._take(steps)
+
+    def discard_loaded(self) -> None:
+        """Throw away what workers have loaded ahead, faster than they load: what is taken then, they load then."""
+        workers = self._config.data.workers
+        workers = default_workers(1) if workers is None else workers
+        for _ in range(AHEAD * workers):
+            next(self._steps)
+
+    def _whole(self, steps: Iterable[tuple[int, Iterator[MicroBatch]]]) -> Iterator[tuple[int, Iterator[MicroBatch]]]:
+        for step, (batch,) in steps:
+            if len(batch.images) == self._config.micro_batch_size:
+                yield step, iter([batch])
 
 
-def timm_style(config: Config, device: torch.device) -> Baseline:
-    """As timm's script trains: its model, compiled, uint8 batches normalised on the device, its mixup and cutmix."""
+def timm_style(config: Config, device: torch.device, mode: str | None = None) -> Baseline:
+    """As timm's script trains: its model, uint8 batches normalised on the device, its mixup and cutmix.
+
+    `mode` is torch.compile's, None for an eager network.
+    """
     import timm
     from timm.data import Mixup
     from timm.loss import SoftTargetCrossEntropy
@@ -98,8 +128,8 @@ def timm_style(config: Config, device: torch.device) -> Baseline:
         network, opt="momentum", lr=config.optimizer.lr, weight_decay=config.optimizer.weight_decay
     )
     network = network.to(memory_format=torch.channels_last)
-    if config.runtime.compile:
-        network.compile()
+    if mode is not None:
+        network.compile(mode=mode)
     mixes = Mixup(
         mixup_alpha=config.mix.mixup_alpha,
         cutmix_alpha=config.mix.cutmix_alpha,
@@ -138,7 +168,7 @@ def reference_style(config: Config, device: torch.device) -> Baseline:
     optimizer = torch.optim.SGD(network.parameters(), config.optimizer.lr, 0.9, weight_decay=1e-4)
     scaler = torch.amp.GradScaler(device.type, enabled=lowered and on_gpu)
     criterion = nn.CrossEntropyLoss(label_smoothing=config.loss.label_smoothing)
-    images, targets = _floats(config).contiguous(), torch.eye(CLASSES)[_labels(config, 0)]
+    images, targets = _floats(config).contiguous(), _targets(config)
     if on_gpu:
         images, targets = images.pin_memory(), targets.pin_memory()
 
@@ -173,7 +203,10 @@ def run_of(plan: Plan, device: torch.device, folder: Path) -> Trainer:
 
 
 def micro_batch(config: Config, number: int, device: torch.device) -> MicroBatch:
-    """A micro-batch as a worker sends it, of smooth noise, with draws of its own."""
+    """A micro-batch as a worker sends it, of noise, with draws of its own.
+
+    None is its step's first: batch norm's statistics are restored after it, as after all but one of a step's.
+    """
     size, images = config.resolution.train_crop, config.micro_batch_size
     pixels = torch.randint(0, 256, (images, size, size, 3), dtype=torch.uint8, generator=_generator(number))
     augment, on_device = config.augment, config.augment.policy_on == "device"
@@ -188,7 +221,7 @@ def micro_batch(config: Config, number: int, device: torch.device) -> MicroBatch
         codes=codes,
         magnitudes=magnitudes,
         step=0,
-        number=0,
+        number=1 + number,
         share=1.0,
     )
     if device.type != "cuda":
@@ -242,6 +275,12 @@ def _floats(config: Config) -> Tensor:
     images = torch.randn(config.micro_batch_size, 3, size, size, generator=_generator(0))
     layout = torch.channels_last if config.runtime.channels_last else torch.contiguous_format
     return images.contiguous(memory_format=layout)
+
+
+def _targets(config: Config) -> Tensor:
+    """(n, classes) float32: of random labels, mixed."""
+    labels = torch.eye(CLASSES)[_labels(config, 0)]
+    return 0.7 * labels + 0.3 * labels.roll(1, 0)
 
 
 def _labels(config: Config, number: int) -> Tensor:

@@ -43,15 +43,15 @@ def add_to(parsers: Any) -> None:
         "step",
         help="training steps: ours, the bare step, timm's and torchvision's reference's way",
         description="Train on images in memory with our loop, the bare step (the limit), timm's way and torchvision's "
-        "reference's way, in turn, and print images/s, memory and what share of the device's peak that is. With "
-        "data.root=FOLDER also our loop on photos. Nothing is saved.",
+        "reference's way, in turn, and print images/s, what a step takes beyond the bare one, memory and what share of "
+        "the device's peak that is. With data.root=FOLDER also our loop on photos. Nothing is saved.",
         epilog="Example: recipe bench step +recipe=v2 runtime=fast --crop 176 224 --micro-batch 128 256",
     )
     step.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: +recipe=v2 …")
     step.add_argument("--crop", type=int, nargs="+", metavar="N", help="training crops in pixels (the recipe's)")
     step.add_argument("--micro-batch", type=int, nargs="+", metavar="N", help="images of a step (the recipe's)")
-    step.add_argument("--steps", type=int, default=20, metavar="N", help="in a round (20)")
-    step.add_argument("--rounds", type=int, default=5, metavar="N", help="of each way (5)")
+    step.add_argument("--steps", type=int, default=10, metavar="N", help="in a round (10)")
+    step.add_argument("--rounds", type=int, default=20, metavar="N", help="of each way, in turn (20)")
     step.add_argument("--peak-tflops", type=float, metavar="N", help="of the device in this precision; else if known")
     step.add_argument("--out", type=Path, metavar="FILE", help="keep the figures here as JSON, after every round")
     step.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
@@ -100,10 +100,13 @@ def run_step(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--{name}: {min(values)} is too few")
     plan = compose.plan_of(arguments.overrides)
 
+    import torch  # once the overrides are known to be right
+
     from recipe.commands.bench import step
-    from recipe.machine import distributed  # PyTorch, once the overrides are known to be right
+    from recipe.machine import distributed
 
     device = distributed.start(plan.config.runtime).device
+    step.set_up(plan.config)
     peak = arguments.peak_tflops or step.peak_tflops(plan.config, device)
     rows: list[step.StepFigures] = []
 
@@ -111,7 +114,7 @@ def run_step(arguments: argparse.Namespace) -> None:
         if not arguments.json:
             print(text, file=sys.stderr, flush=True)
         if arguments.out is not None:
-            found = {"device": step.device_name(device), "peak_tflops": peak, "rows": step.as_json(rows, peak)}
+            found = {**step.about(device, peak), "rows": step.as_json(rows, peak)}
             write_atomically(arguments.out, json.dumps(found, indent=2) + "\n")
 
     crops = arguments.crop or [plan.config.resolution.train_crop]
@@ -122,29 +125,37 @@ def run_step(arguments: argparse.Namespace) -> None:
             making = step.baselines_of(chosen, device, Path(folder))
             step.measure(making, chosen.config, device, arguments.steps, range(arguments.rounds), rows, tell)
     if arguments.json:
-        print(json.dumps({"device": step.device_name(device), "peak_tflops": peak, "rows": step.as_json(rows, peak)}))
+        print(json.dumps({**step.about(device, peak), "rows": step.as_json(rows, peak)}))
     else:
-        print(f"{step.device_name(device)}, {plan.config.model.name}, {plan.config.runtime.precision}")
+        by = "trying them (benchmark)" if torch.backends.cudnn.benchmark else "its own rules"
+        cudnn = f"cuDNN chooses kernels by {by}" if device.type == "cuda" else "no cuDNN"
+        print(f"{step.device_name(device)}, {plan.config.model.name}, {plan.config.runtime.precision}; {cudnn}")
+        print(f"{arguments.rounds} rounds of {arguments.steps} steps")
         print("\n".join(step_table(rows, peak)))
 
 
 def step_table(rows: "list[StepFigures]", peak: float | None) -> Iterator[str]:
     """The figures for people, in Markdown."""
-    yield "| crop, micro-batch | way | images/s | of the limit | step, ms | memory, GB | TFLOP/s | of peak | first, s |"
-    yield "|---|---|---|---|---|---|---|---|---|"
-    limits = {(row.crop, row.micro_batch): row for row in rows if row.name == "bare step"}
+    from recipe.commands.bench.step import bare_of
+
+    columns = ["crop, micro-batch", "way", "images/s", "of the limit", "step, ms", "minus bare, ms (quartiles)"]
+    columns += ["memory, GB", "TFLOP/s", "of peak", "first, s"]
+    yield f"| {' | '.join(columns)} |"
+    yield "|---" * len(columns) + "|"
     for row in rows:
         if row.failed:
-            yield f"| {row.crop} px x {row.micro_batch} | {row.name} | left out: {row.failed[:60]} | | | | | | |"
+            yield f"| {row.crop} px x {row.micro_batch} | {row.name} | left out: {row.failed[:60]} |{' |' * 7}"
         if not row.rates:
             continue
-        limit = limits.get((row.crop, row.micro_batch))
+        limit = bare_of(row, rows)
+        beyond = row.minus(limit) if limit is not None and limit is not row else None
         cells = [
             f"{row.crop} px x {row.micro_batch}",
             row.name,
             f"{row.images_per_second():,.0f}",
             f"{row.times(limit):.1%}" if limit is not None else "",
             f"{1000 * row.step_seconds():.1f}",
+            "{1:+.2f} ({0:+.2f} to {2:+.2f})".format(*beyond) if beyond is not None else "",
             f"{row.peak_bytes / 1e9:.1f}" if row.peak_bytes is not None else "",
             f"{row.tflops():.3g}",
             f"{row.tflops() / peak:.0%}" if peak is not None else "",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +15,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from recipe.commands.bench import baselines
-from recipe.commands.bench.baselines import Baseline
+from recipe.commands.bench.baselines import Baseline, OnPhotos
 from recipe.config import Config
 from recipe.network.model import make_model
 from recipe.plan.compose import Plan
 
 BARE, OURS, OURS_DEVICE, PHOTOS = "bare step", "recipe-ladder", "recipe-ladder, device policy", "recipe-ladder, photos"
-TIMM, REFERENCE = "timm's way", "torchvision's reference's way"
+TIMM, TIMM_COMPILED, TIMM_GRAPHS = "timm's way", "timm's way, compiled", "timm's way, CUDA graphs"
+REFERENCE = "torchvision's reference's way"
+UNTIMED = 5  # steps on photos, after what was loaded ahead is gone
 # Dense bf16 and fp16 TFLOP/s, from the makers' data sheets, by a part of the card's name; the first that fits.
 PEAKS = {"H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L4": 121}
 
@@ -43,6 +46,7 @@ class StepFigures:
     first_seconds: float  # of the first steps: compiling, and trying kernels
     rates: list[float] = field(default_factory=list)  # images a second, round by round
     peak_bytes: int | None = None  # of the device's memory, weights included; None on a CPU
+    in_turn: bool = True  # with the others; False: its rounds followed each other without a pause
     failed: str = ""  # why it could not be taken, here
 
     def images_per_second(self) -> float:
@@ -58,8 +62,22 @@ class StepFigures:
         return self.flops / self.step_seconds() / 1e12
 
     def times(self, other: "StepFigures") -> float:
-        """The median over the rounds of how many times as fast as another."""
+        """How many times as fast as another: the median over the rounds; where they took no turns, of the medians."""
+        if not (self.in_turn and other.in_turn):
+            return self.images_per_second() / other.images_per_second()
         return statistics.median(own / its for own, its in zip(self.rates, other.rates, strict=True))
+
+    def minus(self, other: "StepFigures") -> tuple[float, float, float] | None:
+        """A step's time less another's in ms: lower quartile, median and upper quartile over the rounds, in turn."""
+        if not (self.in_turn and other.in_turn):
+            return None
+        differences = [
+            1000 * self.micro_batch * (1 / own - 1 / its) for own, its in zip(self.rates, other.rates, strict=True)
+        ]
+        if len(differences) == 1:
+            return differences[0], differences[0], differences[0]
+        low, median, high = statistics.quantiles(differences, n=4, method="inclusive")
+        return low, median, high
 
 
 def peak_tflops(config: Config, device: torch.device) -> float | None:
@@ -93,13 +111,31 @@ def with_workload(plan: Plan, workload: Workload) -> Plan:
         micro_batch_size=workload.micro_batch,
         resolution=replace(config.resolution, train_crop=workload.crop),
         sampler=replace(config.sampler, repetitions=1),
+        optimizer=replace(config.optimizer, lr=baselines.RATE),
     )
     return replace(plan, config=changed)
 
 
+def set_up(config: Config) -> None:
+    """Let cuDNN choose its kernels as in a training, before anything has run: by trying them, unless deterministic."""
+    torch.use_deterministic_algorithms(config.runtime.deterministic)
+    torch.backends.cudnn.benchmark = not config.runtime.deterministic
+
+
+def about(device: torch.device, peak: float | None) -> dict[str, Any]:
+    """What the figures belong to: card, versions, how cuDNN's kernels are chosen, and the card's peak in TFLOP/s."""
+    return {
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "cudnn": torch.backends.cudnn.version() if device.type == "cuda" else None,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "peak_tflops": peak,
+    }
+
+
 def baselines_of(plan: Plan, device: torch.device, folder: Path) -> dict[str, Callable[[], Baseline]]:
     """Functions that make each baseline ready, by name."""
-    config = plan.config
+    config, on_gpu = plan.config, device.type == "cuda"
     on_host, on_device = (
         replace(plan, config=replace(config, augment=replace(config.augment, policy_on=where)))
         for where in ("host", "device")
@@ -108,12 +144,14 @@ def baselines_of(plan: Plan, device: torch.device, folder: Path) -> dict[str, Ca
         BARE: lambda: baselines.bare(config, device),
         OURS: lambda: baselines.ours(on_host, device, _made(folder / "host")),
         TIMM: lambda: baselines.timm_style(config, device),
+        **({TIMM_COMPILED: lambda: baselines.timm_style(config, device, "default")} if config.runtime.compile else {}),
+        **({TIMM_GRAPHS: lambda: baselines.timm_style(config, device, "reduce-overhead")} if on_gpu else {}),
         REFERENCE: lambda: baselines.reference_style(config, device),
     }
     if config.augment.policy != "none":
         found[OURS_DEVICE] = lambda: baselines.ours(on_device, device, _made(folder / "device"))
     if config.data.root is not None:
-        found[PHOTOS] = lambda: baselines.ours_on_photos(plan, device, _made(folder / "photos"))
+        found[PHOTOS] = lambda: baselines.OnPhotos(plan, device, _made(folder / "photos"))
     return found
 
 
@@ -126,7 +164,11 @@ def measure(
     rows: list[StepFigures],
     tell: Callable[[str], None],
 ) -> None:
-    """Append a row for each baseline, and run them in turn; `tell` is called after whatever was learned."""
+    """Append a row for each baseline, and run them in turn; `tell` is called after whatever was learned.
+
+    On photos the rounds follow each other when the others are done, after what was loaded ahead meanwhile is gone:
+    while others take their turn, workers would load what is then found to be there at once.
+    """
     workload = Workload(config.resolution.train_crop, config.micro_batch_size)
     flops = flops_of(config) * workload.micro_batch
     ready: list[tuple[StepFigures, Baseline, int]] = []
@@ -145,13 +187,26 @@ def measure(
         rows[-1].first_seconds = time.perf_counter() - begin
         ready.append((rows[-1], baseline, own))
         tell(f"{workload.crop} px x {workload.micro_batch}, {name}: ready after {rows[-1].first_seconds:.1f} s")
+    in_turn = [each for each in ready if not isinstance(each[1], OnPhotos)]
+    done = 0
     for number in rounds:
-        for row, baseline, own in ready:
+        begins = number % max(1, len(in_turn))  # another each time: nobody always follows the same one
+        for row, baseline, own in in_turn[begins:] + in_turn[:begins]:
             rate, beside = timed(baseline, steps, device)
             row.rates.append(rate)
             row.peak_bytes = None if beside is None else max(row.peak_bytes or 0, own + beside)
+        done += 1
         tell(f"{workload.crop} px x {workload.micro_batch}, round {number + 1}")
+    for row, baseline, own in ready:
+        if isinstance(baseline, OnPhotos):
+            baseline.discard_loaded()
+            baseline(UNTIMED)
+            row.in_turn = False
+            row.rates, beside = timed_rounds(baseline, steps, device, done)
+            row.peak_bytes = None if beside is None else own + beside
+            tell(f"{workload.crop} px x {workload.micro_batch}, {row.name}: {done} rounds")
     ready.clear()
+    in_turn.clear()
     gc.collect()
     torch.compiler.reset()  # it would keep the compiled networks, and compile no more than eight
     if device.type == "cuda":
@@ -160,20 +215,31 @@ def measure(
 
 def timed(baseline: Baseline, steps: int, device: torch.device) -> tuple[float, int | None]:
     """Images a second, by the device's clock where it is a GPU; and the memory it took beside what was taken before."""
+    (rate,), beside = timed_rounds(baseline, steps, device, 1)
+    return rate, beside
+
+
+def timed_rounds(baseline: Baseline, steps: int, device: torch.device, rounds: int) -> tuple[list[float], int | None]:
+    """As `timed`, of rounds without a pause between them: the rate of each, and the memory of all."""
     if device.type != "cuda":
-        begin = time.perf_counter()
-        images = baseline(steps)
-        return images / (time.perf_counter() - begin), None
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        rates = []
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            images = baseline(steps)
+            rates.append(images / (time.perf_counter() - begin))
+        return rates, None
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    start.record()
-    images = baseline(steps)
-    end.record()
+    before, taken = torch.cuda.memory_allocated(device), []
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]
+    marks[0].record()
+    for mark in marks[1:]:
+        taken.append(baseline(steps))
+        mark.record()
     torch.cuda.synchronize(device)
     beside = torch.cuda.max_memory_allocated(device) - before
-    return images / (start.elapsed_time(end) / 1000), beside
+    seconds = [begin.elapsed_time(end) / 1000 for begin, end in pairwise(marks)]
+    return [images / each for images, each in zip(taken, seconds, strict=True)], beside
 
 
 def as_json(rows: list[StepFigures], peak: float | None) -> list[dict[str, Any]]:
@@ -182,14 +248,22 @@ def as_json(rows: list[StepFigures], peak: float | None) -> list[dict[str, Any]]
     for row in rows:
         figures: dict[str, Any] = asdict(row)
         if row.rates:
+            bare = bare_of(row, rows)
             figures |= {
                 "images_per_second": row.images_per_second(),
                 "step_ms": 1000 * row.step_seconds(),
                 "tflops": row.tflops(),
                 "share_of_peak": row.tflops() / peak if peak is not None else None,
+                "minus_bare_ms": row.minus(bare) if bare is not None else None,
             }
         found.append(figures)
     return found
+
+
+def bare_of(row: StepFigures, rows: list[StepFigures]) -> StepFigures | None:
+    """The bare step on the same workload, where it has been measured."""
+    workload = (BARE, row.crop, row.micro_batch)
+    return next((each for each in rows if (each.name, each.crop, each.micro_batch) == workload and each.rates), None)
 
 
 def _made(folder: Path) -> Path:
