@@ -29,22 +29,24 @@ from recipe.output import count, say
 def in_memory(config: DataConfig, sets: Sequence[Dataset], ranks: Ranks) -> Iterator[Sequence[Dataset]]:
     """The data sets; with data.cache=memory their images are in memory. Every rank calls it.
 
-    One of the processes of this machine that want these images decodes them, the others wait. Raises DataError where
+    One of the runs of this machine that want these images decodes them, the others wait. Raises DataError where
     there is not enough memory.
     """
     if config.cache is None:
         yield sets
         return
     opened: _Opened | None = None
-    problem = ""
     try:
-        opened = _open(config, sets, ranks)
-    except DataError as error:
-        problem = str(error)
-    try:
-        problem = next(filter(None, ranks.every(problem)), "")
-        if opened is None or problem:
-            raise DataError(problem)
+        for turn in (True, False):  # a machine's first rank decodes, and says so; then the others find it done
+            problem = ""
+            try:
+                if (ranks.local_rank == 0) == turn:
+                    opened = _open(config, sets, ranks)
+            except DataError as error:
+                problem = str(error)
+            if problem := next(filter(None, ranks.every(problem)), ""):
+                raise DataError(problem)
+        assert opened is not None
         yield opened.sets
     finally:
         if opened is not None:
