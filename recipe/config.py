@@ -51,6 +51,7 @@ TORCH_OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "lamb")
 
 # What some keys are used by: see `key`.
 Users = Mapping[str, tuple[str, ...]]
+FILES = ("grocery", "imagefolder", "imagenet")  # data sets of image files
 HIDDEN: Users = {"head": ("mlp", "concat_pool")}
 BOX: Users = {"crop": ("random_resized",)}
 TORCH: Users = {"source": ("torch",)}
@@ -95,6 +96,9 @@ class DataConfig:
     on_corrupt: str = key(
         "fail", choices=("fail", "skip"), affects="nothing"
     )  # skip: go on without the images that cannot be read
+    cache: str | None = key(
+        None, choices=("memory",), affects="nothing", used_by={"name": FILES}, since="0.2"
+    )  # memory: images are decoded once, and kept for all workers and jobs of a machine; null: from the files each time
     num_classes: int | None = key(None, at_least=2)  # null: from the folders (synthetic: 10)
     size: int = key(
         1024, at_least=1, used_by={"name": ("synthetic",)}, unit="images"

@@ -24,21 +24,24 @@ def generator_at(seed: int, stream: str, *address: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_at(seed, stream, *address))
 
 
+EIGHT_NUMBERS = struct.Struct("<8Q")
+
+
 class Draws:
     """The endless stream of numbers at one address, for draws of single numbers.
 
-    Counter-based (blocks of eight 64-bit numbers from blake2b): no state to seed, about 5 µs for the first block.
+    Counter-based (blocks of eight 64-bit numbers from blake2b): no state to seed, about 2 µs for the first block.
     """
 
     def __init__(self, seed: int, stream: str, *address: int) -> None:
-        self._key = "/".join(map(str, (seed, stream, *address)))
+        self._address = (seed, stream, *address)
         self._block = 0
         self._numbers: list[int] = []
 
     def _next(self) -> int:
         if not self._numbers:
-            key = f"{self._key}#{self._block}".encode()
-            self._numbers = list(struct.unpack("<8Q", hashlib.blake2b(key).digest()))
+            key = f"{'/'.join(map(str, self._address))}#{self._block}".encode()
+            self._numbers = list(EIGHT_NUMBERS.unpack(hashlib.blake2b(key).digest()))
             self._block += 1
         return self._numbers.pop()
 

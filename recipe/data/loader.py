@@ -29,6 +29,7 @@ from recipe.machine import limits
 from recipe.machine.distributed import Ranks
 
 AHEAD = 4  # micro-batches that each worker prepares in advance
+LEAST_TASKS = 2  # with repeats, whose micro-batches are one task: while one waits to be fetched, the next is made
 AHEAD_IN_EVALUATION = 2  # batches, which are larger
 MOST_WORKERS = 16  # per rank, where data.workers is null
 # Seconds between the ranks' talk and the start of workers. The thread that talked still drops its tensors, for which it
@@ -144,8 +145,8 @@ def eval_batches(dataset: Images, config: Config, ranks: Ranks, val_resize: int,
 
 
 def tasks_ahead(together: int) -> int:
-    """Tasks that each worker prepares in advance: AHEAD micro-batches, of which so many are in a task."""
-    return max(1, AHEAD // together)
+    """Tasks that each worker prepares in advance: AHEAD micro-batches, of which so many are in a task; two at least."""
+    return max(LEAST_TASKS, AHEAD // together)
 
 
 def default_workers(local_world_size: int) -> int:

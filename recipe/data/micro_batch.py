@@ -116,7 +116,7 @@ def _draw_and_decode(
             draws = [draw_train(augment, size, config.seed, *address, *sides, resize) for address in addresses]
             box = around(draw.crop for draw in draws)
             draws = [draw._replace(crop=draw.crop.within(box)) for draw in draws]
-            guessed = told(dataset.name(candidate), picture)
+            guessed = told(dataset.name(candidate), picture) if picture.guess else ""
             return picture.pixels(box), draws, int(dataset.labels[candidate]), guessed
         except DataError as error:
             if config.data.on_corrupt == "fail":

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from recipe.config import AugmentConfig, ResolutionConfig
@@ -20,7 +18,8 @@ from recipe.ingredients.augment import (
     resized,
 )
 from recipe.ingredients.box import Box
-from recipe.ingredients.policies import POLICIES, Operation, apply_operations
+from recipe.ingredients.policies import POLICIES, Operation
+from recipe.ingredients.policies_on_host import operate
 from recipe.randomness import Draws
 
 
@@ -83,11 +82,11 @@ def apply_train(image: Tensor, draw: TrainDraw, resolution: ResolutionConfig) ->
 
 
 def _operate(image: Tensor, operations: Sequence[Operation], interpolation: str) -> Tensor:
-    """The operations on a (3, H, W) uint8 image, by Pillow."""
+    """The operations on a (3, H, W) uint8 image."""
     if all(name == "Identity" for name, _ in operations):
         return image
-    picture = apply_operations(Image.fromarray(image.permute(1, 2, 0).numpy()), operations, interpolation)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    pixels = operate(image.permute(1, 2, 0).numpy(), operations, interpolation)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def apply_eval(image: Tensor, val_resize: int, val_crop: int, interpolation: str) -> Tensor:

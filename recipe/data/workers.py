@@ -1,6 +1,7 @@
 """The processes that load data: known from their start, named when one dies, ended when Python exits."""
 
 import atexit
+import gc
 import multiprocessing
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ class FromWorkers(Iterator[Any]):
 def begin(worker: int) -> None:
     """What each worker does first, given its number."""
     outlive_the_last_step(worker)
+    gc.freeze()  # what the rank has made is not searched for garbage again and again
     # Called only by the thread that hands over batches, where it has no descriptors left. The rank meets the broken
     # connection and says what helps: a traceback of the worker's would stand beside or below that.
     sys.excepthook = lambda *_: None

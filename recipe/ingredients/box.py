@@ -20,12 +20,16 @@ class Box(NamedTuple):
 
     def of(self, image: Tensor) -> Tensor:
         """Its pixels of a (…, H, W) image: (…, height, width), not copied."""
+        if image.shape[-2:] == (self.height, self.width):
+            return image
         return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 def around(boxes: Iterable[Box]) -> Box:
     """The smallest box that holds them all."""
     boxes = list(boxes)
+    if len(boxes) == 1:
+        return boxes[0]
     top, left = (min(box[side] for box in boxes) for side in (0, 1))
     bottom, right = (max(box[side] + box[side + 2] for box in boxes) for side in (0, 1))
     return Box(top, left, bottom - top, right - left)

@@ -12,6 +12,7 @@ import torch
 
 from recipe.config import Config
 from recipe.data import notices
+from recipe.data.cache.images import CachedImages
 from recipe.data.dataset import Dataset
 from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
@@ -62,6 +63,8 @@ def opening(
         yield _row("", f"a store of {settings} (pixels differ from the originals)")
     if c.data.fold is not None:
         yield _row("", f"fold {c.data.fold + 1} of {c.data.folds} (data.fold={c.data.fold})")
+    if isinstance(run.train_set, CachedImages):
+        yield _row("cache", f"memory: {run.train_set.said}")
     yield from _classes(run.train_set)
     yield from _strays(run.train_set, run.val_set)
     if ranks.first:

@@ -39,6 +39,13 @@ def memory() -> int:
     return min([machine, *_memory_limits()])
 
 
+def free_memory() -> int:
+    """Bytes of memory that are free, or that the system's copies of files would make room for."""
+    machine = (line.split() for line in _lines("proc/meminfo") if line.startswith("MemAvailable:"))
+    left = [int(words[1]) * 1024 for words in machine] or [memory()]
+    return max(0, min([*left, *_memory_left()]))
+
+
 def that_fit(gib: float) -> int:
     """How many processes of so much memory there is memory for, at least one."""
     return max(1, int(memory() / 2**30 / gib))
@@ -71,6 +78,19 @@ def _memory_limits() -> Iterator[int]:
     for folder in _groups("memory"):
         for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             yield from (int(word) for word in _words(folder / name) if word.isdecimal() and int(word))
+
+
+def _memory_left() -> Iterator[int]:
+    """The bytes that control groups allow beyond what is in use."""
+    for folder in _groups("memory"):
+        files = ("memory.max", "memory.high", "memory.limit_in_bytes")
+        limits = [int(word) for name in files for word in _words(folder / name) if word.isdecimal() and int(word)]
+        in_use = _words(folder / "memory.current") or _words(folder / "memory.usage_in_bytes")
+        about = _words(folder / "memory.stat")
+        found = dict(zip(about[::2], map(int, about[1::2]), strict=True))
+        copies = found.get("inactive_file", 0) + found.get("active_file", 0)  # of files, which the system drops
+        if limits and in_use:
+            yield min(limits) - int(in_use[0]) + copies
 
 
 def _groups(controller: str) -> Iterator[Path]:

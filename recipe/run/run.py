@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import torch
 
 from recipe.data import dataset as datasets
+from recipe.data.cache.opening import in_memory
 from recipe.data.dataset import Dataset
 from recipe.data.order import make_order
 from recipe.data.prepare.fetch import fetch
@@ -105,11 +106,12 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     if source is not None and plan.config.resume == "auto":
         shared_training.evaluate_for(plan, ranks, val_set, source)
         return
-    trainer = resume(plan, ranks, (train_set, val_set), order, network, stop)
-    try:
-        _train_to_the_end(trainer, start)
-    finally:
-        trainer.close()
+    with in_memory(plan.config.data, (train_set, val_set), ranks) as (train_set, val_set):
+        trainer = resume(plan, ranks, (train_set, val_set), order, network, stop)
+        try:
+            _train_to_the_end(trainer, start)
+        finally:
+            trainer.close()
 
 
 def _train_to_the_end(trainer: Trainer, start: Start | None) -> None:

@@ -21,6 +21,7 @@ from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
 from recipe.machine import limits, torchrun
 from recipe.machine.restarts import COMMAND
+from recipe.machine.shared_files import kept_for_a_sweep
 from recipe.output import count, say
 from recipe.plan import compose
 from recipe.plan.checks import check
@@ -117,7 +118,8 @@ class TorchrunLauncher(RecipeLauncher):
         shares = machine.shares(self.per_job, self.devices, self.at_once, len(groups), gpus)
         pool = Pool(groups, shares, self.per_job, lambda job: processes.command(self.per_job, self.arguments(job)))
         _say_what_is_to_do(pool, len(groups))
-        pool.run()
+        with kept_for_a_sweep(any(job.plan.config.data.cache == "memory" for job in jobs)):
+            pool.run()
         return pool.failed
 
     def _worth_more(self, jobs: list[Job], share: float, failed: dict[Job, str]) -> list[Job]:

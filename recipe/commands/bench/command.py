@@ -77,8 +77,9 @@ def run_loader(arguments: argparse.Namespace) -> None:
         if terminal:
             print(f"\r{text}", end="", file=sys.stderr, flush=True)
 
-    rounds, stages = loader.pipelines_of(config, images, arguments.images), loader.stages_of(config, images)
-    measured = loader.measure(rounds, stages, arguments.seconds, tell)
+    with loader.cached(config, images) as ours:
+        rounds, stages = loader.pipelines_of(config, ours, arguments.images), loader.stages_of(config, ours)
+        measured = loader.measure(rounds, stages, arguments.seconds, tell)
     if terminal:
         print("\r" + " " * 40 + "\r", end="", file=sys.stderr, flush=True)
     if arguments.json:

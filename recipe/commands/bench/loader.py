@@ -3,7 +3,8 @@
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from recipe.commands.bench import pipelines
 from recipe.commands.bench.pipelines import Round
 from recipe.config import Config
 from recipe.data import region
+from recipe.data.cache.images import CachedImages
+from recipe.data.cache.opening import in_memory
 from recipe.data.dataset import Dataset, load, path_of
 from recipe.data.order import make_order
 from recipe.data.prepare.fetch import fetch
@@ -67,6 +70,13 @@ def image_files(config: Config) -> Dataset:
     return images
 
 
+@contextmanager
+def cached(config: Config, images: Dataset) -> Iterator[Dataset]:
+    """The images, from memory where data.cache asks for that. Raises DataError where they do not fit."""
+    with in_memory(config.data, (images,), pipelines.ONE_RANK) as (ours,):
+        yield ours
+
+
 def pipelines_of(config: Config, images: Dataset, count: int) -> dict[tuple[str, str], Round]:
     """The pipelines by name and by what they are for; each loads about `count` images a round."""
     alone = replace(config, sampler=replace(config.sampler, repetitions=1))
@@ -76,6 +86,8 @@ def pipelines_of(config: Config, images: Dataset, count: int) -> dict[tuple[str,
         (TIMM, "training"): pipelines.timm_train(images, alone, count),
         (OURS, "training"): pipelines.ours(images, on_host, count),
     }
+    if isinstance(images, CachedImages):
+        found[f"{OURS}, data.cache=null", "training"] = pipelines.ours(images.images, on_host, count)
     name = OURS
     if config.augment.policy != "none":
         name = f"{OURS}, device policy"
@@ -154,7 +166,8 @@ def stages_of(config: Config, images: Dataset) -> dict[str, float]:
         return result
 
     for position, index in enumerate(chosen):
-        timed("read", Path(path_of(images, images.name(index))).read_bytes)
+        if not isinstance(images, CachedImages):
+            timed("read", Path(path_of(images, images.name(index))).read_bytes)
         picture = timed("decode", images.open, index)  # reads it again
         where = config.augment, size, config.seed, 0, position, picture.height, picture.width, resize
         draw = timed("draw", draw_train, *where)
