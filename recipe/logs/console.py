@@ -250,7 +250,7 @@ def published(plan: Plan, classes: Sequence[str], images: Mapping[str, int]) -> 
         figures = of_source.in_words(of_source.figures_of(entry))
         yield _row("", f"{figures} (recipe evaluate {_path(plan.folder)} {of_source.command_of(entry)})")
     if rung.source:
-        yield _row("", f"by “{rung.source}”")
+        yield _row("", f"in {rung.source}")
     acc1 = rung.published.get("acc1", rung.published.get("best_acc1"))
     if acc1 is not None:
         error = math.sqrt(acc1 * (100 - acc1) / images["val"])

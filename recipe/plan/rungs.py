@@ -46,13 +46,13 @@ def choice(recipe: str) -> str:
 def own_data(recipe: str, sources: Iterable[str] | None = None) -> str | None:
     """The data option that a recipe's file, or the nearest that it builds on, chooses; None where none does."""
     sources = None if sources is None else list(sources)
-    for name in reversed(chain(recipe, sources)):
-        path = recipe_file(name, sources)
-        content: Any = OmegaConf.load(path) if path is not None else {}
-        for entry in content.get("defaults", []):
-            if not isinstance(entry, str) and "override /data" in entry:
-                return str(entry["override /data"])
-    return None
+    path = recipe_file(recipe, sources)
+    content: Any = OmegaConf.load(path) if path is not None else {}
+    for entry in content.get("defaults", []):
+        if not isinstance(entry, str) and "override /data" in entry:
+            return str(entry["override /data"])
+    parent = _parent(content)
+    return own_data(parent, sources) if parent else None
 
 
 def recipe_file(recipe: str, sources: Iterable[str] | None = None) -> Path | None:
@@ -72,9 +72,7 @@ def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
     if path is None:
         return Rung(recipe, None, None, {})
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
-    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    parents = [entry.rpartition("/")[2] for entry in entries if _is_recipe(entry)]
-    parent = parents[0] if parents else None
+    parent = _parent(content)
     about = content.get("rung") or {}
     return Rung(
         name=recipe,
@@ -86,6 +84,12 @@ def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
         source=about.get("source") or (rung(parent, sources).source if parent else None),
         on=(own_data(recipe, sources) or "imagenet") if about.get("published") else None,  # the ladder's name none
     )
+
+
+def _parent(content: Any) -> str | None:
+    """The recipe that a file builds on."""
+    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return next((entry.rpartition("/")[2] for entry in entries if _is_recipe(entry)), None)
 
 
 def _is_recipe(entry: str) -> bool:

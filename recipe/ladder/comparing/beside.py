@@ -1,4 +1,4 @@
-"""What a recipe's source published by epoch, of the best epoch and of other evaluations, beside the same of the runs."""
+"""What was published of an epoch, of the best one and of other evaluations, beside the same figures of the runs."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -55,10 +55,10 @@ def _of_row(row: "Row") -> Iterator[Beside]:
         yield Beside(row.label, "best epoch", {"acc1": (published.figures["best_acc1"], row.best_acc1)})
     for entry in published.evaluated:
         found = [evaluations.matching(run, entry) for run in runs]
-        figures = {
-            name: (figure, _mean([one.get(name) for one in found])) for name, figure in figures_of(entry).items()
+        evaluated = {
+            name: (value, _mean([one.get(name) for one in found])) for name, value in figures_of(entry).items()
         }
-        yield Beside(row.label, command_of(entry), figures)
+        yield Beside(row.label, command_of(entry), evaluated)
 
 
 def _tag(figure: str, run: RunRecord) -> str:

@@ -44,4 +44,4 @@ def figure(value: float, name: str) -> str:
 def sources(comparison: Comparison) -> list[str]:
     """Where the figures that are shown stand, by title."""
     shown = [row.published.source for row in comparison.rows if row.published.shown and row.published.source]
-    return [f"Published in “{title}”." for title in dict.fromkeys(shown)]
+    return [f"Published in {title}." for title in dict.fromkeys(shown)]

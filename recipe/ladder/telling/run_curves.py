@@ -28,9 +28,9 @@ LONGEST = 34  # characters of a label
 class Marks(NamedTuple):
     """Published figures of a panel."""
 
-    level: float | None = None  # of the last epoch, or of the best
-    remark: str = ""
-    by_epoch: dict[str, dict[int, float]] = {}  # figure → epochs done: value
+    level: float | None  # of the last epoch, or of the best
+    remark: str
+    by_epoch: dict[str, dict[int, float]]  # figure → epochs done: value
 
 
 class Line(NamedTuple):
