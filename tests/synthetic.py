@@ -146,7 +146,9 @@ def class_names_of(option: str) -> list[str]:
         return (Path(timm.data.__file__).parent / "_info" / "imagenet_synsets.txt").read_text().split()
     return {
         "intel": ["buildings", "forest", "glacier", "mountain", "sea", "street"],
-        "caltech": "bear chimp giraffe gorilla llama ostrich porcupine skunk triceratops zebra".split(),
+        "caltech": [
+            *("bear", "chimp", "giraffe", "gorilla", "llama", "ostrich", "porcupine", "skunk", "triceratops", "zebra")
+        ],
     }[option]
 
 
