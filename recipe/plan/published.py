@@ -120,6 +120,6 @@ def of_evaluation(published: Published, setting: Mapping[str, Any]) -> dict[str,
     if not published.shown:
         return {}
     for entry in published.evaluated:
-        if all(setting.get(name) == entry[name] for name in CHOICES if name in entry):
+        if all(setting.get(name) == entry.get(name, "val") for name in CHOICES if name in entry or name == "split"):
             return figures_of(entry)
     return {}

@@ -13,7 +13,7 @@ from recipe.errors import DataError
 NAMED = 3  # folders that a refusal names
 
 
-@dataclass(frozen=True)
+@dataclass
 class Relabelled:
     """A data set with the classes of a network in place of its folders'."""
 

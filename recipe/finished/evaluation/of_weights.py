@@ -52,7 +52,7 @@ def load(
     settings_of: Any,
     ranks: "Ranks",
 ) -> list[Weights]:
-    """All of the weights, before the first is evaluated: what is missing is told before hours of work. Raises UserError.
+    """All of the weights, before the first is evaluated: what is missing is told at once. Raises UserError.
 
     Args:
         data: whose `data` and `evaluate` sections count.
