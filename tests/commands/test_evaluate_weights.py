@@ -105,7 +105,6 @@ def test_missing_network_is_one_message_before_anything_is_evaluated(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nothing listens
-    (tmp_path / "val" / "tench").mkdir(parents=True)
     for name in ("tench", "goldfish"):
         save_photos(tmp_path / "val" / name, 0, 1)
     names = "IMAGENET1K_V1,IMAGENET1K_V2"
