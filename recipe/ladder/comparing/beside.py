@@ -2,27 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from recipe.ladder.comparing.comparison import Beside, Row
 from recipe.ladder.reading import evaluations, histories
 from recipe.ladder.reading.records import RunRecord
 from recipe.plan.published import command_of, figures_of
 
-if TYPE_CHECKING:
-    from recipe.ladder.comparing.comparison import Row
 
-
-@dataclass(frozen=True)
-class Beside:
-    """Published figures and those of the runs, of one setting at one moment or in one evaluation."""
-
-    setting: str  # its label
-    when: str  # in words
-    figures: dict[str, tuple[float, float]]  # of published.FIGURES: as published; mean over the runs here, NaN: none
-
-
-def beside(rows: Sequence["Row"]) -> list[Beside]:
+def beside(rows: Sequence[Row]) -> list[Beside]:
     """Lines for the settings whose published figures may be shown; none where a last epoch's top-1 is all there is."""
     shown = [row for row in rows if row.published.shown and row.runs]
     if not any(_is_more(row) for row in shown):
@@ -30,12 +17,12 @@ def beside(rows: Sequence["Row"]) -> list[Beside]:
     return [line for row in shown for line in _of_row(row)]
 
 
-def _is_more(row: "Row") -> bool:
+def _is_more(row: Row) -> bool:
     published = row.published
     return bool(published.by_epoch or published.evaluated or published.figures.keys() - {"acc1", "acc5"})
 
 
-def _of_row(row: "Row") -> Iterator[Beside]:
+def _of_row(row: Row) -> Iterator[Beside]:
     runs, published = list(row.runs.values()), row.published
     series = [histories.by_epoch(run.folder) for run in runs] if published.by_epoch else []
     for epoch, figures in sorted(published.by_epoch.items()):

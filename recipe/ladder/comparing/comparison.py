@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe.ladder.comparing.beside import Beside
 from recipe.ladder.comparing.statistics import Difference
 from recipe.ladder.reading.records import RunRecord, Unit
 from recipe.plan.published import NOTHING, Published
@@ -60,6 +59,15 @@ class Row:
     def planned(self) -> int:
         """Units that the table has, or this setting alone."""
         return len(self.runs.keys() | {run.unit for run in self.others} | set(self.missing))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Published figures and those of the runs, of one setting at one moment or in one evaluation."""
+
+    setting: str  # its label
+    when: str  # in words
+    figures: dict[str, tuple[float, float]]  # of published.FIGURES: as published; mean over the runs here, NaN: none
 
 
 @dataclass

@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from recipe.ladder.comparing.beside import Beside
-from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.comparison import Beside, Comparison
 
 TITLE = "Published, and here (mean over the runs)"
 NAMES = {"acc1": "top-1", "loss": "loss", "acc5": "top-5", "train_loss": "train loss", "train_acc1": "train top-1"}
@@ -18,7 +17,7 @@ def names_of(lines: Sequence[Beside]) -> list[str]:
 
 def header(names: Sequence[str]) -> list[str]:
     """Of the table: two columns for each figure."""
-    return ["setting", "", *(text for name in names for text in (NAMES[name], "here"))]
+    return ["setting", "when", *(text for name in names for text in (NAMES[name], "here"))]
 
 
 def rows(lines: Sequence[Beside], names: Sequence[str], repeat: bool) -> list[list[str]]:
