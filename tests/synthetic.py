@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm.data
 
 from recipe.config import Config, leaves
+from recipe.data.known import KNOWN
 from recipe.plan import rungs
 from recipe.stored_config import text
 
@@ -50,6 +52,7 @@ def write_run(
     data: Mapping[str, str] | None = None,
     finished: bool = True,
     trained_in: str | None = None,
+    original: bool = False,
 ) -> Path:
     """Write the folder of one run, root/NAME/seed=SEED, and return it.
 
@@ -66,7 +69,13 @@ def write_run(
         correct: (images,) bool: which images the run is right about. Without: as many as acc1 says, easy ones first.
         data: fingerprints, {"train": …, "val": …}.
         finished: without result.json and predictions.npz otherwise.
+        original: on the data that the recipe's figures were published for.
     """
+    about_rung = {**_rung(recipe), **(rung or {})}
+    names = [f"class {number}" for number in range(classes)]
+    if original:
+        names = class_names_of(about_rung["on"])
+        classes = len(names)
     changed: dict[str, Any] = dict(differences or {})
     if fold is not None:
         changed |= {"data.fold": fold, "data.folds": folds}
@@ -88,12 +97,13 @@ def write_run(
         "data": dict(data),
         "store": None,
         "weights": None,
-        "rung": {**_rung(recipe), **(rung or {})},
+        "rung": about_rung,
         "name": name,
         "differences": {key: text(value) for key, value in changed.items()},
         "overrides": [*(f"{key}={value}" for key, value in chosen.items() if value is not None), *overrides],
         "config": values,
-        "classes": [f"class {number}" for number in range(classes)],
+        "classes": names,
+        "images": dict(KNOWN[about_rung["on"]].images) if original else {"train": 1000, "val": images},
         "starts": [{"started": "2026-11-22T14:30:24+0000", "world_size": 1, "device": "cpu", "packages": {}}],
     }
     (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
@@ -128,6 +138,18 @@ def write_run(
     }
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     return folder
+
+
+def class_names_of(option: str) -> list[str]:
+    """The classes of the data set that figures were published for."""
+    if option == "imagenet":
+        return (Path(timm.data.__file__).parent / "_info" / "imagenet_synsets.txt").read_text().split()
+    return {
+        "intel": ["buildings", "forest", "glacier", "mountain", "sea", "street"],
+        "caltech": [
+            *("bear", "chimp", "giraffe", "gorilla", "llama", "ostrich", "porcupine", "skunk", "triceratops", "zebra")
+        ],
+    }[option]
 
 
 def write_ladder(root: Path, gains: Mapping[str, float], seeds: int = 3, sd: float = 0.1, start: float = 50.0) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from recipe.config import Config, leaves
 from recipe.output import count
-from recipe.plan import compose, rungs
+from recipe.plan import compose, published, rungs
 from recipe.plan.ablations import ABLATIONS, key_of
 from recipe.plan.compose import Plan
 from recipe.stored_config import text
@@ -62,11 +62,15 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
         yield f"\n{name}" if name != names[0] else name
         yield f"  {_what_it_is(name)}"
         if rung.published:
-            acc1 = rung.published.get("acc1")
+            figure = "acc1" if "acc1" in rung.published else "best_acc1"
+            acc1 = rung.published.get(figure)
             gain = {}
             if acc1 is not None and published_below is not None and acc1 != published_below:
-                gain = {"acc1": f" ({acc1 - published_below:+.3f})"}
-            yield f"  published: {rungs.in_words(rung.published, gain)}"
+                gain = {figure: f" ({acc1 - published_below:+.3f})"}
+            yield f"  published: {published.in_words(rung.published, gain)}"
+            for entry in rung.evaluated:
+                figures = published.in_words(published.figures_of(entry))
+                yield f"  published: {figures} (recipe evaluate RUN {published.command_of(entry)})"
             published_below = acc1
         if below is not None:
             yield from _differences(below, (own, here), scaled)

@@ -102,6 +102,13 @@ def load_split(
     return images
 
 
+def load_alone(config: DataConfig, split: str) -> Dataset:
+    """The val, test or train set as it is found, whatever its classes. Raises DataError where it is not there."""
+    if is_divided(config) and split != "test":
+        return load(config)[0 if split == "train" else 1]
+    return _open(config, split)
+
+
 def path_of(images: Dataset, name: str) -> str:
     """Where a file of a data set lies: what tells it from one of the same name in another set."""
     return os.path.join(images.root, name) if images.root is not None else name

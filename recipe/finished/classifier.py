@@ -1,13 +1,13 @@
 """A network to be used, with all that goes with it: a finished run's, or one of published weights without any run."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipe.config import Config, ModelConfig
-from recipe.errors import ConfigError
+from recipe.errors import ConfigError, RunError
 from recipe.network import definition
 from recipe.network.resolve import resolved
 from recipe.network.weights import PREFIX, exported, package_of
@@ -42,12 +42,13 @@ def of_run(folder: Path, kind: str | None) -> Classifier:
     )
 
 
-def of_weights(name: str | None, source: str, weights: str) -> Classifier:
+def of_weights(name: str | None, source: str, weights: str, unnamed_classes: Sequence[str] | None = ()) -> Classifier:
     """Published weights', with the images and the class names that they come with. Raises ConfigError.
 
     Args:
         name: of the model; None: package:… weights and files of `recipe export` know theirs.
         weights: as model.weights takes them.
+        unnamed_classes: what the classes are where nothing tells, as of a plain file; None: ImageNet's; empty: refuse.
     """
     about: dict[str, Any] = {}  # what an exported file says of itself
     if weights.startswith(PREFIX):
@@ -62,13 +63,15 @@ def of_weights(name: str | None, source: str, weights: str) -> Classifier:
     if name is None:
         raise ConfigError(f"weights={weights}{_of_which_model(Path(weights).expanduser())}")
     from recipe.network.model import check_name, make_model  # PyTorch
-    from recipe.network.preprocessing import class_names, own_preprocessing
+    from recipe.network.preprocessing import class_names, imagenet_names, own_preprocessing
     from recipe.network.pretrained import load
 
     model = ModelConfig(name=name, source=source, weights=weights, **definition.said(about, weights))
     check_name(model)
     model = resolved(model)
     own, classes = own_preprocessing(model), class_names(model)
+    if classes is None and unnamed_classes != ():
+        classes = imagenet_names() if unnamed_classes is None else list(unnamed_classes)
     if own is None or classes is None:
         raise ConfigError(
             f"weights={weights}: nothing says what images they were trained on or what their classes are called: give "
@@ -84,7 +87,9 @@ def of_weights(name: str | None, source: str, weights: str) -> Classifier:
 
     def network(ranks: "Ranks") -> "nn.Module":
         made = make_model(config, len(classes))
-        load(made, config, ranks, classes)
+        start = load(made, config, ranks, classes)
+        if start is not None and start.fresh:
+            raise RunError(f"weights={weights} are of another number of classes than {len(classes)} ({start.why})")
         return made.to(ranks.device).eval()
 
     return Classifier(config, classes, network)

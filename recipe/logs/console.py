@@ -14,6 +14,8 @@ from recipe.config import Config
 from recipe.data import notices
 from recipe.data.cache.images import CachedImages
 from recipe.data.dataset import Dataset
+from recipe.data.formats import FORMATS
+from recipe.data.known import described
 from recipe.data.store import store_of
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import disk, estimate
@@ -25,7 +27,7 @@ from recipe.machine.signals import nohup_in_vain
 from recipe.network import compiling, definition
 from recipe.network.pretrained import Start
 from recipe.output import count
-from recipe.plan import rungs
+from recipe.plan import published as of_source
 from recipe.plan.compose import Plan
 from recipe.plan.scaling import even
 from recipe.training.evaluate import Evaluation
@@ -203,7 +205,7 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
     """
     yield ""
     yield from accuracies(found)
-    yield from published(run.plan, len(run.val_set))
+    yield from published(run.plan, run.train_set.classes, described(val=run.val_set, train=run.train_set))
     yield _row("best epoch", f"top-1 {run.best['acc1']:6.2f}   (epoch {run.best['epoch'] + 1}, by {run.best['by']})")
     yield _row("time", f"{duration(run.seconds)} on {run.ranks.world_size} x {device_name(run.ranks.device)}")
     if run.config.max_steps is not None and math.isfinite(run.images_per_second):
@@ -230,19 +232,33 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
     yield _row("other sizes", f"recipe evaluate {_path(run.folder)} resolution.val_resize={larger}")
 
 
-def published(plan: Plan, images: int) -> Iterator[str]:
+def published(plan: Plan, classes: Sequence[str], images: Mapping[str, int]) -> Iterator[str]:
     """Lines on what the source reports, where the run is the published experiment: its data and size, nothing changed.
 
+    Where the data alone are others, a line says so.
+
     Args:
-        images: of the validation set, whose size alone leaves the figure of a run uncertain.
+        classes, images: of the run's data, as `data.known.described` says the latter.
     """
-    if not plan.rung.published or not rungs.is_as_published(plan.rung.name, plan.differences):
+    rung = plan.rung
+    if not rung.published:
         return
-    yield _row("published", rungs.in_words(plan.rung.published))
-    acc1 = plan.rung.published.get("acc1")
+    instead = of_source.instead(rung.on, plan.differences, classes, images)
+    if instead is not None:
+        others = plan.differences.keys() - {"data"} or FORMATS[plan.config.data.name].instead  # the demo, not a try
+        if not others:
+            yield _row("published", f"{instead}: these are other images, so that no figure is shown beside them")
+        return
+    yield _row("published", of_source.in_words(rung.published))
+    for entry in rung.evaluated:
+        figures = of_source.in_words(of_source.figures_of(entry))
+        yield _row("", f"{figures} (recipe evaluate {_path(plan.folder)} {of_source.command_of(entry)})")
+    if rung.source:
+        yield _row("", f"in {rung.source}")
+    acc1 = rung.published.get("acc1", rung.published.get("best_acc1"))
     if acc1 is not None:
-        error = math.sqrt(acc1 * (100 - acc1) / images)
-        yield _row("", f"(on {images:,} images one standard error of a run's top-1 is {error:.2f} points)")
+        error = math.sqrt(acc1 * (100 - acc1) / images["val"])
+        yield _row("", f"(on {images['val']:,} images one standard error of a run's top-1 is {error:.2f} points)")
 
 
 def accuracies(found: Mapping[str, Evaluation]) -> Iterator[str]:

@@ -72,6 +72,11 @@ def class_names(model: ModelConfig) -> list[str] | None:
         return list(about.meta["categories"])
     if about.num_classes != ON_IMAGENET:
         return None
+    return imagenet_names()
+
+
+def imagenet_names() -> list[str]:
+    """The names of ImageNet's classes in words, by index."""
     return list(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 

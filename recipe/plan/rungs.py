@@ -1,7 +1,7 @@
 """Recipe files: where they are, what each says of itself, and which one it builds on."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 IN_CHECKOUT = (PACKAGE.parent / "conf" / "config.yaml").is_file()
 CONF = (PACKAGE.parent if IN_CHECKOUT else PACKAGE) / "conf"
 RECIPE_GROUPS = ("recipe", "experiment")  # a run has exactly one of either
-FIGURES = {  # that a file may say were published, in words
-    "acc1": "top-1",
-    "acc5": "top-5",
-    "loss": "loss",
-    "best_acc1": "top-1 of the best epoch",
-    "test_acc1": "top-1 on the test images",
-}
 
 
 @dataclass(frozen=True)
@@ -28,7 +21,11 @@ class Rung:
     name: str
     parent: str | None
     index: int | None
-    published: dict[str, float]
+    published: dict[str, float]  # figures of plan.published.FIGURES: of the last epoch where nothing else is said
+    by_epoch: dict[int, dict[str, float]] = field(default_factory=dict)  # the same, by number of epochs done
+    evaluated: list[dict[str, Any]] = field(default_factory=list)  # of `recipe evaluate`: what it is given, and figures
+    source: str | None = None  # by its title; that of the nearest recipe below that names one
+    on: str | None = None  # the option of `data` that the figures are of; None where there are no figures
 
 
 def chain(recipe: str, sources: Iterable[str] | None = None) -> list[str]:
@@ -46,30 +43,16 @@ def choice(recipe: str) -> str:
     return f"+{file.parent.name if file is not None else RECIPE_GROUPS[0]}={recipe}"
 
 
-def in_words(published: Mapping[str, float], remarks: Mapping[str, str] | None = None) -> str:
-    """Published figures as text, each with its remark."""
-    remarks = remarks or {}
-    return ", ".join(
-        f"{FIGURES.get(name, name)} {value:.3f}{remarks.get(name, '')}" for name, value in published.items()
-    )
-
-
-def is_as_published(recipe: str, differences: Mapping[str, str]) -> bool:
-    """Whether a run with these differences is the published experiment: its data and size, no other value changed."""
-    own, changed = own_data(recipe), dict(differences)
-    data = changed.pop("data", own)  # the ladder's files name none: it is ImageNet's
-    return not changed and data == (own or "imagenet")
-
-
-def own_data(recipe: str) -> str | None:
+def own_data(recipe: str, sources: Iterable[str] | None = None) -> str | None:
     """The data option that a recipe's file, or the nearest that it builds on, chooses; None where none does."""
-    for name in reversed(chain(recipe)):
-        path = recipe_file(name)
-        content: Any = OmegaConf.load(path) if path is not None else {}
-        for entry in content.get("defaults", []):
-            if not isinstance(entry, str) and "override /data" in entry:
-                return str(entry["override /data"])
-    return None
+    sources = None if sources is None else list(sources)
+    path = recipe_file(recipe, sources)
+    content: Any = OmegaConf.load(path) if path is not None else {}
+    for entry in content.get("defaults", []):
+        if not isinstance(entry, str) and "override /data" in entry:
+            return str(entry["override /data"])
+    parent = _parent(content)
+    return own_data(parent, sources) if parent else None
 
 
 def recipe_file(recipe: str, sources: Iterable[str] | None = None) -> Path | None:
@@ -84,14 +67,29 @@ def recipe_file(recipe: str, sources: Iterable[str] | None = None) -> Path | Non
 
 def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
     """What a recipe's own file says of it: a rung without its own figures must not inherit those of the one below."""
+    sources = None if sources is None else list(sources)
     path = recipe_file(recipe, sources)
     if path is None:
         return Rung(recipe, None, None, {})
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
-    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    parents = [entry.rpartition("/")[2] for entry in entries if _is_recipe(entry)]
+    parent = _parent(content)
     about = content.get("rung") or {}
-    return Rung(recipe, parents[0] if parents else None, about.get("index"), dict(about.get("published") or {}))
+    return Rung(
+        name=recipe,
+        parent=parent,
+        index=about.get("index"),
+        published=dict(about.get("published") or {}),
+        by_epoch=dict(about.get("by_epoch") or {}),
+        evaluated=list(about.get("evaluated") or []),
+        source=about.get("source") or (rung(parent, sources).source if parent else None),
+        on=(own_data(recipe, sources) or "imagenet") if about.get("published") else None,  # the ladder's name none
+    )
+
+
+def _parent(content: Any) -> str | None:
+    """The recipe that a file builds on."""
+    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    return next((entry.rpartition("/")[2] for entry in entries if _is_recipe(entry)), None)
 
 
 def _is_recipe(entry: str) -> bool:

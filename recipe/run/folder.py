@@ -91,13 +91,19 @@ def set_aside(folder: Path) -> None:
 
 
 def open_folder(
-    plan: Plan, ranks: Ranks, data: dict[str, str], classes: Sequence[str], start: Mapping[str, Any] | None = None
+    plan: Plan,
+    ranks: Ranks,
+    data: dict[str, str],
+    classes: Sequence[str],
+    images: Mapping[str, int],
+    start: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what makes the run. Raises RunError where the folder holds another run or other data.
 
     Args:
         data: fingerprints of the training and validation set.
         classes: their names.
+        images: how many, as `data.known.described` says it.
         start: what was taken over from model.weights; None without.
     """
     folder = plan.folder
@@ -114,6 +120,7 @@ def open_folder(
     environment = {
         "hashes": plan.hashes,
         "data": data,
+        "images": dict(images),
         "store": store_of(plan.config.data.root),
         "rung": {**asdict(plan.rung), "chain": plan.chain},
         "name": plan.name,

@@ -8,6 +8,7 @@ import torch
 from recipe.data import dataset as datasets
 from recipe.data.cache.opening import in_memory
 from recipe.data.dataset import Dataset
+from recipe.data.known import described
 from recipe.data.order import make_order
 from recipe.data.prepare.fetch import fetch
 from recipe.errors import RunError, rank_local
@@ -102,7 +103,8 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     fingerprints = {"train": train_set.fingerprint, "val": val_set.fingerprint}
     source = ranks.on_first(lambda: shared_training.find(plan, fingerprints))
     about_start = asdict(start) if start is not None else None
-    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints, train_set.classes, about_start))
+    images = ranks.on_first(lambda: described(val=val_set, train=train_set))
+    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints, train_set.classes, images, about_start))
     if source is not None and plan.config.resume == "auto":
         shared_training.evaluate_for(plan, ranks, val_set, source)
         return

@@ -35,7 +35,7 @@ def texts(path: Path) -> str:
 
 
 def test_one_run_s_pictures_go_into_its_folder(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, "v2", ema=True, differences={"data": "imagenet"})
+    folder = write_run(tmp_path, "v2", ema=True, differences={"data": "imagenet"}, original=True)
     done = command(folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (folder / "curves.png").stat().st_size > 10_000
@@ -73,22 +73,41 @@ def test_rungs_with_the_same_differences_are_named_by_their_recipe(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "differences", [{"data": "imagenet", "optimizer.lr": 0.2}, {"data": "imagenet", "scale": "small"}, {}]
+    ("differences", "original"),
+    [
+        ({"data": "imagenet", "optimizer.lr": 0.2}, True),
+        ({"data": "imagenet", "scale": "small"}, True),
+        ({"data": "imagenet"}, False),
+        ({"data": "imagefolder"}, True),
+        ({}, False),
+    ],
 )
 def test_published_figure_is_drawn_of_the_published_experiment_alone(
-    tmp_path: Path, differences: dict[str, object]
+    tmp_path: Path, differences: dict[str, object], original: bool
 ) -> None:
-    """Not of another value, another size, or the demo's photos."""
-    folder = write_run(tmp_path, "v2", differences=differences, config={"data.name": "grocery"})
+    """Not of another value, another size, other images under the same option, or the demo's photos."""
+    config = {"data.name": "grocery"}
+    folder = write_run(tmp_path, "v2", differences=differences, config=config, original=original)
     assert command(folder, cwd=tmp_path).returncode == 0
     assert "published" not in texts(folder / "curves.svg")
 
 
 def test_published_figure_of_an_experiment_is_drawn_on_its_own_data(tmp_path: Path) -> None:
-    rung = {"parent": "zero_init", "index": 2, "published": {"acc1": 78.75}, "chain": ["zero_init_timm_one"]}
-    folder = write_run(tmp_path, "zero_init_timm_one", rung=rung)
+    folder = write_run(tmp_path, "intel_frozen_v1", original=True)
     assert command(folder, cwd=tmp_path).returncode == 0
-    assert "<!-- published 78.75 -->" in texts(folder / "curves.svg")
+    assert "<!-- published 89.27 -->" in texts(folder / "curves.svg")
+    assert "<!-- published 0.285 -->" in texts(folder / "curves.svg")
+
+
+def test_published_epochs_are_marked_in_their_panels(tmp_path: Path) -> None:
+    write_run(tmp_path, "intel_frozen_v1", original=True)
+    write_run(tmp_path, "zoo", original=True)
+    intel, zoo = (run_curves.published_of([run]) for run in collect.collect([tmp_path]))
+    accuracy, loss = run_curves.marks_of(intel, "acc1"), run_curves.marks_of(intel, "loss")
+    assert accuracy.by_epoch == {"acc1": {1: 87.933, 2: 87.6, 10: 89.267}}
+    assert loss.by_epoch == {"loss": {1: 0.4, 2: 0.362, 10: 0.285}, "train_loss": {1: 0.685, 2: 0.4, 10: 0.31}}
+    assert run_curves.marks_of(zoo, "acc1")[:2] == (96, ", best epoch")
+    assert run_curves.marks_of(zoo, "loss").level is None
 
 
 def test_training_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) -> None:

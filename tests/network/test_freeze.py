@@ -12,6 +12,7 @@ from recipe.config import ModelConfig, OptimizerConfig
 from recipe.errors import ConfigError
 from recipe.ingredients.optimizer import clip_gradients, make_optimizer
 from recipe.network.freeze import freeze, training_mode
+from recipe.network.stages import NORM_LAYERS
 
 
 def resnet(name: str = "resnet18", **about: str) -> Any:
@@ -38,6 +39,26 @@ def test_without_freezing_everything_trains() -> None:
 def test_a_stage_is_frozen_with_all_before_it() -> None:
     frozen = set(dict(resnet().named_parameters())) - trainable(resnet(freeze="layer2"))
     assert {name.partition(".")[0] for name in frozen} == {"conv1", "bn1", "layer1", "layer2"}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnext_tiny"])  # batch norms; layer norms
+def test_all_but_norms_and_head_keep_their_bits_and_these_move(name: str) -> None:
+    model = resnet(name, freeze="backbone_but_norms")
+    before = deepcopy(dict(model.named_parameters()))
+    norms = {f"{path}.weight" for path, module in model.named_modules() if isinstance(module, NORM_LAYERS)}
+    optimizer = make_optimizer(model, OptimizerConfig(name="adam", lr=0.1))
+    training_mode(model, ModelConfig(name=name, freeze="backbone_but_norms"))
+    model(torch.rand(4, 3, 64, 64)).square().sum().backward()
+    optimizer.step()
+    moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    head = {key for key in before if key.startswith("fc.") or key.startswith("classifier.2.")}
+    assert len(norms) > 15
+    assert moved == norms | {key.replace("weight", "bias") for key in norms} | head == trainable(model)
+
+
+def test_norms_alone_is_refused_and_told_what_may_be_meant() -> None:
+    with pytest.raises(ConfigError, match=r"freeze=norms: .* no such stage\. To train the norms and the head alone: "):
+        resnet(freeze="norms")
 
 
 def test_unknown_stage_is_refused_with_the_nearest() -> None:

@@ -14,7 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 from recipe.config import leaves
 from recipe.errors import ConfigError
 from recipe.ingredients.schedule import cycled_momentum, learning_rate
-from recipe.logs import console
 from recipe.plan import rungs
 from recipe.plan.compose import PROJECT, Plan, plan_of
 from recipe.plan.hydra_errors import explain
@@ -124,6 +123,15 @@ ZOO = {
     "resolution.val_resize": 256,
     "resolution.val_crop": 224,
 }
+FIXRES = {
+    "model.freeze": "backbone_but_norms",
+    "model.frozen_batch_norm": "train",
+    "resolution.train_crop": 224,
+    "resolution.val_crop": 224,
+    "resolution.val_resize": 232,
+    "mix.cutmix_alpha": 0,
+    "augment.policy": "none",
+}
 LARGE = {"resolution.train_crop": 224, "resolution.val_resize": 224, "resolution.interpolation": "bicubic"}
 V1, V2 = {"model.weights": "IMAGENET1K_V1"}, {"model.weights": "IMAGENET1K_V2"}
 FROZEN, FREE = {"model.freeze": "backbone"}, {"model.freeze": "none"}
@@ -136,19 +144,20 @@ EXPERIMENTS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
     "intel_frozen_v2": ({"acc1": 90.87, "loss": 0.262}, INTEL | V2 | FROZEN),
     "intel_finetune_v1": ({"acc1": 91.67, "loss": 0.267}, INTEL | V1 | FREE),
     "intel_finetune_v2": ({"acc1": 93.83, "loss": 0.211}, INTEL | V2 | FREE | {"optimizer.lr": 1e-4}),
-    "tiny_imagenet_1": ({"acc1": 25.9}, TINY | {"model.weights": None}),
-    "tiny_imagenet_2": ({"acc1": 56.9}, TINY | V1),
-    "tiny_imagenet_3": ({"acc1": 73.1}, TINY | V1 | LARGE | {"resolution.val_crop": 224}),
-    "tiny_imagenet_4": ({"acc1": 54.5}, TINY),
-    "tiny_imagenet_5": ({"acc1": 72.3}, TINY | {"model.stem": "small", "epochs": 20}),
+    "tiny_imagenet_1": ({"best_acc1": 25.9}, TINY | {"model.weights": None}),
+    "tiny_imagenet_2": ({"best_acc1": 56.9}, TINY | V1),
+    "tiny_imagenet_3": ({"best_acc1": 73.1}, TINY | V1 | LARGE | {"resolution.val_crop": 224}),
+    "tiny_imagenet_4": ({"best_acc1": 54.5}, TINY),
+    "tiny_imagenet_5": ({"best_acc1": 72.3}, TINY | {"model.stem": "small", "epochs": 20}),
     "tiny_imagenet_vanilla": ({"acc1": 61.68}, SCRATCH),
     "tiny_imagenet_mixup": ({"acc1": 63.86}, SCRATCH | {"mix.mixup_alpha": 1.0, "mix.cutmix_alpha": 0.0}),
     "tiny_imagenet_cutmix": ({"acc1": 65.53}, SCRATCH | {"mix.mixup_alpha": 0.0, "mix.cutmix_alpha": 1.0}),
-    "zero_init_timm_zero": ({"acc1": 72.69}, ZERO | TIMM | ZEROED),
-    "zero_init_timm_one": ({"acc1": 78.75}, ZERO | TIMM | ONE),
-    "zero_init_torchvision_one": ({"acc1": 78.17}, ZERO | TORCHVISION | ONE),
-    "zero_init_torchvision_zero": ({"acc1": 72.97}, ZERO | TORCHVISION | ZEROED),
-    "zoo": ({"best_acc1": 96, "test_acc1": 92.4}, ZOO),
+    "zero_init_timm_zero": ({"acc1": 72.69, "loss": 0.848}, ZERO | TIMM | ZEROED),
+    "zero_init_timm_one": ({"acc1": 78.75, "loss": 0.682}, ZERO | TIMM | ONE),
+    "zero_init_torchvision_one": ({"acc1": 78.17, "loss": 0.674}, ZERO | TORCHVISION | ONE),
+    "zero_init_torchvision_zero": ({"acc1": 72.97, "loss": 0.845}, ZERO | TORCHVISION | ZEROED),
+    "zoo": ({"best_acc1": 96}, ZOO),
+    "fixres_finetune": ({}, V2 | FIXRES),
     "confirm_resnet101": ({"acc1": 81.886, "acc5": 95.780}, {"model.name": "resnet101"}),
     "confirm_resnet152": ({"acc1": 82.284, "acc5": 96.002}, {"model.name": "resnet152"}),
     "confirm_resnext50": ({"acc1": 81.198, "acc5": 95.340}, {"model.name": "resnext50_32x4d"}),
@@ -188,7 +197,8 @@ def test_documentation_names_each_experiment_with_its_figure() -> None:
     rows = {row[1]: row[2] for row in re.finditer(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE)}
     assert rows.keys() == EXPERIMENTS.keys()
     for name, (published, _) in EXPERIMENTS.items():
-        assert [float(figure) for figure in re.findall(r"[\d.]+\d", rows[name])] == list(published.values())
+        elsewhere = [92.4] if name == "zoo" else []  # on the test images
+        assert [float(figure) for figure in re.findall(r"[\d.]+\d", rows[name])] == [*published.values(), *elsewhere]
 
 
 def test_confirmations_are_the_v2_recipe_on_another_model(plan: Composer) -> None:
@@ -237,19 +247,3 @@ def test_stage_without_the_run_that_it_starts_from_is_refused(
         plan("+experiment=tiny_imagenet_5", "data.root=.", "seed=4")
     message = f"{tmp_path}/outputs/tiny_imagenet_3/seed=4: there is no such file or run folder"
     assert message in (explain(caught.value) or "")
-
-
-def closing_line(plan: Plan) -> str:
-    return " ".join(" ".join(console.published(plan, 3000)).split())
-
-
-def test_published_figures_stand_beside_those_of_the_same_experiment_only(plan: Composer) -> None:
-    intel = ("+experiment=intel_frozen_v2", "data.root=.")
-    said = closing_line(plan(*intel, "seed=3"))
-    assert said.startswith("published top-1 90.870, loss 0.262")
-    assert "0.53 points" in said  # √(0.9087·0.0913/3000)
-    others = (["scale=demo", "model.name=resnet50"], ["data=grocery"], ["epochs=9"], ["max_steps=2"], ["data=imagenet"])
-    assert [closing_line(plan(*intel, *other)) for other in others] == [""] * len(others)
-    assert closing_line(plan("+recipe=v2", "data=imagenet", "data.root=.")).startswith("published top-1 80.858")
-    assert closing_line(plan("+recipe=v2")) == closing_line(plan("+recipe=v2", "data=synthetic")) == ""
-    assert closing_line(plan("+experiment=confirm_resnet101", "data.root=.")).startswith("published top-1 81.886")

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from photos import CLASSES, save_photos
+from safetensors.torch import load_file
 
 from recipe.plan.compose import PROJECT, Plan, plan_of
 
@@ -35,6 +36,23 @@ def trained(plan: Composer, folder: Path, name: str, photos: Path, *overrides: s
     train(replace(plan(f"+experiment={name}", *small, *overrides), folder=folder))
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
+
+
+def test_fixres_s_second_phase_moves_norms_and_head_of_a_run_alone(
+    plan: Composer, photos: Path, photo_run: Path, tmp_path: Path
+) -> None:
+    """From the run's own weights and head, on its photos; statistics follow the batches."""
+    own = ("data=imagefolder", f"data.root={photo_run.parent / 'data'}", "model.name=shufflenet_v2_x0_5")
+    batch = ("batch_size=8", "micro_batch_size=8", "epochs=2")
+    trained(plan, tmp_path / "run", "fixres_finetune", photos, *own, f"model.weights={photo_run}", *batch)
+    before, after = (load_file(run / "checkpoints" / "model.safetensors") for run in (photo_run, tmp_path / "run"))
+    network = torchvision.models.shufflenet_v2_x0_5(num_classes=len(CLASSES))
+    norms = [name for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    free = tuple(f"{name}." for name in (*norms, "fc"))
+    for name, value in after.items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(value, before[name]) != name.startswith(free), name
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["weights"]["fresh"] == []
 
 
 def test_zoo_trains_a_head_on_frozen_weights_and_keeps_the_epoch_of_the_lowest_loss(

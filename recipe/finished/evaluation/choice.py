@@ -58,6 +58,6 @@ def lines(choice: dict[str, Any]) -> Iterator[str]:
     what = f"{choice['weights']} weights, val_resize {choice['val_resize']}, val_crop {choice['val_crop']}"
     yield f"Best on one half of the images ({choice['images_to_choose']:,}): {what}"
     yield (
-        f"On the other half: top-1 {choice['acc1']:.2f}, the run's own setting {choice['acc1_of_own']:.2f}: "
+        f"On the other half: top-1 {choice['acc1']:.2f}, the own setting {choice['acc1_of_own']:.2f}: "
         f"{choice['difference']:+.2f} (standard error {choice['standard_error']:.2f})"
     )

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recipe.config import Config
 from recipe.data.formats import FORMATS
+from recipe.data.known import KNOWN
 from recipe.errors import DataError
 from recipe.finished.evaluation import kept
 from recipe.finished.evaluation.choice import EvaluationSetting, choose_on_half
 from recipe.finished.evaluation.choice import lines as choice_lines
 from recipe.output import count
+from recipe.plan import published
 from recipe.run import trained
 from recipe.run.trained import Trained
 
@@ -36,7 +38,7 @@ class Evaluated(NamedTuple):
         for setting, e in self.evaluations.items():
             error = math.sqrt(e.acc1 * (100 - e.acc1) / self.images)
             about = {"error": error, "split": split, "images": self.fingerprint}
-            found.append({**setting._asdict(), **e.figures(), **about})
+            found.append({**setting._asdict(), **e.figures(), **about, "number": self.images})
         return found
 
 
@@ -110,7 +112,8 @@ def _evaluate(
         found = evaluate({s.weights: models[s.weights] for s in wanted}, images, config, ranks, *size)
         for setting in wanted:
             evaluations[setting] = found[setting.weights]
-            _say_row(say, setting, evaluations[setting], own if split == "val" and own_images else None)
+            of_source = _published(run, split, setting, len(images), own_images)
+            _say_row(say, setting, evaluations[setting], own if split == "val" and own_images else None, of_source)
     unreadable = ranks.union({name for e in evaluations.values() for name in e.unreadable})
     if unreadable:
         say(f"left out, cannot be read: {min(unreadable)}{' …' * (len(unreadable) > 1)} ({len(unreadable):,} in all)")
@@ -147,7 +150,20 @@ def _say_head(say: Any, run: Trained, images: int, split: str, own_images: bool)
     say(f"{'weights':8}{'val_resize':>11}{'val_crop':>10}{'top-1':>9}{'top-5':>8}{'loss':>9}")
 
 
-def _say_row(say: Any, setting: EvaluationSetting, e: "Evaluation", own: EvaluationSetting | None) -> None:
+def _published(run: Trained, split: str, setting: EvaluationSetting, images: int, own_images: bool) -> str:
+    """The top-1 that the recipe's source has of this evaluation, in words; nothing where it may not stand there."""
+    if not run.environment.get("rung") or (split == "val" and not own_images):
+        return ""
+    known = KNOWN.get(run.environment["rung"].get("on") or "")
+    if split != "val" and known is not None and known.images.get(split) != images:
+        return ""
+    acc1 = published.of_evaluation(published.of_run(run.environment), {"split": split, **setting._asdict()}).get("acc1")
+    return "" if acc1 is None else f"  (published: {acc1:.2f})"
+
+
+def _say_row(
+    say: Any, setting: EvaluationSetting, e: "Evaluation", own: EvaluationSetting | None, of_source: str = ""
+) -> None:
     cells = f"{setting.weights:8}{setting.val_resize:11}{setting.val_crop:10}"
-    note = "  (the run's own)" if setting == own else ""
+    note = ("  (the run's own)" if setting == own else "") + of_source
     say(f"{cells}{e.acc1:9.2f}{e.acc5:8.2f}{e.loss:9.3f}{note}")

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from recipe.ladder.comparing import statistics
+from recipe.ladder.comparing.beside import beside
 from recipe.ladder.comparing.comparison import Comparison, Gain, Row
 from recipe.ladder.reading import predictions
 from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.reading.settings import Setting, Table, groups, tables, unit_order
+from recipe.plan.published import Published
 
 
 def compare(runs: Iterable[RunRecord]) -> list[Comparison]:
@@ -33,7 +35,7 @@ def _comparison(table: Table) -> Comparison:
     for row in rows[1:]:
         parent = by_name[table.parents[row.name].name]
         row.parent = parent.name
-        row.published_gain = row.published.get("acc1", math.nan) - parent.published.get("acc1", math.nan)
+        row.published_gain = _published_gain(row.published, parent.published)
         row.gain = _gain(row, parent, first.folds)
         row.total = row.gain if parent is rows[0] else _gain(row, rows[0], first.folds)
         if row.total.means > 0:
@@ -55,6 +57,7 @@ def _comparison(table: Table) -> Comparison:
         correlation=_correlation(rows),
         classes=[str(name) for name in first.environment["classes"]],
         images=predictions.images_of(all_runs),
+        beside=beside(rows),
     )
 
 
@@ -83,12 +86,20 @@ def _row(setting: Setting, table: Table, common: dict[str, str]) -> Row:
         median=float(np.median(acc1)) if acc1 else math.nan,
         highest=max(acc1, default=math.nan),
         parent=None,
-        published={name: float(value) for name, value in setting.published.items()},
+        published=setting.published,
         device_hours=mean("device_seconds") / 3600,
         images=mean("images_seen"),
         unique_images=mean("unique_images"),
         value=_value(setting, table),
     )
+
+
+def _published_gain(published: Published, of_parent: Published) -> float:
+    """Points; NaN where either may not be shown, or they are of different epochs."""
+    same = published.shown and of_parent.shown and published.is_of_best_epoch == of_parent.is_of_best_epoch
+    if not same or published.acc1 is None or of_parent.acc1 is None:
+        return math.nan
+    return published.acc1 - of_parent.acc1
 
 
 def _best(results: list[dict[str, Any]]) -> float:
@@ -186,7 +197,7 @@ def _beats(other: Row, row: Row) -> bool:
 
 
 def _correlation(rows: list[Row]) -> float | None:
-    pairs = [(row.mean, row.published["acc1"]) for row in rows if row.runs and "acc1" in row.published]
+    pairs = [(row.mean, row.published.figures["acc1"]) for row in rows if row.runs and "acc1" in row.published.figures]
     if len(pairs) < 3:
         return None
     return statistics.rank_correlation(*zip(*pairs, strict=True))

@@ -5,11 +5,12 @@ them: `tables`, `csv_files`, `figures`, `page`, `tensorboard`.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from recipe.ladder.comparing.statistics import Difference
 from recipe.ladder.reading.records import RunRecord, Unit
+from recipe.plan.published import NOTHING, Published
 
 
 @dataclass
@@ -45,8 +46,8 @@ class Row:
     parent: str | None  # the setting it is compared with; None for the first
     gain: Gain | None = None  # over the parent
     total: Gain | None = None  # over the table's first row
-    published: dict[str, float] = field(default_factory=dict)  # acc1, acc5 of the rung, where the run is that rung's
-    published_gain: float = math.nan  # of the rung over the parent's, where both are rungs; points
+    published: Published = NOTHING  # of the recipe, where the runs are that recipe's
+    published_gain: float = math.nan  # of the recipe over the parent's, where both may be shown; points
     device_hours: float = 0.0  # mean of a run
     images: float = 0.0  # training images seen, mean of a run
     unique_images: float = 0.0
@@ -58,6 +59,15 @@ class Row:
     def planned(self) -> int:
         """Units that the table has, or this setting alone."""
         return len(self.runs.keys() | {run.unit for run in self.others} | set(self.missing))
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Published figures and those of the runs, of one setting at one moment or in one evaluation."""
+
+    setting: str  # its label
+    when: str  # in words
+    figures: dict[str, tuple[float, float]]  # of published.FIGURES: as published; mean over the runs here, NaN: none
 
 
 @dataclass
@@ -74,6 +84,7 @@ class Comparison:
     correlation: float | None  # Spearman's, of the means with the published top-1; None for under 3 published rows
     classes: list[str]
     images: int  # validation images
+    beside: list[Beside]  # published figures beside those of the runs, where there are more than the last epoch's top-1
 
     @property
     def has_totals(self) -> bool:

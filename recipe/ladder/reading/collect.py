@@ -15,6 +15,7 @@ from typing import Any
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK
 from recipe.ladder.reading.records import RunRecord, Unit
+from recipe.plan import published
 
 ENVIRONMENT, RESULT = "environment.json", "result.json"
 SIGNS = {ENVIRONMENT, RESULT, CONSOLE, LOCK}  # any of these files makes a folder a run's
@@ -89,7 +90,7 @@ def _known(folder: Path, environment: dict[str, Any]) -> RunRecord:
         parts = [f"{key}={value}" for key, value in differences.items() if key != "data.fold"]
         name = rung["name"] + ("~" + ",".join(parts) if parts else "")
     unit: Unit = int(config["seed"]), None if fold is None else int(fold)
-    return RunRecord(folder, name, rung["name"], unit, environment, None)
+    return RunRecord(folder, name, rung["name"], unit, environment, None, published=published.of_run(environment))
 
 
 def _with_result(run: RunRecord) -> RunRecord:

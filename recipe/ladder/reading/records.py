@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipe.plan.published import NOTHING, Published
+
 Unit = tuple[int, int | None]  # a seed, and the fold that is held out (None without folds): what runs are paired by
 
 
@@ -18,3 +20,4 @@ class RunRecord:
     environment: dict[str, Any]  # environment.json
     result: dict[str, Any] | None  # result.json; None: not finished
     problem: str | None = None  # why its figures cannot be used: "not finished", "cannot read result.json (…)"
+    published: Published = NOTHING  # of its recipe

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from recipe.ladder.reading.collect import data_of, is_repeated
 from recipe.ladder.reading.records import RunRecord, Unit
+from recipe.plan.published import NOTHING, Published
 
 CHOICES = ("scale", "data")  # chosen by name: no ingredients, but what ingredients are tried on
 CHANGES = ("without", "with")  # one ingredient of a ladder left out, or added
@@ -22,7 +23,7 @@ class Setting:
     recipe: str
     chain: list[str]  # the recipes that it builds on, and its own
     index: int | None  # of the rung
-    published: dict[str, float]  # empty where the runs are not the rung itself
+    published: Published  # NOTHING where the runs are not the rung itself
     chosen: dict[str, str]  # scale and data, where they are not the recipe's
     varied: dict[str, str]  # what else differs from the recipe, by key
     changes: tuple[tuple[str, str], ...]  # ("without", "mixup"), …
@@ -105,13 +106,12 @@ def _setting(run: RunRecord) -> Setting:
         (key, ", ".join(value.strip("[]").split(","))) for key, value in sorted(given, reverse=True) if key in CHANGES
     )
     varied = {key: value for key, value in differences.items() if key not in (*CHOICES, *CHANGES)}
-    published = {} if varied or changes else dict(rung["published"] or {})
     return Setting(
         name=run.name,
         recipe=run.recipe,
         chain=list(rung["chain"]),
         index=rung["index"],
-        published=published,
+        published=NOTHING if varied or changes else run.published,
         chosen={key: value for key, value in differences.items() if key in CHOICES},
         varied=varied,
         changes=changes,

@@ -16,7 +16,7 @@ from recipe import __version__
 from recipe.files import write_atomically
 from recipe.ladder.comparing.comparison import Comparison, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import tables, wording
+from recipe.ladder.telling import beside_tables, tables, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
 from recipe.output import count
@@ -81,6 +81,7 @@ def _comparison(
         "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in others) + "</ul>" if others else "",
         f'<p class="about">{count(comparison.images, "validation image")}</p>' if comparison.images else "",
         _accuracies(comparison),
+        _beside(comparison),
         '<div class="figures">',
         *map(figure, drawings),
         "</div>",
@@ -112,7 +113,7 @@ def _accuracies(comparison: Comparison) -> str:
         "highest": lambda row: number(row.highest),
         "best epoch": lambda row: number(row.best_acc1),
         "top-5, %": lambda row: number(row.acc5),
-        "published top-1": lambda row: number(row.published.get("acc1")),
+        "published": _published,
         "published gain": lambda row: signed(row.published_gain),
     }
     labels = {row.name: row.label for row in comparison.rows}
@@ -124,6 +125,29 @@ def _accuracies(comparison: Comparison) -> str:
     first = [Cell(row.label, place) for place, row in enumerate(comparison.rows)]
     rows = zip(first, *(cells[name] for name in shown), strict=True)
     return table("Top-1 in percent, gains in percentage points; a click on a header sorts", ["setting", *shown], rows)
+
+
+def _published(row: Row) -> Cell:
+    """The top-1 that its source has, or what that is of where it is not shown."""
+    published = row.published
+    if published.instead is not None:
+        return Cell(published.instead, style="text")
+    best = " (best epoch)" * published.is_of_best_epoch
+    return Cell("" if published.acc1 is None else f"{published.acc1:.2f}{best}", published.acc1)
+
+
+def _beside(comparison: Comparison) -> str:
+    """Published figures beside those of the runs."""
+    if not comparison.beside:
+        return ""
+    names = beside_tables.names_of(comparison.beside)
+    texts = beside_tables.rows(comparison.beside, names, repeat=True)
+    rows = [[Cell(cells[0], n), Cell(cells[1], n, "text"), *map(_figure, cells[2:])] for n, cells in enumerate(texts)]
+    return table(beside_tables.TITLE, beside_tables.header(names), rows)
+
+
+def _figure(text: str) -> Cell:
+    return Cell(text, float(text) if text else math.nan)
 
 
 def _interval(row: Row) -> Cell:
@@ -247,8 +271,9 @@ ladder that is the rung below, elsewhere the reference. The total gain is over t
 sides of 0 leaves open whether the setting helps. The one including other images allows for other validation images
 as well as for other seeds. Where the runs are folds of a cross-validation, whose training sets overlap, the interval
 is widened for it (Nadeau and Bengio, 2003).</dd>
-<dt>published</dt><dd>What the rung's file says, of its source's data (the ladder's: ResNet-50 on ImageNet): an order
-of magnitude for other data, no more.</dd>
+<dt>published</dt><dd>What the source of a recipe reports. It is shown of runs on its data (known by its classes and
+numbers of images) and at its size, with no other value changed; for others the column says what it was published on.
+Where the source reports the best epoch, compare it with the best epoch here.</dd>
 <dt>adjusted p</dt><dd>How surprising such a gain would be if there were none in truth: below 0.05 is called a finding.
 With many gains in one table, some would look surprising by luck; Holm's adjustment allows for that.</dd>
 <dt>verdict</dt><dd><span class="helps">helps</span> or <span class="hurts">hurts</span> where the adjusted p is below

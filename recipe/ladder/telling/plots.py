@@ -31,13 +31,17 @@ def ladder(axes: Any, comparison: Comparison) -> str | None:
         axes.plot(row.acc1, [y] * len(row.acc1), "o", color=BLUE, alpha=0.25, markersize=8, markeredgewidth=0)
         if row.acc1:
             axes.errorbar(row.mean, y, xerr=half_interval(row), fmt="D", color=BLACK, markersize=7, capsize=5)
+        if row.published.shown and row.published.acc1 is not None:
+            axes.plot(row.published.acc1, y, "x", color=ORANGE, markersize=9, markeredgewidth=2)
     if rows[0].acc1:
         axes.axvline(rows[0].mean, color=GREY, linestyle="--", linewidth=1)
     axes.set_xlabel("top-1, %")
+    published = [row.published for row in rows if row.published.shown and row.published.acc1 is not None]
+    epochs = {"of the best epoch" if one.is_of_best_epoch else "of the last epoch" for one in published}
     return (
         f"Top-1 of {'every rung' if comparison.shape == 'ladder' else 'every setting'}: mean over its runs (diamond), "
         "95% interval of the mean (bar; none for a single run) and the runs themselves (dots). "
-        f"Dashed: {rows[0].label}."
+        f"Dashed: {rows[0].label}." + (f" Crosses: as published, {' or '.join(sorted(epochs))}." if published else "")
     )
 
 

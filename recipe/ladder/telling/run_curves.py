@@ -7,7 +7,7 @@ from recipe.ladder.reading import histories
 from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling.figures import STYLE, plt
 from recipe.ladder.telling.plots import BLUE, GREY, LINES, ORANGE
-from recipe.plan import rungs
+from recipe.plan.published import NOTHING, Published
 
 DASHES = ("-", "--")  # six colours that the colour-blind tell apart, twice
 MOST = len(LINES) * len(DASHES)
@@ -23,6 +23,14 @@ TAGS = {  # of each figure, how it is named and drawn in the picture of one run
     },
 }
 LONGEST = 34  # characters of a label
+
+
+class Marks(NamedTuple):
+    """Published figures of a panel."""
+
+    level: float | None  # of the last epoch, or of the best
+    remark: str
+    by_epoch: dict[str, dict[int, float]]  # figure → epochs done: value
 
 
 class Line(NamedTuple):
@@ -46,12 +54,12 @@ def draw_one(run: RunRecord, path: Path) -> None:
         name: [Line(label, series[tag], colour) for tag, (label, colour) in tags.items() if tag in series]
         for name, tags in TAGS.items()
     }
-    _draw(path, lines, _published([run]), f"{_shortened(run.name, 60)}, seed {run.unit[0]}")
+    _draw(path, lines, published_of([run]), f"{_shortened(run.name, 60)}, seed {run.unit[0]}")
 
 
 def draw_several(runs: list[RunRecord], path: Path) -> None:
     """Top-1 and validation loss of several runs, of the weights that count."""
-    _draw(path, lines_of(runs), _published(runs), None)
+    _draw(path, lines_of(runs), published_of(runs), None)
 
 
 def lines_of(runs: list[RunRecord]) -> dict[str, list[Line]]:
@@ -69,12 +77,12 @@ def lines_of(runs: list[RunRecord]) -> dict[str, list[Line]]:
     return lines
 
 
-def _draw(path: Path, lines: dict[str, list[Line]], published: dict[str, float], title: str | None) -> None:
+def _draw(path: Path, lines: dict[str, list[Line]], published: Published, title: str | None) -> None:
     """A panel for each figure, one below the other, each line named at its end."""
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(len(FIGURES), 1, figsize=(11, 10), layout="constrained", sharex=True)
         for axes, (name, unit) in zip(panels, FIGURES.items(), strict=True):
-            _panel(axes, lines[name], published.get(name))
+            _panel(axes, lines[name], marks_of(published, name))
             axes.set_ylabel(unit)
             axes.set_xlabel("epochs")
             axes.tick_params(labelbottom=True)
@@ -87,7 +95,7 @@ def _draw(path: Path, lines: dict[str, list[Line]], published: dict[str, float],
             plt.close(figure)
 
 
-def _panel(axes: Any, lines: list[Line], published: float | None) -> None:
+def _panel(axes: Any, lines: list[Line], marks: Marks) -> None:
     for line in lines:
         epochs = sorted(line.points)
         marker = "o" if len(epochs) <= 25 else ""
@@ -102,9 +110,12 @@ def _panel(axes: Any, lines: list[Line], published: float | None) -> None:
         )
     ends = [(line.points[max(line.points)], line.label, line.colour, max(line.points)) for line in lines]
     last = max((end[3] for end in ends), default=1)
-    if published is not None:
-        axes.axhline(published, color=GREY, linestyle=":", linewidth=2)
-        ends.append((published, f"published {published:g}", "#555555", last))
+    for figure, points in marks.by_epoch.items():
+        style = {"marker": "x" if figure != "train_loss" else "+", "markersize": 9, "markeredgewidth": 2, "zorder": 3}
+        axes.plot(list(points), list(points.values()), color="#555555", linestyle="", **style)
+    if marks.level is not None:
+        axes.axhline(marks.level, color=GREY, linestyle=":", linewidth=2)
+        ends.append((marks.level, f"published {marks.level:g}{marks.remark}", "#555555", last))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(y=0.08)
     _name_ends(axes, ends, last)
@@ -143,14 +154,21 @@ def _name_ends(axes: Any, ends: list[tuple[float, str, str, int]], last: int) ->
         )
 
 
-def _published(runs: list[RunRecord]) -> dict[str, float]:
-    """What the rung's file says, where all runs are the published experiment."""
-    found = []
-    for run in runs:
-        rung = run.environment["rung"]
-        as_published = rungs.is_as_published(rung["name"], run.environment["differences"])
-        found.append(dict(rung.get("published") or {}) if as_published else {})
-    return found[0] if all(one == found[0] for one in found) else {}
+def published_of(runs: list[RunRecord]) -> Published:
+    """What was published of the runs, where all are the published experiment, on its data."""
+    first, *others = (run.published for run in runs)
+    return first if first.shown and all(one == first for one in others) else NOTHING
+
+
+def marks_of(published: Published, name: str) -> Marks:
+    """The published figures that belong into the panel of a figure."""
+    best = name == "acc1" and published.is_of_best_epoch and "acc1" not in published.figures
+    by_epoch = {
+        figure: {epoch: figures[figure] for epoch, figures in published.by_epoch.items() if figure in figures}
+        for figure in ((name, "train_loss") if name == "loss" else (name,))
+    }
+    level = published.figures.get("best_acc1" if best else name)
+    return Marks(level, ", best epoch" if best else "", by_epoch)
 
 
 def _labels(runs: list[RunRecord]) -> list[str]:

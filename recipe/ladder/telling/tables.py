@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
+from recipe.ladder.telling import beside_tables
 from recipe.ladder.telling.wording import headline, p_value, points, signed, time_unit
 
 GAP = "  "
@@ -20,8 +21,9 @@ NOTES = {
     "p": "p: paired t-test, adjusted for the table's several gains (Holm)",
     "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen",
     "total": "total: gain over the first row",
-    "best": "best: the highest top-1 of the runs",
-    "published": "published: the gain in the rung's file, on the data of its source",
+    "highest": "highest: the highest top-1 of the runs",
+    "best_epoch": "best epoch: its top-1, mean over the runs (the luckiest epoch of many: compare last with last)",
+    "published": "published: top-1 and gain in the recipe's source, of the same data and size alone",
 }
 FOLDS = "runs are folds, whose training sets overlap: intervals and p are widened for it (Nadeau and Bengio, 2003)"
 
@@ -44,8 +46,8 @@ def text(report: Report, width: int) -> str:
         shown, table = fitted(comparison, width)
         seen |= {column.key for column in shown}
         said = [_filled(line, width) for line in (comparison.title, *findings(comparison))]
-        below = _below(comparison, report)
-        parts.append("\n".join([*said, "", *table, *([""] if below else []), *below]))
+        below, beside = _below(comparison, report), _beside(comparison, width)
+        parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *beside]))
     parts.extend("\n".join(["In no table:", *lines]) for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(_filled(note, width) for note in notes(report, seen)))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -69,6 +71,11 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
         body = [" | ".join(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
         parts.append("\n".join(f"| {line} |" for line in [*head, *body]))
         parts.append(_as_markdown(_below(comparison, report)))
+        if comparison.beside:
+            names = beside_tables.names_of(comparison.beside)
+            lines = [beside_tables.header(names), ["---"] * (2 + 2 * len(names))]
+            lines += beside_tables.rows(comparison.beside, names, repeat=True)
+            parts.append(f"{beside_tables.TITLE}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
@@ -84,8 +91,10 @@ def findings(comparison: Comparison) -> list[str]:
         finished = sum(len(row.runs) for row in comparison.rows)
         said.append(f"Runs: {finished} finished, {others} unfinished or unreadable, {missing} without a folder.")
     if comparison.correlation is not None:
-        said.append(f"Rank correlation with the published top-1 (Spearman): {signed(comparison.correlation)}.")
-    return said
+        on = next((f" {row.published.instead}" for row in comparison.rows if row.published.instead), "")
+        correlation = signed(comparison.correlation)
+        said.append(f"Rank correlation with the top-1 published{on} (Spearman): {correlation}.")
+    return [*said, *beside_tables.sources(comparison)]
 
 
 def columns(comparison: Comparison) -> list[Column]:
@@ -108,9 +117,10 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("verdict", "verdict", verdicts, 85, [_shortened(verdict) for verdict in verdicts]),
         Column("over", "over", _over(comparison), 65),
         Column("total", "total", [_points(total) for total in totals] if comparison.has_totals else [], 60),
-        Column("best", "best", [_two(row.highest) if len(row.runs) > 1 else "" for row in rows], 40),
+        Column("best_epoch", "best epoch", [_two(row.best_acc1) for row in rows], 78 if _reports_best(rows) else 42),
+        Column("highest", "highest", [_two(row.highest) if len(row.runs) > 1 else "" for row in rows], 40),
         Column("top5", "top-5", [_two(row.acc5) for row in rows], 45),
-        Column("published", "published", [signed(row.published_gain) for row in rows], 50),
+        Column("published", "published", *_published(rows)),
         Column("cost", f"device-{unit}", [_two(factor * row.device_hours) for row in rows], 55),
     ]
     return [column for column in found if any(column.cells)]
@@ -187,6 +197,36 @@ def _over(comparison: Comparison) -> list[str]:
     if all(row.parent == usual.name for row, usual in zip(rows[1:], expected, strict=True)):
         return []
     return [labels[row.parent] if row.parent else "" for row in rows]
+
+
+def _beside(comparison: Comparison, width: int) -> list[str]:
+    """Published figures beside those of the runs, as many of them as fit."""
+    lines, names = comparison.beside, beside_tables.names_of(comparison.beside)
+    if not lines:
+        return []
+    while True:
+        head, *body = zip(*[beside_tables.header(names), *beside_tables.rows(lines, names, repeat=False)], strict=True)
+        shown = [Column("label" if n < 2 else "", c[0], list(c[1:]), 0) for n, c in enumerate([head, *body])]
+        if _width(shown) <= width or len(names) == 1:
+            return ["", f"{beside_tables.TITLE}:", *_lines(shown)]
+        names.pop()
+
+
+def _reports_best(rows: Sequence[Row]) -> bool:
+    """Whether the source reports best epochs, which are then to stand beside the last ones here."""
+    return any(row.published.is_of_best_epoch and row.published.shown for row in rows)
+
+
+def _published(rows: Sequence[Row]) -> tuple[list[str], int, list[str]]:
+    """Cells, their importance, and cells for a narrow terminal: top-1 with its gain, or what it was published on."""
+    cells, short = [], []
+    for row in rows:
+        acc1, best = row.published.acc1, " best" * row.published.is_of_best_epoch
+        figure = row.published.instead or (f"{acc1:.2f}{best}" if acc1 is not None else "")
+        gain = "" if math.isnan(row.published_gain) else f" ({signed(row.published_gain)})"
+        cells.append(f"{figure}{gain}")
+        short.append(figure)
+    return cells, 75 if any(row.published.shown for row in rows) else 35, short
 
 
 def _runs(row: Row) -> str:

@@ -17,6 +17,7 @@ from recipe.ladder.comparing.statistics import detectable
 from recipe.ladder.reading import predictions
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.reading.records import RunRecord
+from recipe.plan.published import NOTHING
 
 
 def compared(root: Path) -> list[Comparison]:
@@ -152,7 +153,7 @@ def test_folds_are_units_with_a_corrected_test(tmp_path: Path) -> None:
     error = found.sd * math.sqrt(1 / 5 + 1 / 4)
     assert found.p == pytest.approx(2 * stats.t.sf(found.mean / error, 4))
     assert row.gain.over_images is None
-    assert row.published == {}
+    assert row.published == NOTHING
     assert ladder.common["data.folds"] == "5"
 
 

@@ -14,6 +14,7 @@ from recipe.errors import RunError
 from recipe.ladder.comparing.compare import compare
 from recipe.ladder.reading.collect import collect
 from recipe.plan.compose import Plan
+from recipe.plan.published import NOTHING
 from recipe.run.run import train
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -137,7 +138,7 @@ def test_real_run_is_read(plan: Callable[..., Plan], tmp_path: Path) -> None:
     result = json.loads((tmp_path / composed.name / "seed=2" / "result.json").read_text())
     assert (row.acc1, row.images, row.best_acc1) == ([result["acc1"]], 64, result["best"]["acc1"])
     assert row.device_hours == pytest.approx(result["device_seconds"] / 3600)
-    assert row.published == {}  # other values than the rung's
+    assert row.published == NOTHING  # other values than the rung's
     assert comparison.common == {"data": "synthetic", "scale": "demo"} | {
         key: value for key, value in composed.differences.items() if key not in ("data", "scale")
     }

@@ -1,6 +1,7 @@
 """Each setting is compared with what it builds on, in the table where it belongs."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -41,8 +42,9 @@ def test_ladder_with_gaps(tmp_path: Path) -> None:
     assert parents(ladder) == dict(zip(rungs, [None, *rungs], strict=False))
     assert list(parents(ladder)) == rungs
     assert ladder.common == {"data": "grocery", "scale": "demo"}
-    assert [row.published["acc1"] for row in ladder.rows] == [76.130, 76.806, 79.232, 80.196]
-    assert ladder.rows[1].published_gain == pytest.approx(0.676)
+    assert [row.published.figures["acc1"] for row in ladder.rows] == [76.130, 76.806, 79.232, 80.196]
+    assert {row.published.instead for row in ladder.rows} == {"on ImageNet"}
+    assert math.isnan(ladder.rows[1].published_gain)
     assert ladder.correlation == pytest.approx(1.0)
 
 
@@ -91,7 +93,7 @@ def test_ingredients_left_out_and_added(tmp_path: Path) -> None:
     assert compared(tmp_path)[1].rows[0].name == "v2~scale=demo"  # and not the one with another value of its own
     assert left_out.rows[2].gain is not None
     assert left_out.rows[2].gain.difference.mean == pytest.approx(-1)
-    assert [bool(row.published) for row in left_out.rows] == [True, False, False]
+    assert [bool(row.published.figures) for row in left_out.rows] == [True, False, False]
 
 
 def test_what_is_left_out_is_compared_at_the_same_other_values(tmp_path: Path) -> None:

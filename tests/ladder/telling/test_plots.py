@@ -107,6 +107,14 @@ def test_ladder_shows_every_run_the_mean_and_its_interval(tmp_path: Path, axes: 
     assert axes.get_xlim()[1] < 76, "published figures are of ImageNet and do not belong on this axis"
 
 
+def test_published_top_1_is_crossed_in_the_row_of_each_setting_that_may_show_it(tmp_path: Path, axes: Any) -> None:
+    for recipe in ("intel_frozen_v1", "intel_frozen_v2"):
+        write_run(tmp_path, recipe, acc1=90.0, original=True)
+    assert "Crosses: as published, of the last epoch." in str(plots.ladder(axes, only(tmp_path)))
+    crosses = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines if line.get_marker() == "x"]
+    assert crosses == [([89.27], [0]), ([90.87], [1])]
+
+
 def test_gains_of_a_ladder_stand_on_one_another(tmp_path: Path, axes: Any) -> None:
     write_ladder(tmp_path, dict(zip(LADDER, (0, 8, -3, 1), strict=False)), seeds=5)
     comparison = only(tmp_path)

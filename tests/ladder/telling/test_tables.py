@@ -51,7 +51,7 @@ def test_wider_terminals_show_more(report: Report) -> None:
     assert {"label", "n", "top1", "gain", "verdict"} <= set(shown[0])
     assert set(shown[0]) < set(shown[1]) <= set(shown[2])
     assert {"total", "cost", "p"} <= set(shown[1])
-    assert {"best", "top5", "published"} <= set(shown[2])
+    assert {"highest", "best_epoch", "top5", "published"} <= set(shown[2])
 
 
 def test_verdicts_and_counts_are_told(report: Report) -> None:
