@@ -69,7 +69,8 @@ class ModelConfig:
     name: str = key()  # architecture, as its source calls it
     source: str = key("torchvision", choices=("torchvision", "timm"))
     zero_init_residual: bool = key(False)  # last batch norm of each residual block starts at 0 instead of 1
-    stem: str = key("imagenet", choices=("imagenet", "small"))  # small, for ResNets: 3x3 stride 1, no max-pooling
+    # small, for ResNets: 3x3 stride 1, no max-pooling; small_with_bias: the same as PyTorch's Conv2d is by itself
+    stem: str = key("imagenet", choices=("imagenet", "small", "small_with_bias"))
     sync_batch_norm: bool = key(False)  # batch norm over the whole step; needs one process per micro-batch and GPUs
     # To start from: torchvision's name (IMAGENET1K_V2), a timm tag, DEFAULT, package:NAME, a file, a run's folder.
     weights: str | None = key(None)  # null: random; what stands in the hash is a file's content, not its path

@@ -50,7 +50,7 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
     """Each rung from the first to the plan's: what it is, its published figures, what it changes."""
     scaled = plan.config.scale.name != "imagenet"
     below: tuple[Config, Config] | None = None
-    published_below: float | None = None
+    published_below: dict[str, float] = {}
     names = rungs.chain(plan.rung.name)
     if rungs.choice(names[0]).startswith("+experiment"):  # told in full: it has no rung below that says the rest
         below = compose.configs([None], [])[0], compose.configs([None], overrides)[0]
@@ -62,12 +62,11 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
         yield f"\n{name}" if name != names[0] else name
         yield f"  {_what_it_is(name)}"
         if rung.published:
-            acc1 = rung.published.get("acc1")
-            gain = {}
-            if acc1 is not None and published_below is not None and acc1 != published_below:
-                gain = {"acc1": f" ({acc1 - published_below:+.3f})"}
-            yield f"  published: {rungs.in_words(rung.published, gain)}"
-            published_below = acc1
+            both = [name for name in ("acc1", "best_acc1") if name in rung.published and name in published_below]
+            gains = {name: rung.published[name] - published_below[name] for name in both}
+            told = {name: f" ({gain:+.3f})" for name, gain in gains.items() if gain}
+            yield f"  published: {rungs.in_words(rung.published, told)}"
+            published_below = rung.published
         if below is not None:
             yield from _differences(below, (own, here), scaled)
         below = own, here

@@ -39,7 +39,7 @@ def make_model(config: Config, num_classes: int, arguments: Mapping[str, Any] | 
         if arguments is None:
             arguments = zoo.arguments(config.model)
         model = bare(config.model, num_classes, arguments)
-        if config.model.stem == "small":
+        if config.model.stem != "imagenet":
             _set_small_stem(model, config.model)
         set_head(model, config, num_classes)
     _set_last_norms(model, config.model)
@@ -153,14 +153,20 @@ def _in_planes(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, .
 
 
 def _set_small_stem(model: nn.Module, config: ModelConfig) -> None:
-    """A first convolution of 3x3 with stride 1 and no max-pooling: small images keep their resolution."""
+    """A first convolution of 3x3 with stride 1 and no max-pooling: small images keep their resolution.
+
+    Started as ResNets' convolutions are; with a bias, as PyTorch starts it.
+    """
     first, pool = getattr(model, "conv1", None), getattr(model, "maxpool", None)
     if not isinstance(first, nn.Conv2d) or first.kernel_size != (7, 7) or not isinstance(pool, nn.MaxPool2d):
         raise ConfigError(
-            f"model.stem=small: {config.name} has no stem of a 7x7 convolution and max-pooling; it is for ResNets"
+            f"model.stem={config.stem}: {config.name} has no stem of a 7x7 convolution and max-pooling; it is for "
+            "ResNets"
         )
-    first = nn.Conv2d(3, first.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
-    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    with_bias = config.stem == "small_with_bias"
+    first = nn.Conv2d(3, first.out_channels, kernel_size=3, stride=1, padding=1, bias=with_bias)
+    if not with_bias:
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
     model.conv1, model.maxpool = first, nn.Identity()
 
 

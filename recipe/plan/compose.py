@@ -24,7 +24,7 @@ from recipe.network.resolve import resolved
 from recipe.network.weights import identity, kind_of
 from recipe.plan.ablations import check_ablations, key_of, step_size
 from recipe.plan.checks import check
-from recipe.plan.choices import SECTIONS, check_groups_survive, check_keys, chosen_recipe
+from recipe.plan.choices import SECTIONS, check_earlier_stage, check_groups_survive, check_keys, chosen_recipe
 from recipe.plan.command_line import for_hydra
 from recipe.plan.cross_checks import check_not_taken_for_the_demo
 from recipe.plan.hashes import digest, former_hashes, training_hash
@@ -137,6 +137,7 @@ def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
     refuse_inert(config, literal)
     if to_run:
         check_not_taken_for_the_demo(config)
+        check_earlier_stage(config, overrides)
     _check_model(config)
     _check_model_args(config)
     _check_timm_optimizer(config)

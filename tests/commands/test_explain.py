@@ -78,9 +78,8 @@ def test_experiments_are_explained_from_the_defaults_on(
     assert [part.splitlines()[0] for part in parts[1:4]] == ["tiny_imagenet", "tiny_imagenet_4", "tiny_imagenet_5"]
     assert "    optimizer.lr                 0.1 → 0.001" in parts[1]
     assert parts[3].splitlines()[2:] == [
-        "  published: top-1 72.300 (+17.800)",
-        "    epochs                       10 → 20",
-        "    model.stem                   imagenet → small",
+        "  published: top-1 of the best epoch 72.300 (+17.800)",
+        "    model.stem                   imagenet → small_with_bias",
     ]
     assert "loss 0.262" in explained(monkeypatch, capsys, "intel_frozen_v2")
 
