@@ -62,7 +62,7 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
         yield f"\n{name}" if name != names[0] else name
         yield f"  {_what_it_is(name)}"
         if rung.published:
-            both = [name for name in ("acc1", "best_acc1") if name in rung.published and name in published_below]
+            both = rung.published.keys() & published_below.keys() & {"acc1", "best_acc1"}
             gains = {name: rung.published[name] - published_below[name] for name in both}
             told = {name: f" ({gain:+.3f})" for name, gain in gains.items() if gain}
             yield f"  published: {rungs.in_words(rung.published, told)}"

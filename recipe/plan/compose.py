@@ -32,7 +32,7 @@ from recipe.plan.inert import inert, refuse_inert
 from recipe.plan.launcher_config import LAUNCHERS
 from recipe.plan.naming import run_name
 from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
-from recipe.plan.scaling import scale
+from recipe.plan.scaling import refuse_vanishing, scale
 from recipe.stored_config import text, typed, without
 
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
@@ -135,6 +135,7 @@ def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
     config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
     refuse_inert(config, literal)
+    refuse_vanishing(config, literal)
     if to_run:
         check_not_taken_for_the_demo(config)
         check_earlier_stage(config, overrides)
