@@ -1,4 +1,4 @@
-"""Other starts than the source's: layer by layer the distributions of the libraries' own constructors, and of formulas."""
+"""Other starts than the source's: by layer the distributions of the libraries' own constructors, and of formulas."""
 
 import math
 from collections.abc import Callable
