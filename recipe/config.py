@@ -49,6 +49,12 @@ def section(kind: type) -> Any:
 
 TORCH_OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "lamb")
 
+INITS = (
+    "source",
+    *("torchvision_resnet", "torchvision_mobilenet", "timm_efficientnet"),
+    *("kaiming_normal", "kaiming_uniform", "pytorch"),
+)
+
 # What some keys are used by: see `key`.
 Users = Mapping[str, tuple[str, ...]]
 FILES = ("grocery", "imagefolder", "imagenet")  # data sets of image files
@@ -59,9 +65,10 @@ MOMENTUM: Users = {**TORCH, "name": ("sgd", "rmsprop")}
 ADAM: Users = {**TORCH, "name": ("adam", "adamw", "lamb")}
 WITH_EPS: Users = {**TORCH, "name": ("adam", "adamw", "lamb", "rmsprop")}
 BY_GAMMA: Users = {"name": ("step", "exponential", "plateau")}
-TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "plateau")}
+TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "exponential", "plateau")}
 PLATEAU: Users = {"name": ("plateau",)}
 ONECYCLE: Users = {"name": ("onecycle",)}
+CYCLED: Users = {**ONECYCLE, "cycle_momentum": ()}
 WARMUP: Users = {"warmup_epochs": ()}
 
 
@@ -70,7 +77,10 @@ class ModelConfig:
     name: str = key()  # architecture, as its source calls it
     source: str = key("torchvision", choices=("torchvision", "timm"))
     zero_init_residual: bool = key(False)  # last batch norm of each residual block starts at 0 instead of 1
-    stem: str = key("imagenet", choices=("imagenet", "small"))  # small, for ResNets: 3x3 stride 1, no max-pooling
+    # How the layers' weights start (recipe/network/initial.py); source: as the network's own constructor starts them.
+    init: str = key("source", choices=INITS, since="0.2")
+    # small, for ResNets: 3x3 stride 1, no max-pooling; small_with_bias: the same as PyTorch's Conv2d is by itself
+    stem: str = key("imagenet", choices=("imagenet", "small", "small_with_bias"))
     sync_batch_norm: bool = key(False)  # batch norm over the whole step; needs one process per micro-batch and GPUs
     # To start from: torchvision's name (IMAGENET1K_V2), a timm tag, DEFAULT, package:NAME, a file, a run's folder.
     weights: str | None = key(None)  # null: random; what stands in the hash is a file's content, not its path
@@ -178,7 +188,8 @@ class ScheduleConfig:
     )
     step_size: float = key(30.0, above=0, used_by={"name": ("step",)}, unit="epochs")  # between two decays
     gamma: float = key(0.1, above=0, at_most=1, used_by=BY_GAMMA)  # factor per decay; exponential: per epoch
-    min_lr: float = key(0.0, at_least=0, used_by=TO_MINIMUM, unit="learning rate")  # at the end; plateau: the lowest
+    # At the end; of exponential and plateau: the lowest.
+    min_lr: float = key(0.0, at_least=0, used_by=TO_MINIMUM, unit="learning rate")
     power: float = key(2.0, above=0, used_by={"name": ("polynomial",)}, since="0.2")  # of the share that is left
     patience: int = key(10, at_least=0, used_by=PLATEAU, unit="evaluations")  # without a lower loss put up with
     threshold: float = key(1e-4, at_least=0, below=1, used_by=PLATEAU)  # share by which it must be lower
@@ -186,8 +197,8 @@ class ScheduleConfig:
     div_factor: float = key(25.0, at_least=1, used_by=ONECYCLE)  # lr / first learning rate
     final_div_factor: float = key(1e4, at_least=1, used_by=ONECYCLE)  # first / last learning rate
     cycle_momentum: bool = key(True, used_by=ONECYCLE)  # momentum (or first beta) from max to base and back
-    base_momentum: float = key(0.85, at_least=0, below=1, used_by=ONECYCLE)
-    max_momentum: float = key(0.95, at_least=0, below=1, used_by=ONECYCLE)
+    base_momentum: float = key(0.85, at_least=0, below=1, used_by=CYCLED)
+    max_momentum: float = key(0.95, at_least=0, below=1, used_by=CYCLED)
     warmup_epochs: float = key(0.0, at_least=0, unit="epochs")
     warmup_method: str = key("linear", choices=("linear", "constant"), used_by=WARMUP)
     warmup_decay: float = key(0.01, above=0, at_most=1, used_by=WARMUP)  # first rate, as a share of lr

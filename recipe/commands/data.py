@@ -53,7 +53,7 @@ def add_prepare(commands: Any) -> None:
     parser.add_argument("name", metavar="NAME", type=known_name, help=", ".join(NAMES))
     parser.add_argument("source", type=Path, metavar="SRC", help="the archive, or a folder with it or its content")
     parser.add_argument("target", type=Path, metavar="DST", help="a new folder")
-    parser.add_argument("--plain-names", action="store_true", help="caltech256: ak47 instead of 001.ak47")
+    parser.add_argument("--plain-names", action="store_true", help="caltech256: llama instead of 134.llama-101")
     parser.add_argument("--any-count", action="store_true", help="take what there is, however many images it is")
     parser.add_argument("--copy", action="store_true", help="copy the files of a folder instead of linking them")
     parser.set_defaults(run=prepare)

@@ -5,11 +5,12 @@ All but the plateau are closed forms of the epoch: no state to save, and any ste
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recipe.config import Config, ScheduleConfig
+
+if TYPE_CHECKING:
+    import torch  # the plan looks at rates without it
 
 
 class AfterWarmup(NamedTuple):
@@ -36,8 +37,8 @@ def cosine_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
 
 
 def exponential_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
-    """lr·gamma^elapsed"""
-    return lr * config.gamma**at.elapsed
+    """lr·gamma^elapsed, and min_lr where that is more"""
+    return max(lr * config.gamma**at.elapsed, config.min_lr)
 
 
 def one_cycle(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
@@ -110,8 +111,16 @@ def learning_rate(
     return DECAYS[config.name](after_warmup(config, epochs, now, steps_per_epoch), config, lr)
 
 
+def rates_of_a_run(config: Config) -> list[float]:
+    """Learning rates from the first step to the last, at about 1,000 places, evenly; without what a plateau does."""
+    epochs, by_step = config.epochs, config.schedule.interval == "step"
+    steps = max(1, 1000 // epochs) if by_step else 1  # of an epoch, looked at
+    places = [(epoch, step) for epoch in range(0, epochs, max(1, epochs // 1000)) for step in range(steps)]
+    return [learning_rate(config.schedule, config.optimizer.lr, epochs, *place, steps) for place in places]
+
+
 def set_rates(
-    optimizer: torch.optim.Optimizer, config: Config, factor: float, epoch: int, step: int, steps_per_epoch: int
+    optimizer: "torch.optim.Optimizer", config: Config, factor: float, epoch: int, step: int, steps_per_epoch: int
 ) -> float:
     """Give the optimizer the learning rate of a step, and one-cycle's momentum. Returns the learning rate.
 

@@ -15,6 +15,7 @@ from recipe.network import zoo
 from recipe.network.available import unknown_name
 from recipe.network.constructor import bare
 from recipe.network.heads import set_head
+from recipe.network.initial import initialise
 from recipe.network.preprocessing import own_preprocessing
 from recipe.randomness import seed_at
 
@@ -39,8 +40,9 @@ def make_model(config: Config, num_classes: int, arguments: Mapping[str, Any] | 
         if arguments is None:
             arguments = zoo.arguments(config.model)
         model = bare(config.model, num_classes, arguments)
-        if config.model.stem == "small":
+        if config.model.stem != "imagenet":
             _set_small_stem(model, config.model)
+        initialise(model, config.model.init)
         set_head(model, config, num_classes)
     _set_last_norms(model, config.model)
     set_format(model, config.runtime)
@@ -117,27 +119,58 @@ def _made_for(model: nn.Module, config: ModelConfig, size: int) -> str:
 
 
 def layer_table(config: Config, pixels: int) -> list[str]:
-    """The model's layers for images of `pixels` x `pixels`: a line each with output size and parameters."""
+    """The model's layers for images of `pixels` x `pixels`: a line each with output size and parameters.
+
+    Convolutions and poolings have kernel, stride, padding and groups; those of a block stand below its line, indented,
+    and their parameters are among the block's.
+    """
     model = make_model(config, config.data.num_classes or 1000).to("meta")
-    lines = [f"{'layer':24}{'kind':22}{'output':>20}{'parameters':>14}"]
+    title = (
+        f"{'layer':30}{'kind':20}{'kernel':>8}{'stride':>8}{'padding':>8}{'groups':>7}{'output':>18}{'parameters':>13}"
+    )
+    lines: dict[str, str] = {}
 
     def add(name: str, layer: nn.Module) -> None:
+        lines[name] = ""  # in the order of the model: a block's own line, known after its layers', comes before them
+
         def hook(_layer: nn.Module, _inputs: object, output: object) -> None:
             shape = " x ".join(map(str, output.shape[1:])) if isinstance(output, Tensor) else ""
             parameters = sum(parameter.numel() for parameter in layer.parameters())
-            lines.append(f"{name:24}{type(layer).__name__:22}{shape:>20}{parameters:14,}")
+            window = "".join(f"{text:>{width}}" for text, width in zip(_window(layer), (8, 8, 8, 7), strict=True))
+            lines[name] = f"{name:30}{type(layer).__name__:20}{window}{shape:>18}{parameters:13,}"
 
         layer.register_forward_hook(hook)
+
+    def add_with_windows(name: str, layer: nn.Module) -> None:
+        add(name, layer)
+        for inner, part in layer.named_modules():
+            if inner and any(_window(part)):
+                add(f"  {name}.{inner}", part)
 
     for name, layer in model.named_children():
         blocks = list(layer.named_children()) if isinstance(layer, nn.Sequential) else []
         for number, block in blocks:
-            add(f"{name}.{number}", block)
+            add_with_windows(f"{name}.{number}", block)
         if not blocks:
-            add(name, layer)
+            add_with_windows(name, layer)
     model.eval()(torch.empty(1, 3, pixels, pixels, device="meta", dtype=next(model.parameters()).dtype))
     total = sum(parameter.numel() for parameter in model.parameters())
-    return [*lines, f"{'all':66}{total:14,}"]
+    return [title, *filter(None, lines.values()), f"{'all':99}{total:13,}"]
+
+
+def _window(layer: nn.Module) -> tuple[str, str, str, str]:
+    """Kernel, stride, padding and groups of a convolution or pooling; nothing of other layers."""
+    if not hasattr(layer, "kernel_size"):
+        return "", "", "", ""
+
+    def told(value: Any) -> str:
+        values = value if isinstance(value, tuple) else (value,)
+        return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+
+    kernel = layer.kernel_size
+    sides = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    groups = str(layer.groups) if hasattr(layer, "groups") else ""
+    return "x".join(map(str, sides)), told(layer.stride), told(layer.padding), groups
 
 
 def _only_in_planes(layer: nn.Module) -> bool:
@@ -153,14 +186,20 @@ def _in_planes(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, .
 
 
 def _set_small_stem(model: nn.Module, config: ModelConfig) -> None:
-    """A first convolution of 3x3 with stride 1 and no max-pooling: small images keep their resolution."""
+    """A first convolution of 3x3 with stride 1 and no max-pooling: small images keep their resolution.
+
+    Started as ResNets' convolutions are; with a bias, as PyTorch starts it.
+    """
     first, pool = getattr(model, "conv1", None), getattr(model, "maxpool", None)
     if not isinstance(first, nn.Conv2d) or first.kernel_size != (7, 7) or not isinstance(pool, nn.MaxPool2d):
         raise ConfigError(
-            f"model.stem=small: {config.name} has no stem of a 7x7 convolution and max-pooling; it is for ResNets"
+            f"model.stem={config.stem}: {config.name} has no stem of a 7x7 convolution and max-pooling; it is for "
+            "ResNets"
         )
-    first = nn.Conv2d(3, first.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
-    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    with_bias = config.stem == "small_with_bias"
+    first = nn.Conv2d(3, first.out_channels, kernel_size=3, stride=1, padding=1, bias=with_bias)
+    if not with_bias:
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
     model.conv1, model.maxpool = first, nn.Identity()
 
 

@@ -43,7 +43,7 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
     """Give the network the weights of `model.weights`, on every rank; None where it starts from the seed alone.
 
     All names and shapes must fit, but for the head where the classes or its layers are others, and the first
-    convolution with model.stem=small. Raises ConfigError and RunError.
+    convolution with another model.stem. Raises ConfigError and RunError.
 
     Args:
         classes: the names of the training set's classes: those of a run are taken over only for the same.
@@ -59,11 +59,9 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
     head, source_head = _head_of(own, heads), _head_of(state, heads)
     why = _why_new_head(model, head, source_head, classes)
     skipped = {name for name in (*head, *source_head) if why}
-    stem = [name for name in ("conv1.weight",) if model.stem == "small"]
-    for name in stem:
-        if name in state and state[name].shape != own[name].shape:
-            skipped.add(name)
-            why = f"{why}; model.stem=small" if why else "model.stem=small"
+    if new := _new_stem(model, own, state):
+        skipped |= new
+        why = f"{why}; model.stem={model.stem}" if why else f"model.stem={model.stem}"
     _check_fit(model, own, state, skipped)
     taken = {name: tensor for name, tensor in state.items() if name not in skipped}
     _check_finite(model, network, taken)
@@ -84,6 +82,14 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
         why=why or ("no part of the network" if beside else ""),
         arguments=zoo.arguments(model),
     )
+
+
+def _new_stem(model: ModelConfig, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> set[str]:
+    """The tensors of a chosen stem that the weights do not have in this shape."""
+    if model.stem == "imagenet" or "conv1.weight" not in state:
+        return set()
+    names = [name for name in ("conv1.weight", "conv1.bias") if name in own]
+    return {name for name in names if name not in state or state[name].shape != own[name].shape}
 
 
 def _head_of(state: Mapping[str, Tensor], heads: tuple[str, ...]) -> dict[str, torch.Size]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -55,6 +56,30 @@ def chosen_recipe(overrides: list[str]) -> str:
     if len(chosen) > 1 or "," in chosen[0] or chosen[0].startswith("["):
         raise ConfigError(f"a run has one recipe, not several ({', '.join(chosen)}); to train each in turn, add -m")
     return chosen[0]
+
+
+def check_earlier_stage(config: Config, overrides: list[str]) -> None:
+    """Refuse a stage whose file starts it from a run of another experiment that is not there or has not finished.
+
+    Raises ConfigError with the command of the stage that is missing, and a run of it with other values where there is.
+    """
+    weights = config.model.weights
+    if weights is None or "model.weights" in map(key_of, overrides):
+        return
+    path = Path(weights)
+    run = path.parents[1] if path.parent.name == "checkpoints" else path  # …/NAME/seed=SEED
+    stage = run.parent.name
+    if stage not in recipes("experiment") or (run / "result.json").is_file():
+        return
+    state = "has not finished" if run.is_dir() else "is not there"
+    root = config.data.root or "FOLDER"
+    others = sorted(run.parents[2].glob(f"*outputs/{stage}*/seed=*/result.json"))
+    found = f" (there is model.weights={others[-1].parent})" if others else ""
+    raise ConfigError(
+        f"{chosen_recipe(overrides)} starts from the run of {stage} with seed={config.seed}, and {run} {state}: train "
+        f"that stage first, python train.py +experiment={stage} seed={config.seed} data.root={root}, or name another "
+        f"run of it, model.weights=RUN{found}"
+    )
 
 
 def check_groups_survive(

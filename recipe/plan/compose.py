@@ -24,7 +24,7 @@ from recipe.network.resolve import resolved
 from recipe.network.weights import identity, kind_of
 from recipe.plan.ablations import check_ablations, key_of, step_size
 from recipe.plan.checks import check
-from recipe.plan.choices import SECTIONS, check_groups_survive, check_keys, chosen_recipe
+from recipe.plan.choices import SECTIONS, check_earlier_stage, check_groups_survive, check_keys, chosen_recipe
 from recipe.plan.command_line import for_hydra
 from recipe.plan.cross_checks import check_not_taken_for_the_demo
 from recipe.plan.hashes import digest, former_hashes, training_hash
@@ -32,7 +32,7 @@ from recipe.plan.inert import inert, refuse_inert
 from recipe.plan.launcher_config import LAUNCHERS
 from recipe.plan.naming import run_name
 from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
-from recipe.plan.scaling import scale
+from recipe.plan.scaling import refuse_vanishing, scale
 from recipe.stored_config import text, typed, without
 
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise
@@ -135,8 +135,10 @@ def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
     config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
     refuse_inert(config, literal)
+    refuse_vanishing(config, literal)
     if to_run:
         check_not_taken_for_the_demo(config)
+        check_earlier_stage(config, overrides)
     _check_model(config)
     _check_model_args(config)
     _check_timm_optimizer(config)

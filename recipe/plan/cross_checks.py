@@ -110,6 +110,11 @@ def _check_start(config: Config) -> None:
                 f"{dotted}={value:g} sets the learning rate of layers that model.freeze=backbone does not train: "
                 "leave one of the two out"
             )
+    if model.init != "source" and model.weights is not None:
+        raise ConfigError(
+            f"model.init={model.init} and model.weights={model.weights}: what it would start comes from the weights; "
+            "leave one of the two out"
+        )
     if model.zero_init_residual and model.weights is not None:
         raise ConfigError(
             f"model.zero_init_residual=true and model.weights={model.weights}: the norms that it would start at 0 "

@@ -1,10 +1,16 @@
-"""From ImageNet units to the size at hand: recipes are written for ImageNet-1k, `scale=…` holds the factors."""
+"""From ImageNet units to the size at hand: recipes are written for ImageNet-1k, `scale=…` holds the factors.
+
+And from one length to another: a schedule that is chosen by hand is the baseline's, in proportion to the epochs.
+"""
 
 from collections.abc import Mapping, Set
 from copy import deepcopy
 from typing import Any
 
 from recipe.config import Config, leaves
+from recipe.errors import ConfigError
+from recipe.ingredients.schedule import rates_of_a_run
+from recipe.stored_config import text
 
 SCALED_FROM_MODEL = "resnet50"  # the reference ladder's model: what `scale.model` replaces
 
@@ -33,6 +39,8 @@ def scale(config: Config, literal: Set[str]) -> Config:
     """
     config = deepcopy(config)
     factor = config.scale
+    if "schedule" in literal:
+        literal = literal | _in_proportion(config, literal)
 
     def change(dotted: str, value: Any) -> None:
         if dotted not in literal:
@@ -47,13 +55,58 @@ def scale(config: Config, literal: Set[str]) -> Config:
         if by != 1 and value is not None:
             change(dotted, _times(value, by, about))
     if factor.epochs != 1:
-        if config.schedule.name == "exponential":
+        if config.schedule.name == "exponential" and "schedule.gamma" not in literal:
             change("schedule.gamma", config.schedule.gamma ** (1 / factor.epochs))
         change("schedule.interval", "step")  # warm-up and steps are now fractions of an epoch
     own_weights = config.model.weights is not None and "model.weights" not in literal  # the recipe's, for its model
     if factor.model is not None and config.model.name == SCALED_FROM_MODEL and not own_weights:
         change("model.name", factor.model)
     return config
+
+
+def _in_proportion(config: Config, literal: Set[str]) -> set[str]:
+    """Give a schedule chosen by hand the share of the run that it has of the baseline's 90 epochs.
+
+    A step of 30 becomes a third of the run, and a factor of 0.95 an epoch falls as far as in 90.
+
+    Returns:
+        its keys that no factor of `scale` is for, since the run's epochs were given by hand.
+    """
+    schedule, share = config.schedule, config.epochs / Config().epochs
+    done = set()
+    if schedule.name == "step" and "schedule.step_size" not in literal:
+        schedule.step_size *= share
+        done.add("schedule.step_size")
+    if schedule.name == "exponential" and "schedule.gamma" not in literal:
+        schedule.gamma **= 1 / share
+        done.add("schedule.gamma")
+    return done if "epochs" in literal else set()
+
+
+def refuse_vanishing(config: Config, literal: Set[str]) -> None:
+    """Raise ConfigError where the learning rate is below a thousandth of its peak for most of the run, unasked.
+
+    What was given by hand of the schedule is taken as it stands.
+    """
+    schedule, peak = config.schedule, config.optimizer.lr
+    rates = rates_of_a_run(config)
+    low = sum(rate < 0.999e-3 * peak for rate in rates)
+    lengths = {"step": "step_size", "exponential": "gamma", "polynomial": "power", "onecycle": "interval"}
+    name = lengths.get(schedule.name)
+    if low <= len(rates) / 2 or name is None or f"schedule.{name}" in literal:
+        return
+    given = f"schedule.{name}={text(getattr(schedule, name))}"
+    share = config.epochs / Config().epochs
+    step, gamma = Config().schedule.step_size * share, round(0.01 ** (1 / config.epochs), 6)
+    mend = {
+        "step": f"schedule.step_size={text(step)}, the baseline's share of a run",
+        "exponential": f"schedule.gamma={text(gamma)}, a hundredth at the end, or a schedule.min_lr",
+        "onecycle": "schedule.interval=step",
+    }.get(schedule.name, "a lower one")
+    raise ConfigError(
+        f"{given} leaves the learning rate below a thousandth of {peak:g} for {100 * low // len(rates)}% of the run "
+        f"(epochs={config.epochs}): give {mend}; or {given} by hand, which is taken as it stands"
+    )
 
 
 def _times(value: float, factor: float, about: Mapping[str, Any]) -> float:

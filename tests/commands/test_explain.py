@@ -57,6 +57,21 @@ def test_layers_have_their_sizes(
     assert rows["all"].split()[1] == ("11,689,512" if stem == "imagenet" else "11,681,832")
 
 
+def test_convolutions_and_poolings_have_their_windows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    title, *lines = explained(monkeypatch, capsys, "v1", "model=resnext50_32x4d", "--layers", "224").splitlines()
+    assert title.split() == ["layer", "kind", "kernel", "stride", "padding", "groups", "output", "parameters"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert rows["conv1"] == ["Conv2d", "7x7", "2", "3", "1", "64", "x", "112", "x", "112", "9,408"]
+    assert rows["maxpool"] == ["MaxPool2d", "3x3", "2", "1", "64", "x", "56", "x", "56", "0"]
+    assert rows["layer2.0.conv2"] == ["Conv2d", "3x3", "2", "1", "32", "256", "x", "28", "x", "28", "18,432"]
+    assert rows["layer2.0"][0] == "Bottleneck"
+    names = [line.split()[0] for line in lines]
+    assert names.index("layer2.0") < names.index("layer2.0.conv1") < names.index("layer2.1")
+    assert {len(line) for line in lines} == {len(title)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["v3"], "recipe=v3: there is no such option"), (["v2", "optimizer.lrr=1"], "Did you mean optimizer.lr?")],
@@ -79,8 +94,7 @@ def test_experiments_are_explained_from_the_defaults_on(
     assert "    optimizer.lr                 0.1 → 0.001" in parts[1]
     assert parts[3].splitlines()[2:] == [
         "  published: top-1 of the best epoch 72.300 (+17.800)",
-        "    epochs                       10 → 20",
-        "    model.stem                   imagenet → small",
+        "    model.stem                   imagenet → small_with_bias",
     ]
     assert "loss 0.262" in explained(monkeypatch, capsys, "intel_frozen_v2")
 

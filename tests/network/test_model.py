@@ -165,6 +165,17 @@ torch.testing.assert_close(layer[0].weight.grad, expected)
     assert done.returncode == 0, done.stderr
 
 
+def test_small_stem_with_a_bias_is_pytorch_s_own_convolution() -> None:
+    wanted = config("resnet18")
+    wanted.model.stem = "small_with_bias"
+    first = make_model(wanted, 10).conv1
+    assert isinstance(first, nn.Conv2d)
+    assert (first.kernel_size, first.stride, first.padding) == ((3, 3), (1, 1), (1, 1))
+    assert first.bias is not None
+    for tensor in (first.weight, first.bias):  # uniform in ±1/√(3·3·3)
+        assert 0.9 * 27**-0.5 < tensor.abs().max().item() <= 27**-0.5
+
+
 @pytest.mark.parametrize("source", ["torchvision", "timm"])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_small_stem_keeps_the_resolution_of_small_images(source: str, name: str) -> None:

@@ -136,6 +136,19 @@ def test_small_stem_is_the_seed_s_where_the_weights_have_another(tmp_path: Path)
     assert start.fresh == ()
 
 
+def test_small_stem_with_a_bias_is_new_as_far_as_the_weights_lack_it(tmp_path: Path) -> None:
+    theirs = oracle()
+    torch.save(theirs.state_dict(), tmp_path / "own.pth")
+    network, start = started(tmp_path / "own.pth", stem="small_with_bias")
+    assert equal(network, theirs, but=("conv1.weight", "conv1.bias"))
+    assert sorted(start.fresh) == ["conv1.bias", "conv1.weight"]
+    assert start.why == "model.stem=small_with_bias"
+    torch.save(network.state_dict(), tmp_path / "small.pth")
+    assert started(tmp_path / "small.pth", stem="small_with_bias")[1].fresh == ()
+    with pytest.raises(RunError, match=r"with unknown conv1\.bias"):
+        started(tmp_path / "small.pth", stem="small")
+
+
 def test_frozen_stem_that_the_weights_do_not_have_is_refused(tmp_path: Path) -> None:
     torch.save(oracle().state_dict(), tmp_path / "own.pth")
     with pytest.raises(RunError, match=r"model\.freeze=stem would keep conv1\.weight random"):

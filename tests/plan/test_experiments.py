@@ -40,12 +40,12 @@ INTEL = {
 }
 TINY = {
     "data.num_classes": 200,
-    "data.mean": [0.4802, 0.4481, 0.3975],
-    "data.std": [0.2302, 0.2265, 0.2262],
+    "data.mean": [0, 0, 0],
+    "data.std": [1, 1, 1],
     "model.name": "resnet18",
     "model.stem": "imagenet",
     "model.freeze": "none",
-    "epochs": 10,
+    "epochs": 7,
     "batch_size": 100,
     "micro_batch_size": 100,
     "optimizer.name": "sgd",
@@ -55,14 +55,20 @@ TINY = {
     "schedule.name": "step",
     "schedule.step_size": 7,
     "schedule.gamma": 0.1,
+    "loss.name": "cross_entropy",
     "augment.crop": "resize_random",
-    "augment.rotation": 20,
-    "augment.hflip": 0.5,
+    "augment.policy": "none",
+    "augment.rotation": 0,
+    "augment.sharpness": None,
+    "augment.random_erase": 0,
+    "augment.hflip": 0,
     "resolution.train_crop": 64,
     "resolution.val_resize": 64,
     "resolution.val_crop": 64,
 }
 SCRATCH = TINY | {
+    "data.mean": [0.4802, 0.4481, 0.3975],
+    "data.std": [0.2302, 0.2265, 0.2262],
     "model.weights": None,
     "model.stem": "small",
     "epochs": 400,
@@ -71,7 +77,7 @@ SCRATCH = TINY | {
     "schedule.name": "cosine",
     "schedule.step_size": 30,
     "augment.crop": "random_resized",
-    "augment.rotation": 0,
+    "augment.hflip": 0.5,
 }
 ZERO = {
     "data.num_classes": 10,
@@ -112,6 +118,8 @@ ZOO = {
     "loss.name": "nll",
     "optimizer.name": "adam",
     "optimizer.lr": 1e-3,
+    "optimizer.weight_decay": 0,
+    "model.weights": "IMAGENET1K_V1",
     "batch_size": 32,
     "checkpoint.best_by": "loss",
     "augment.crop": "random_resized",
@@ -136,6 +144,7 @@ LARGE = {"resolution.train_crop": 224, "resolution.val_resize": 224, "resolution
 V1, V2 = {"model.weights": "IMAGENET1K_V1"}, {"model.weights": "IMAGENET1K_V2"}
 FROZEN, FREE = {"model.freeze": "backbone"}, {"model.freeze": "none"}
 TORCHVISION, TIMM = {"model.source": "torchvision"}, {"model.source": "timm"}
+FLIPS, STAGE_3 = {"epochs": 15, "augment.hflip": 0.5}, f"{PROJECT}/outputs/tiny_imagenet_3/seed=0/checkpoints/best.pt"
 ONE, ZEROED = {"model.zero_init_residual": False}, {"model.zero_init_residual": True}
 
 # Experiment: what was published, and the values that the source names.
@@ -144,11 +153,11 @@ EXPERIMENTS: dict[str, tuple[dict[str, float], dict[str, Any]]] = {
     "intel_frozen_v2": ({"acc1": 90.87, "loss": 0.262}, INTEL | V2 | FROZEN),
     "intel_finetune_v1": ({"acc1": 91.67, "loss": 0.267}, INTEL | V1 | FREE),
     "intel_finetune_v2": ({"acc1": 93.83, "loss": 0.211}, INTEL | V2 | FREE | {"optimizer.lr": 1e-4}),
-    "tiny_imagenet_1": ({"best_acc1": 25.9}, TINY | {"model.weights": None}),
-    "tiny_imagenet_2": ({"best_acc1": 56.9}, TINY | V1),
+    "tiny_imagenet_1": ({"best_acc1": 25.9}, TINY | FLIPS | {"model.weights": None}),
+    "tiny_imagenet_2": ({"best_acc1": 56.9}, TINY | FLIPS | V1),
     "tiny_imagenet_3": ({"best_acc1": 73.1}, TINY | V1 | LARGE | {"resolution.val_crop": 224}),
     "tiny_imagenet_4": ({"best_acc1": 54.5}, TINY),
-    "tiny_imagenet_5": ({"best_acc1": 72.3}, TINY | {"model.stem": "small", "epochs": 20}),
+    "tiny_imagenet_5": ({"best_acc1": 72.3}, TINY | {"model.stem": "small_with_bias"}),
     "tiny_imagenet_vanilla": ({"acc1": 61.68}, SCRATCH),
     "tiny_imagenet_mixup": ({"acc1": 63.86}, SCRATCH | {"mix.mixup_alpha": 1.0, "mix.cutmix_alpha": 0.0}),
     "tiny_imagenet_cutmix": ({"acc1": 65.53}, SCRATCH | {"mix.mixup_alpha": 0.0, "mix.cutmix_alpha": 1.0}),
@@ -245,5 +254,16 @@ def test_stage_without_the_run_that_it_starts_from_is_refused(
     monkeypatch.setenv("RECIPE_OUTPUTS", str(tmp_path))
     with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
         plan("+experiment=tiny_imagenet_5", "data.root=.", "seed=4")
-    message = f"{tmp_path}/outputs/tiny_imagenet_3/seed=4: there is no such file or run folder"
-    assert message in (explain(caught.value) or "")
+    said = explain(caught.value) or ""
+    run = tmp_path / "outputs" / "tiny_imagenet_3" / "seed=4"
+    assert f"tiny_imagenet_5 starts from the run of tiny_imagenet_3 with seed=4, and {run} is not there" in said
+    assert f"python train.py +experiment=tiny_imagenet_3 seed=4 data.root={Path.cwd()}, or" in said
+    run.mkdir(parents=True)
+    smaller = tmp_path / "multirun_outputs" / "tiny_imagenet_3~scale=demo" / "seed=0"
+    smaller.mkdir(parents=True)
+    (smaller / "result.json").write_text("{}")
+    with pytest.raises((ConfigError, HydraException, OmegaConfBaseException)) as caught:
+        plan("+experiment=tiny_imagenet_4", "data.root=.", "seed=4")
+    said = explain(caught.value) or ""
+    assert f"{run} has not finished" in said
+    assert said.endswith(f"(there is model.weights={smaller})")

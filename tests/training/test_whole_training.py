@@ -65,7 +65,7 @@ REJECTED: list[tuple[str, dict[str, Any]]] = [
     ("optimizer=adamw", {"opt": "adamw", "lr": 0.001, "weight_decay": 0.05}),
     ("optimizer=lamb", {"opt": "lamb", "lr": 0.005, "weight_decay": 0.02}),
     ("optimizer.grad_clip=0.5", {"clip_grad_norm": 0.5}),
-    ("schedule=exponential", {"lr_scheduler": "exponentiallr"}),
+    ("schedule=exponential schedule.gamma=0.95", {"lr_scheduler": "exponentiallr"}),
     ("schedule=onecycle", {"lr_scheduler": "onecycle"}),
     ("schedule=plateau schedule.patience=0", {"lr_scheduler": "plateau"}),
     ("schedule=constant", {"lr_scheduler": "constant"}),

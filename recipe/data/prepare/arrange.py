@@ -25,7 +25,7 @@ def arrange(
     Args:
         name: of ORIGINALS.
         source: the download: an archive, or the folder that holds it or what it held.
-        plain_names: caltech256: classes without their numbers, ak47 instead of 001.ak47.
+        plain_names: caltech256: classes without their numbers and without -101, llama instead of 134.llama-101.
         any_count: take what there is; otherwise the images must be as many as the data set is known to have.
         copy: files of a folder are copied, not linked.
 
@@ -35,7 +35,8 @@ def arrange(
     if not source.exists():
         raise DataError(f"there is no {source}: for {name} SRC is {original.what}, or the folder it unpacks to")
     refuse_inside(target, source)
-    settings = {"set": name, "source": os.fspath(source.resolve()), "plain_names": plain_names}
+    plain = "without number and -101" if plain_names else False  # true in folders that have the -101 still
+    settings = {"set": name, "source": os.fspath(source.resolve()), "plain_names": plain}
     place = by_rules((CALTECH_PLAIN, r"train/\1/\2")) if name == "caltech256" and plain_names else original.place
 
     def found(search: Callable[[str], object]) -> Iterator[Member]:

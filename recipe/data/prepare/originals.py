@@ -121,7 +121,8 @@ def _label(labels: Labels, key: str, member: Member) -> str:
 
 
 CALTECH = rf"(\d{{3}}\.{NAME})/(\d{{3}}_\d{{4}}\.jpg)"
-CALTECH_PLAIN = rf"\d{{3}}\.({NAME})/(\d{{3}}_\d{{4}}\.jpg)"
+# Classes that were taken over from Caltech-101 say so: 134.llama-101.
+CALTECH_PLAIN = rf"\d{{3}}\.({NAME}?)(?:-101)?/(\d{{3}}_\d{{4}}\.jpg)"
 SCENES = ((r"seg_train", "train"), (r"seg_test", "val"))
 
 ORIGINALS = {

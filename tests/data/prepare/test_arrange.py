@@ -83,6 +83,27 @@ def test_validation_image_without_a_label_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_plain_names_of_caltech_lack_what_tells_of_caltech_101(tmp_path: Path) -> None:
+    names = ("038.chimp/038_0001.jpg", "134.llama-101/134_0001.jpg", "251.airplanes-101/251_0001.jpg")
+    files = jpegs(*(f"256_ObjectCategories/{name}" for name in names))
+    source = as_tar(tmp_path / "256_ObjectCategories.tar", files)
+    arrange("caltech256", source, tmp_path / "numbered", any_count=True)
+    arrange("caltech256", source, tmp_path / "plain", plain_names=True, any_count=True)
+    assert set(images_in(tmp_path / "numbered")) == {f"train/{name}" for name in names}
+    assert scan_folder(tmp_path / "plain" / "train").classes == ["airplanes", "chimp", "llama"]
+
+
+def test_plain_names_made_before_are_not_taken_for_these(tmp_path: Path) -> None:
+    files = jpegs("256_ObjectCategories/134.llama-101/134_0001.jpg", "256_ObjectCategories/038.chimp/038_0001.jpg")
+    source = as_tar(tmp_path / "256_ObjectCategories.tar", files)
+    arrange("caltech256", source, tmp_path / "plain", plain_names=True, any_count=True)
+    facts = tmp_path / "plain" / "dataset.json"
+    earlier = {**json.loads(facts.read_text()), "plain_names": True}
+    facts.write_text(json.dumps(earlier))
+    with pytest.raises(DataError, match="plain_names"):
+        arrange("caltech256", source, tmp_path / "plain", plain_names=True, any_count=True)
+
+
 def test_caltech_keeps_or_drops_the_numbers(tmp_path: Path) -> None:
     names = ("001.ak47/001_0001.jpg", "001.ak47/001_0002.jpg", "009.bear/009_0001.jpg")
     files = jpegs(*(f"256_ObjectCategories/{name}" for name in (*names, "056.dog/greg/vw.jpg", "198.spider/RENAME2")))
