@@ -50,10 +50,10 @@ def chosen(
     """
     if earlier is None:
         return _fastest(config, found, synchronised)
-    against = _against(earlier, found, synchronised)
+    against = why_not(earlier, found, synchronised)
     if against is None:
         return CompileMode(earlier, "as this run began")
-    return CompileMode(EAGER, f"this run began with {_called(earlier)}, and goes on without: {against}")
+    return CompileMode(EAGER, f"this run began with {called(earlier)}, and goes on without: {against}")
 
 
 def most_cautious(modes: Iterable[CompileMode]) -> CompileMode:
@@ -63,7 +63,7 @@ def most_cautious(modes: Iterable[CompileMode]) -> CompileMode:
 
 def describe(mode: CompileMode) -> str:
     """It, in words."""
-    return f"{_called(mode.mode)}: {mode.reason}"
+    return f"{called(mode.mode)}: {mode.reason}"
 
 
 def _fastest(config: RuntimeConfig, found: Compilers, synchronised: bool) -> CompileMode:
@@ -72,11 +72,11 @@ def _fastest(config: RuntimeConfig, found: Compilers, synchronised: bool) -> Com
         return CompileMode(EAGER, f"on CPUs compiled networks are no faster{slow}")
     if config.deterministic:
         return CompileMode(EAGER, "runtime.deterministic=true, and compiled kernels may be others in every process")
-    against = _against(GRAPHS, found, synchronised)
+    against = why_not(GRAPHS, found, synchronised)
     return CompileMode(EAGER, against) if against else CompileMode(GRAPHS, "the fastest on a GPU")
 
 
-def _against(mode: str, found: Compilers, synchronised: bool) -> str | None:
+def why_not(mode: str, found: Compilers, synchronised: bool) -> str | None:
     """Why a network cannot be trained in this mode here; None where it can.
 
     Nothing to say of: several ranks (gradients are averaged outside of what is recorded), policies on the device
@@ -107,5 +107,5 @@ def _against(mode: str, found: Compilers, synchronised: bool) -> str | None:
     return found.failure()
 
 
-def _called(mode: str) -> str:
+def called(mode: str) -> str:
     return {EAGER: "eager", COMPILED: "compiled", GRAPHS: "CUDA graphs"}.get(mode, mode)
