@@ -108,4 +108,5 @@ def why_not(mode: str, found: Compilers, synchronised: bool) -> str | None:
 
 
 def called(mode: str) -> str:
+    """A mode in words."""
     return {EAGER: "eager", COMPILED: "compiled", GRAPHS: "CUDA graphs"}.get(mode, mode)

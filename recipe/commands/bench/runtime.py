@@ -1,4 +1,4 @@
-"""`recipe bench runtime`: how a recipe trains fastest on this machine, of eager, compiled, CUDA graphs and precisions."""
+"""`recipe bench runtime`: how a recipe trains fastest on this machine: eager, compiled, CUDA graphs; fp32, bf16."""
 
 import gc
 import statistics
@@ -21,7 +21,7 @@ ROUND_SECONDS, MOST_ROUNDS = 1.0, 20
 
 
 class Candidate(NamedTuple):
-    """One way to compute."""
+    """One of the things that are tried."""
 
     name: str
     runtime: RuntimeConfig
@@ -132,7 +132,7 @@ def table(rows: list[RuntimeFigures]) -> Iterator[str]:
     """The figures for people, in Markdown, and which is the fastest."""
     measured = [row for row in rows if row.rates]
     first = measured[0] if measured and measured[0] is rows[0] else None
-    yield f"| way | images/s | x {rows[0].candidate.name} | first, s | given by |"
+    yield f"| trained in | images/s | x {rows[0].candidate.name} | first, s | given by |"
     yield "|---|---|---|---|---|"
     for row in rows:
         if not row.rates:
