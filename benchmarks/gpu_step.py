@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from recipe.commands.bench import baselines, step  # noqa: E402
 from recipe.commands.bench.command import step_table  # noqa: E402
-from recipe.commands.bench.runtime import without_auto
+from recipe.commands.bench.runtime import without_auto  # noqa: E402
 from recipe.commands.bench.step import StepFigures, Workload  # noqa: E402
 from recipe.files import write_atomically  # noqa: E402
 from recipe.ingredients.augment import erase  # noqa: E402
