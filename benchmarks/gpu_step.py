@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from recipe.commands.bench import baselines, step  # noqa: E402
 from recipe.commands.bench.command import step_table  # noqa: E402
+from recipe.commands.bench.runtime import without_auto  # noqa: E402
 from recipe.commands.bench.step import StepFigures, Workload  # noqa: E402
 from recipe.files import write_atomically  # noqa: E402
 from recipe.ingredients.augment import erase  # noqa: E402
@@ -52,7 +53,7 @@ def main() -> None:
     begin = time.monotonic()
     plan = compose.plan_of(["+recipe=v2", "runtime=fast", *given.overrides])
     device = distributed.start(plan.config.runtime).device
-    step.set_up(plan.config)
+    plan, _ = without_auto(plan, device)
     peak = step.peak_tflops(plan.config, device)
     rows: list[StepFigures] = []
     found: dict[str, Any] = step.about(device, peak)

@@ -63,7 +63,6 @@ def main() -> None:
     begin = time.monotonic()
     plan = compose.plan_of(["+recipe=v2", "runtime=bf16", "optimizer.lr=0.001", *given.overrides])
     device = distributed.start(plan.config.runtime).device
-    step.set_up(plan.config)
     found: dict[str, Any] = step.about(device, None)
     for mode in given.modes:
         if time.monotonic() - begin > given.seconds:

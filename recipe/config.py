@@ -23,6 +23,7 @@ def key(
     used_by: Mapping[str, tuple[str, ...]] | None = None,
     since: str | None = None,
     unit: str | None = None,
+    counts_as: Mapping[str, str] | None = None,
 ) -> Any:
     """A config key with the values it may take, and what it can change.
 
@@ -33,9 +34,11 @@ def key(
             values; {"decay": ()}: only where `decay` is set. Elsewhere it is refused by hand, and its default counts.
         since: the version that brought it. At its default it is in no hash, so that earlier runs stay the same runs.
         unit: of the number. `scale=…` multiplies the values in some units (`recipe/plan/scaling.py`).
+        counts_as: {"auto": "default"}: in names and hashes a value stands as another, with which it is one experiment.
     """
     limits = {"choices": choices, "at_least": at_least, "above": above, "at_most": at_most, "below": below}
     about = {**limits, "affects": affects, "used_by": used_by, "since": since, "unit": unit, "default": default}
+    about["counts_as"] = counts_as
     metadata = {name: value for name, value in about.items() if value is not None or name == "default"}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -252,9 +255,17 @@ class RuntimeConfig:
     precision: str = key("fp32", choices=("fp32", "bf16", "fp16", "fp64"))  # fp64: to compare device counts
     compile: bool = key(False)  # network and loss as one compiled function
     # What more compiling may do: reduce-overhead replays CUDA graphs, max-autotune also tries kernels by the clock.
-    compile_mode: str = key("default", choices=("default", "reduce-overhead", "max-autotune"))
+    # auto: what is fastest on the machine at hand, eager where that is (recipe/machine/compile_mode.py).
+    compile_mode: str = key(
+        "default",
+        choices=("default", "reduce-overhead", "max-autotune", "auto"),
+        used_by={"compile": ()},
+        counts_as={"auto": "default"},
+    )
     channels_last: bool = key(True)
     deterministic: bool = key(False)  # refuse operations that are not deterministic on a GPU
+    # fp32's products on a GPU with 10 of 23 bits; null: as PyTorch has it, in convolutions only
+    tf32: bool | None = key(None, since="0.2")
 
 
 @dataclass
@@ -294,6 +305,11 @@ class Config:
     runtime: RuntimeConfig = section(RuntimeConfig)
     scale: ScaleConfig = section(ScaleConfig)
     rung: dict[str, Any] | None = key(None, affects="nothing")  # about the recipe file it stands in: index, published
+
+
+def counted(value: Any, about: Mapping[str, Any]) -> Any:
+    """A key's value as it stands in names and hashes; `about`: what the schema says of the key."""
+    return about["counts_as"].get(value, value) if "counts_as" in about else value
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,10 +98,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     from recipe.logs import faults  # PyTorch, once the arguments are known to be right
     from recipe.machine import distributed  # PyTorch, once the arguments are known to be right
+    from recipe.machine.numerics import set_numerics  # PyTorch, once the arguments are known to be right
 
-    ranks = distributed.start(plans[0][1].runtime)
+    of_first, deterministic = plans[0][1].runtime, any(config.runtime.deterministic for _, config, _ in plans)
+    ranks = distributed.start(replace(of_first, deterministic=deterministic))
     curves: list[Any] = []
     for each, config, settings in plans:
+        set_numerics(config.runtime)  # as in its training
         largest = max(setting.val_crop for setting in settings)
         with faults.memory_for_images("evaluate.batch_size", config.evaluate.batch_size, largest):
             found = evaluate_run(each, config, settings, split, ranks, arguments.choose, arguments.report)

@@ -50,7 +50,7 @@ def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:
     """Each rung from the first to the plan's: what it is, its published figures, what it changes."""
     scaled = plan.config.scale.name != "imagenet"
     below: tuple[Config, Config] | None = None
-    published_below: dict[str, float] = {}
+    published_below: float | None = None
     names = rungs.chain(plan.rung.name)
     if rungs.choice(names[0]).startswith("+experiment"):  # told in full: it has no rung below that says the rest
         below = compose.configs([None], [])[0], compose.configs([None], overrides)[0]

@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     from recipe.finished import prediction  # PyTorch, once the arguments are known to be right
     from recipe.logs import console, faults  # PyTorch, once the arguments are known to be right
     from recipe.machine import distributed  # PyTorch, once the arguments are known to be right
+    from recipe.machine.numerics import set_numerics  # PyTorch, once the arguments are known to be right
 
     strays: list[str] = []
     files, wrong = prediction.find_photos(given, strays)
@@ -78,6 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
         config.data.workers = 0  # a batch is one worker's task
     photos = prediction.Photos(files, of.classes, config.data.exif_orientation)
     ranks = distributed.start(config.runtime)
+    set_numerics(config.runtime, sizes_repeat=len(files) > config.evaluate.batch_size)
     model = of.network(ranks)
     predictions = []
     with faults.memory_for_images("--batch-size", config.evaluate.batch_size):

@@ -24,7 +24,8 @@ from recipe.logs.estimate import seconds_left
 from recipe.logs.journal import TITLE, duration
 from recipe.logs.run_view import RunView
 from recipe.machine.signals import nohup_in_vain
-from recipe.network import compiling, definition
+from recipe.network import definition
+from recipe.network.compiling import cache_folder
 from recipe.network.pretrained import Start
 from recipe.output import count
 from recipe.plan import published as of_source
@@ -40,7 +41,11 @@ IMBALANCED = 3  # times as many images in the largest class as in the smallest
 
 
 def opening(
-    run: RunView, start: Start | None = None, refused: Sequence[str] = (), thread_counts: Sequence[int] = ()
+    run: RunView,
+    start: Start | None = None,
+    refused: Sequence[str] = (),
+    thread_counts: Sequence[int] = (),
+    compiling: str | None = None,
 ) -> Iterator[str]:
     """Lines on what will be trained, in the units of the experiment.
 
@@ -48,6 +53,7 @@ def opening(
         start: what the network took over from model.weights.
         refused: newer checkpoints than the one that the run goes on from, each with what is wrong with it.
         thread_counts: threads of a rank in all starts of the run so far, each count once.
+        compiling: what runtime.compile_mode=auto has chosen, and why.
     """
     c, order, ranks, ema = run.config, run.order, run.ranks, run.training.ema
     network = run.training.network
@@ -103,11 +109,12 @@ def opening(
         copy = " (a copy: too few steps to average over)" if ema.alpha == 1 else ""
         yield _row("EMA", f"every {count(ema.steps, 'step')}, alpha {ema.alpha:.6g}{copy}")
     yield _row("device", f"{device_name(ranks.device)}, {c.runtime.precision}, {count(threads, 'thread')} a rank")
+    if compiling is not None:
+        yield _row("compile", compiling)
     if c.runtime.compile:
-        yield _row(
-            "compile", f"{c.runtime.compile_mode}: the first step, and the first of another size, may take minutes"
-        )
-        yield _row("", f"kept for later starts in {compiling.cache_folder()}")
+        minutes = "the first step, and the first of another size, may take minutes"
+        yield _row("", minutes) if compiling is not None else _row("compile", f"{c.runtime.compile_mode}: {minutes}")
+        yield _row("", f"kept for later starts in {cache_folder()}")
     if len(thread_counts) > 1 and not run.at_its_beginning:
         counts = " and ".join(map(str, thread_counts))
         yield _row("", f"run with {counts} threads a rank so far: the last bits are not those of one run throughout")

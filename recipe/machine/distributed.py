@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from recipe.config import RuntimeConfig
 from recipe.errors import RunError, UserError
 from recipe.machine import limits, rendezvous
+from recipe.machine.numerics import set_numerics
 from recipe.machine.signals import end_with_parent
 
 TIMEOUT = timedelta(minutes=30)
@@ -153,7 +154,7 @@ def is_first() -> bool:
 
 
 def start(config: RuntimeConfig) -> Ranks:
-    """Join the other processes of the run, if torchrun started several. Raises RunError."""
+    """Join the other processes of the run, if torchrun started several; compute as the config says. Raises RunError."""
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank, local_world_size = (
         int(os.environ.get("LOCAL_RANK", "0")),
@@ -168,6 +169,7 @@ def start(config: RuntimeConfig) -> Ranks:
         raise RunError("runtime.precision=fp16 needs a GPU, and this run is on a CPU: use bf16 or fp32")
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts on a device
+    set_numerics(config)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     store = rendezvous.agents_store(world_size, TIMEOUT)

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.config import Config, leaves
+from recipe.config import Config, counted, leaves
 from recipe.errors import ConfigError
 from recipe.network import available
 from recipe.network.resolve import resolved
@@ -247,7 +247,7 @@ def _compose(overrides: tuple[str, ...]) -> DictConfig:
 @lru_cache(maxsize=128)
 def _scaled_values(overrides: tuple[str, ...]) -> dict[str, Any]:
     config = scale(typed(without(_compose(overrides), "hydra")), frozenset())
-    return {key: value for key, value, _ in leaves(config)}
+    return {key: counted(value, about) for key, value, about in leaves(config)}
 
 
 def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, ...]) -> dict[str, str]:
@@ -259,6 +259,7 @@ def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, .
     parts = {group: choice for group, choice in chosen.items() if choice != own_choices[group]}
     idle = inert(config)
     for key, value, about in leaves(config):
-        if key not in ("seed", *idle) and about["affects"] != "nothing" and value != base_values[key]:
-            parts[key] = text(value)
+        own = counted(value, about)
+        if key not in ("seed", *idle) and about["affects"] != "nothing" and own != base_values[key]:
+            parts[key] = text(own)
     return {key: parts[key] for key in sorted(parts)}

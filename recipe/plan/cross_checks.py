@@ -231,7 +231,7 @@ def _check_precision(config: Config) -> None:
 
 def _check_compile(config: Config) -> None:
     runtime = config.runtime
-    if runtime.compile_mode != "default" and not runtime.compile:
+    if runtime.compile_mode not in ("default", "auto") and not runtime.compile:
         raise ConfigError(
             f"runtime.compile_mode={runtime.compile_mode} says how to compile, and nothing is compiled: "
             "add runtime.compile=true"

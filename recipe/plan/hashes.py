@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recipe.config import Config, leaves
+from recipe.config import Config, counted, leaves
 from recipe.network.weights import identity
 from recipe.plan.inert import inert
 from recipe.plan.naming import hash_of
@@ -34,6 +34,7 @@ def values_of(config: Config, affects: set[str]) -> dict[str, Any]:
     for key, value, about in leaves(config):
         default = about["default"]
         if about["affects"] in affects and ("since" not in about or value != default):
+            value = counted(value, about)
             found[key] = default if key in idle else identity(value) if key == "model.weights" else value
     return found
 
@@ -43,6 +44,7 @@ def former_hashes(config: Config) -> dict[str, str]:
 
     def former(affects: set[str]) -> str:
         known = [item for item in leaves(config) if item[2]["affects"] in affects and "since" not in item[2]]
-        return hash_of({key: identity(value) if key == "model.weights" else value for key, value, _ in known})
+        values = {key: counted(value, about) for key, value, about in known}
+        return hash_of({key: identity(value) if key == "model.weights" else value for key, value in values.items()})
 
     return {"training": former(_of_training(config)), "result": former({"weights", "result"})}

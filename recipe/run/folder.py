@@ -26,8 +26,10 @@ from recipe.data.store import store_of
 from recipe.errors import RunError
 from recipe.files import CONSOLE, LOCK, lock, read_json, write_atomically
 from recipe.machine import restarts
+from recipe.machine.compile_mode import COMPILED, CompileMode
 from recipe.machine.distributed import Ranks
 from recipe.machine.limits import cores
+from recipe.machine.numerics import numerics
 from recipe.network.states import as_safetensors
 from recipe.plan import choices, hashes
 from recipe.plan.ablations import ABLATIONS, key_of
@@ -97,6 +99,7 @@ def open_folder(
     classes: Sequence[str],
     images: Mapping[str, int],
     start: Mapping[str, Any] | None = None,
+    compiling: CompileMode | None = None,
 ) -> None:
     """Write what makes the run. Raises RunError where the folder holds another run or other data.
 
@@ -105,6 +108,7 @@ def open_folder(
         classes: their names.
         images: how many, as `data.known.described` says it.
         start: what was taken over from model.weights; None without.
+        compiling: the mode that is trained in.
     """
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +133,7 @@ def open_folder(
         "config": hashes.values_of(plan.config, {"weights", "result"}),
         "classes": list(classes),
         "weights": start,
-        "starts": [*starts, _environment(plan, ranks)],
+        "starts": [*starts, {**_environment(ranks), "compile": compiling._asdict() if compiling else None}],
     }
     write_atomically(path, json.dumps(environment, indent=2) + "\n")
     write_atomically(folder / "config.yaml", stored_config.to_yaml(plan.config))
@@ -207,6 +211,19 @@ def earlier_threads(folder: Path) -> list[int]:
     return list(dict.fromkeys(start["threads_per_rank"] for start in starts))
 
 
+def earlier_compile_mode(folder: Path) -> str | None:
+    """The mode that the run in a folder was begun in, as runtime.compile_mode has it or "eager"; None: it has no start.
+
+    Versions without `auto` wrote nothing of it: they compiled.
+    """
+    path = folder / "environment.json"
+    starts = read_json(path, "starts")["starts"] if path.exists() else []
+    if not starts:
+        return None
+    mode: str = (starts[0].get("compile") or {}).get("mode", COMPILED)
+    return mode
+
+
 def _where(config: Config) -> tuple[str | None, ...]:
     return config.data.root, config.data.train_dir, config.data.val_dir
 
@@ -225,7 +242,7 @@ def _check_same(plan: Plan, before: dict[str, Any], data: dict[str, str]) -> Non
         )
 
 
-def _environment(plan: Plan, ranks: Ranks) -> dict[str, Any]:
+def _environment(ranks: Ranks) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else None
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -242,6 +259,7 @@ def _environment(plan: Plan, ranks: Ranks) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "jpeg_regions": region.state(),
+        "numerics": numerics(ranks.device),
         "git": _git_state(),
     }
 

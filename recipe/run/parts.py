@@ -35,8 +35,6 @@ def build(
     Args:
         start: epoch and step that the loader begins at, from 0.
     """
-    torch.use_deterministic_algorithms(config.runtime.deterministic)
-    torch.backends.cudnn.benchmark = not config.runtime.deterministic
     network = network.to(ranks.device)
     if config.model.sync_batch_norm:
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)

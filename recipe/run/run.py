@@ -15,6 +15,8 @@ from recipe.errors import RunError, rank_local
 from recipe.ingredients.ema import REFERENCE_IMAGES
 from recipe.logs import console, faults, tensorboard
 from recipe.machine import distributed, restarts
+from recipe.machine.compile_mode import CompileMode, as_asked, chosen, describe, is_auto, most_cautious
+from recipe.machine.compilers import compilers
 from recipe.machine.distributed import Ranks
 from recipe.machine.signals import Stopped, StopSignal
 from recipe.machine.stop_notice import end_together
@@ -104,22 +106,39 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     source = ranks.on_first(lambda: shared_training.find(plan, fingerprints))
     about_start = asdict(start) if start is not None else None
     images = ranks.on_first(lambda: described(val=val_set, train=train_set))
-    ranks.on_first(lambda: run_folder.open_folder(plan, ranks, fingerprints, train_set.classes, images, about_start))
+    compiling = _compile_mode(plan, ranks)
+    ranks.on_first(
+        lambda: run_folder.open_folder(
+            plan, ranks, fingerprints, train_set.classes, images, about_start, compiling=compiling
+        )
+    )
     if source is not None and plan.config.resume == "auto":
         shared_training.evaluate_for(plan, ranks, val_set, source)
         return
+    told = describe(compiling) if is_auto(plan.config.runtime) else None
+    plan = replace(plan, config=replace(plan.config, runtime=compiling.applied(plan.config.runtime)))
     with in_memory(plan.config.data, (train_set, val_set), ranks) as (train_set, val_set):
         trainer = resume(plan, ranks, (train_set, val_set), order, network, stop)
         try:
-            _train_to_the_end(trainer, start)
+            _train_to_the_end(trainer, start, told)
         finally:
             trainer.close()
 
 
-def _train_to_the_end(trainer: Trainer, start: Start | None) -> None:
+def _compile_mode(plan: Plan, ranks: Ranks) -> CompileMode:
+    """The mode that all ranks train in, each asked for its machine. Every rank calls it."""
+    runtime = plan.config.runtime
+    if not is_auto(runtime):
+        return as_asked(runtime)
+    earlier = ranks.on_first(lambda: run_folder.earlier_compile_mode(plan.folder))
+    synchronised = plan.config.model.sync_batch_norm and ranks.world_size > 1
+    return most_cautious(ranks.every(chosen(runtime, compilers(ranks.device), synchronised, earlier)))
+
+
+def _train_to_the_end(trainer: Trainer, start: Start | None, compiling: str | None) -> None:
     begun = trainer.view()
     thread_counts = run_folder.earlier_threads(trainer.folder)
-    for line in console.opening(begun, start, trainer.refused, thread_counts):
+    for line in console.opening(begun, start, trainer.refused, thread_counts, compiling):
         trainer.journal.say(line)
     tensorboard.show_beginning(begun, trainer.journal)
     found: dict[str, Evaluation] = {}

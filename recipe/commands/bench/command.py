@@ -1,4 +1,4 @@
-"""`recipe bench loader` and `recipe bench step`: what this machine loads and trains, beside other pipelines."""
+"""`recipe bench loader`, `step` and `runtime`: what this machine loads and trains, beside other pipelines."""
 
 import argparse
 import json
@@ -56,6 +56,17 @@ def add_to(parsers: Any) -> None:
     step.add_argument("--out", type=Path, metavar="FILE", help="keep the figures here as JSON, after every round")
     step.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
     step.set_defaults(run=run_step)
+    runtime = of.add_parser(
+        "runtime",
+        help="how a recipe trains fastest here: eager, compiled, CUDA graphs, fp32, bf16",
+        description="Train on images in memory with all that `runtime` may say, in turn, and print images/s, how they "
+        "compare, and what gives the fastest. Precisions are different experiments. Nothing is saved.",
+        epilog="Example: recipe bench runtime +recipe=v2 --seconds 60",
+    )
+    runtime.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: +recipe=v2 …")
+    runtime.add_argument("--seconds", type=float, default=60, metavar="N", help="for each, beside compiling it (60)")
+    runtime.add_argument("--json", action="store_true", help="for machines: one JSON object on stdout")
+    runtime.set_defaults(run=run_runtime)
 
 
 def run_loader(arguments: argparse.Namespace) -> None:
@@ -104,10 +115,14 @@ def run_step(arguments: argparse.Namespace) -> None:
     import torch  # once the overrides are known to be right
 
     from recipe.commands.bench import step
-    from recipe.machine import distributed
+    from recipe.commands.bench.runtime import without_auto
+    from recipe.machine import distributed  # PyTorch, once the overrides are known to be right
+    from recipe.machine.compile_mode import describe
 
     device = distributed.start(plan.config.runtime).device
-    step.set_up(plan.config)
+    plan, mode = without_auto(plan, device)
+    if mode is not None and not arguments.json:
+        print(f"runtime.compile_mode=auto: {describe(mode)}", file=sys.stderr)
     peak = arguments.peak_tflops or step.peak_tflops(plan.config, device)
     rows: list[step.StepFigures] = []
 
@@ -133,6 +148,31 @@ def run_step(arguments: argparse.Namespace) -> None:
         print(f"{step.device_name(device)}, {plan.config.model.name}, {plan.config.runtime.precision}; {cudnn}")
         print(f"{arguments.rounds} rounds of {arguments.steps} steps")
         print("\n".join(step_table(rows, peak)))
+
+
+def run_runtime(arguments: argparse.Namespace) -> None:
+    """Measure and print. Raises ConfigError, DataError and RunError."""
+    if not arguments.seconds > 0:
+        raise ConfigError(f"--seconds takes a number above 0, not {arguments.seconds:g}")
+    plan = compose.plan_of(arguments.overrides)
+
+    from recipe.commands.bench import runtime, step  # PyTorch, once the overrides are known to be right
+    from recipe.machine import distributed
+
+    device = distributed.start(plan.config.runtime).device
+
+    def tell(text: str) -> None:
+        if not arguments.json:
+            print(text, file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows = runtime.measure(plan, device, Path(folder), arguments.seconds, tell)
+    config, name = plan.config, step.device_name(device)
+    if arguments.json:
+        print(json.dumps({"device": name, "rows": runtime.as_json(rows)}))
+    else:
+        size = f"{config.resolution.train_crop} px x {config.micro_batch_size}"
+        print("\n".join([f"{name}, {config.model.name}, {size}", *runtime.table(rows)]))
 
 
 def step_table(rows: "list[StepFigures]", peak: float | None) -> Iterator[str]:

@@ -116,12 +116,6 @@ def with_workload(plan: Plan, workload: Workload) -> Plan:
     return replace(plan, config=changed)
 
 
-def set_up(config: Config) -> None:
-    """Let cuDNN choose its kernels as in a training, before anything has run: by trying them, unless deterministic."""
-    torch.use_deterministic_algorithms(config.runtime.deterministic)
-    torch.backends.cudnn.benchmark = not config.runtime.deterministic
-
-
 def about(device: torch.device, peak: float | None) -> dict[str, Any]:
     """What the figures belong to: card, versions, how cuDNN's kernels are chosen, and the card's peak in TFLOP/s."""
     return {
