@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-# The chance, before anything is seen, that a rung has a spread of its own, by its runs: two, three, four, more. Chosen by
-# the simulation. The more runs, the less a rung needs the others; of two, hardly anything is seen of either.
+# The chance, before anything is seen, that a rung has a spread of its own, by its runs: two, three, four, more. Chosen
+# by the simulation. The more runs, the less a rung needs the others; of two, hardly anything is seen of either.
 OWN = (0.9, 0.62, 0.7, 0.8)
 OWN_OF_SOME = (0.9, 0.8, 0.8, 0.8)  # with fewer than 8 trainings, whose common spread is less well known
 OWN_OF_FEW = (0.9, 0.9, 0.85, 0.8)  # with fewer than 5
@@ -154,7 +154,7 @@ def _fit(variance: np.ndarray, freedom: np.ndarray, weight: np.ndarray, guess: n
     """The common variance s² of some rungs: the likeliest one, rungs counted by the chance that it is theirs.
 
     A rung's variance V, of f degrees of freedom, is s²·χ²(f)/f where the common one is its own. Where it has another,
-    whose prior is scaled inverse χ² of OWN_FREEDOM around OWN_VARIANCE·s², V is OWN_VARIANCE·s² times F(f, OWN_FREEDOM).
+    whose prior is scaled inverse χ² of OWN_FREEDOM around OWN_VARIANCE·s², V is OWN_VARIANCE·s²·F(f, OWN_FREEDOM).
     """
     known = freedom > 1e-9  # one run has no spread: the common one it is, and it adds nothing to it
     f = np.where(known, freedom, 1.0)
