@@ -1,4 +1,4 @@
-"""How often a report's verdicts are right: `python benchmarks/ladder_statistics.py [--trials 10000]`, minutes on a core.
+"""How often verdicts are right: `python benchmarks/ladder_statistics.py [--trials 10000]`, minutes on a core.
 
 Ladders of a known truth, many at once, through the code of the report (`recipe.ladder.comparing.pooling`) and through
 paired t-tests with Holm's correction, which the report shows beside it. Prints the tables of docs/STATISTICS.md.

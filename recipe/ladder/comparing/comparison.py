@@ -85,6 +85,11 @@ class Comparison:
     spreads_p: float = math.nan  # Bartlett's p that all rows' runs are equally far apart; NaN where nothing is pooled
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether any verdict rests on the spread of the whole table."""
+        return any(row.gain is not None and row.gain.pooled is not None for row in self.rows)
+
+    @property
     def has_totals(self) -> bool:
         """Whether a gain over the first row is another than that over the setting which a row is compared with."""
         return any(row.parent != self.rows[0].name for row in self.rows[1:])
