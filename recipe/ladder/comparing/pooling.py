@@ -17,13 +17,13 @@ from scipy import special
 
 # The chance, before anything is seen, that a rung has a spread of its own, by its runs: two, three, four, more. Chosen
 # by the simulation. The more runs, the less a rung needs the others; of two, hardly anything is seen of either.
-OWN = (0.9, 0.62, 0.7, 0.8)
-OWN_OF_SOME = (0.9, 0.8, 0.8, 0.8)  # with fewer than 8 trainings, whose common spread is less well known
-OWN_OF_FEW = (0.9, 0.9, 0.85, 0.8)  # with fewer than 5
-OWN_OF_TOTALS = 0.9  # for gains over the first rung, whose spread is in all of them
+OWN = (0.95, 0.745, 0.82, 0.89)
+OWN_OF_SOME = (0.95, 0.89, 0.89, 0.89)  # with fewer than 8 trainings, whose common spread is less well known
+OWN_OF_FEW = (0.95, 0.95, 0.92, 0.89)  # with fewer than 5
+OWN_OF_TOTALS = 0.95  # for gains over the first rung, whose spread is in all of them
 LENGTHS_DIFFER = 0.1  # p below which short trainings are taken to differ from long ones in spread
-OWN_FREEDOM = 0.1  # degrees of freedom that the guess of an own spread is worth: next to nothing
-OWN_VARIANCE = 2.0  # that guess, in units of the common variance
+OWN_FREEDOM = 0.05  # degrees of freedom that the guess of an own spread is worth: next to nothing
+OWN_VARIANCE = 4.0  # that guess, in units of the common variance
 TRAININGS = 3  # from which on pooling begins: of two, each difference has a spread of its own anyway
 ROUNDS = 25  # of expectation and maximisation: more change the variances by less than 1%
 

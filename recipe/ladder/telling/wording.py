@@ -148,8 +148,8 @@ def about_spreads(comparison: Comparison) -> list[str]:
         low, high = (find(known, key=lambda row: row.sd) for find in (min, max))
         said.append(
             f"The runs of {high.label} are further apart than those of others by more than chance, sd {high.sd:.2f} "
-            f"where {low.label} has {low.sd:.2f} (Bartlett's {_p(comparison.spreads_p)}): what all have in common counts "
-            "less there."
+            f"where {low.label} has {low.sd:.2f} (Bartlett's {_p(comparison.spreads_p)}): the spread that all share "
+            "counts less there."
         )
     return said
 
