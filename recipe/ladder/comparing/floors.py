@@ -13,16 +13,16 @@ import numpy as np
 def of_run(images: int, correct: np.ndarray | None = None) -> float:
     """The least standard deviation of a setting's accuracy over seeds, points.
 
-    Half a step of the count: that of a single image which every other run is right about. With predictions, what
-    images that err independently of one another make: √Σ p(1 - p) / images, p each image's rate of being right over the
-    seeds (Jordan, 2024, arXiv 2304.01910, finds that trained networks come close to it). The sampling error of the
-    validation set is no part of it: all seeds have the same images.
+    A step of the count, one image. With predictions, what images that err independently of one another make:
+    √Σ p(1 - p) / images, p each image's rate of being right over the seeds (Jordan, 2024, arXiv 2304.01910, finds that
+    trained networks come close to it). The sampling error of the validation set is no part of it: all seeds have the
+    same images.
 
     Args:
         images: in the validation set; 0: not known, and there is no floor.
         correct: (runs, images) bool, which images each run is right about.
     """
-    return max(100 / images / 2, _from_images(correct)) if images else 0.0
+    return max(100 / images, _from_images(correct)) if images else 0.0
 
 
 def of_difference(images: int, gained: np.ndarray | None = None) -> float:
@@ -32,7 +32,7 @@ def of_difference(images: int, gained: np.ndarray | None = None) -> float:
         images: as for `of_run`.
         gained: (seeds, images): on each image 1 where only the new setting is right, -1 where only the old one is.
     """
-    return max(100 / images / math.sqrt(2), _from_images(gained)) if images else 0.0
+    return max(math.sqrt(2) * 100 / images, _from_images(gained)) if images else 0.0
 
 
 def _from_images(figures: np.ndarray | None) -> float:
@@ -47,4 +47,4 @@ def of_figures(figures: Sequence[float] | np.ndarray) -> float:
     0 where all are equal: nothing is known.
     """
     gaps = np.diff(np.unique(np.round(np.asarray(figures, dtype=float), 9)))
-    return float(gaps.min()) / math.sqrt(2) if len(gaps) else 0.0
+    return math.sqrt(2) * float(gaps.min()) if len(gaps) else 0.0

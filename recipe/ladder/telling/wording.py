@@ -141,7 +141,9 @@ def about_spreads(comparison: Comparison) -> list[str]:
         for row in comparison.rows
         if row.gain and _word(row.gain.paired_verdict) != _word(row.gain.verdict)
     ]
-    told = f"otherwise of {'; '.join(otherwise)}" if otherwise else "the same of every one"
+    if len(otherwise) > NAMED + 1:
+        otherwise = [*otherwise[:NAMED], f"{len(otherwise) - NAMED} more"]
+    told = f"otherwise: {'; '.join(otherwise)}" if otherwise else "the same of every one"
     said = [f"Each difference by its own spread alone (paired t-tests, Holm) says {told}."]
     if comparison.spreads_p < 0.05:
         known = [row for row in comparison.rows if len(row.acc1) > 1]
