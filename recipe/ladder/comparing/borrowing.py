@@ -17,7 +17,7 @@ ALIKE = 1.5  # trainings that see at most so many times the images of the next s
 MOST_FREEDOM = 1000.0
 
 
-class Table(NamedTuple):
+class TableRuns(NamedTuple):
     """The runs of a table's rows, as `pooling` takes them."""
 
     runs: np.ndarray  # (rows, units) top-1 in percent, NaN where missing
@@ -27,7 +27,7 @@ class Table(NamedTuple):
     floors: np.ndarray  # (rows,): the least variance of a row's runs, points squared
 
 
-def table(rows: Sequence[Row]) -> Table | None:
+def table(rows: Sequence[Row]) -> TableRuns | None:
     """The runs of some rows; None where there are too few to pool. Rows without runs are in it, and lend nothing."""
     units = sorted({unit for row in rows for unit in row.runs}, key=unit_order)
     found = np.full((len(rows), len(units)), np.nan)
@@ -39,10 +39,10 @@ def table(rows: Sequence[Row]) -> Table | None:
     several = {number for number, count in zip(trainings.tolist(), counts.tolist(), strict=True) if count > 1}
     if len(several) < pooling.TRAININGS:
         return None
-    return Table(found, counts, trainings, _lengths(rows), np.array([_floor(row) for row in rows]) ** 2)
+    return TableRuns(found, counts, trainings, _lengths(rows), np.array([_floor(row) for row in rows]) ** 2)
 
 
-def pooled(these: Table, rows: Sequence[Row], gains: Sequence[Gain], total: bool) -> list[Pooled | None]:
+def pooled(these: TableRuns, rows: Sequence[Row], gains: Sequence[Gain], total: bool) -> list[Pooled | None]:
     """Each gain with the spread of the whole table; None for evaluations of one training, which stay paired.
 
     And for those without two shared seeds.
@@ -80,13 +80,13 @@ def pooled(these: Table, rows: Sequence[Row], gains: Sequence[Gain], total: bool
     ]
 
 
-def floored(these: Table) -> pooling.Spreads:
+def floored(these: TableRuns) -> pooling.Spreads:
     """The spread of each row, no smaller than a count of images can have."""
     found = pooling.spreads(these.runs, these.trainings)
     return found._replace(variance=np.maximum(found.variance, these.floors))
 
 
-def spreads_differ(these: Table) -> float:
+def spreads_differ(these: TableRuns) -> float:
     """Bartlett's p that the rows' runs are equally far apart; of evaluations of one training the first counts."""
     found = floored(these)
     first = [at for at, one in enumerate(these.trainings.tolist()) if one not in these.trainings[:at]]

@@ -162,7 +162,7 @@ def _acc1(run: RunRecord) -> float:
     return float(run.result["acc1"])
 
 
-def _judge(rows: Sequence[Row], kind: str, lent: borrowing.Table | None) -> None:
+def _judge(rows: Sequence[Row], kind: str, lent: borrowing.TableRuns | None) -> None:
     """Holm's p-values and the verdicts of all gains of one kind: pooled where rows lend, and by each pair alone."""
     gains: list[Gain] = [getattr(row, kind) for row in rows[1:]]
     pooled = borrowing.pooled(lent, rows, gains, kind == "total") if lent else [None] * len(gains)

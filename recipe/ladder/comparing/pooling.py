@@ -35,7 +35,7 @@ class Spreads(NamedTuple):
     freedom: np.ndarray  # (..., rungs): degrees of freedom that it was estimated from; 0 with one run
 
 
-class Pool(NamedTuple):
+class CommonAndOwn(NamedTuple):
     """The two variances that a rung may have, (..., rungs) each."""
 
     common: np.ndarray  # that of trainings of its length, points squared
@@ -110,7 +110,7 @@ def guesses(runs: np.ndarray, trainings: int) -> np.ndarray:
     return np.array(table)[np.clip(runs, 2, 5) - 2]
 
 
-def pool(found: Spreads, trainings: np.ndarray, lengths: np.ndarray, guess: np.ndarray | float) -> Pool:
+def pool(found: Spreads, trainings: np.ndarray, lengths: np.ndarray, guess: np.ndarray | float) -> CommonAndOwn:
     """The spreads that trainings have in common, and how likely each rung's own is another.
 
     Trainings of all lengths are taken together, unless what those of one length have in common differs between lengths
@@ -139,7 +139,7 @@ def pool(found: Spreads, trainings: np.ndarray, lengths: np.ndarray, guess: np.n
     common, common_freedom, chance = chosen
     own = (OWN_FREEDOM * OWN_VARIANCE * common + free * found.variance) / (OWN_FREEDOM + free)
     estimate = np.where(apart[..., None], lengths, -1)
-    return Pool(common, common_freedom, own, OWN_FREEDOM + free, chance, estimate)
+    return CommonAndOwn(common, common_freedom, own, OWN_FREEDOM + free, chance, estimate)
 
 
 class _Fit(NamedTuple):
@@ -201,7 +201,7 @@ def _log_f(ratio: np.ndarray, freedom: np.ndarray) -> np.ndarray:
     return half * np.log(odds) - (OWN_FREEDOM + freedom) / 2 * np.log1p(odds) - special.betaln(half, OWN_FREEDOM / 2)
 
 
-def error(pooled: Pool, rows: np.ndarray, overs: np.ndarray, n: np.ndarray) -> Error:
+def error(pooled: CommonAndOwn, rows: np.ndarray, overs: np.ndarray, n: np.ndarray) -> Error:
     """What the error of each difference may be: each of the two rungs has the common spread, or its own.
 
     The degrees of freedom of a sum of two variances are Satterthwaite's (1946).

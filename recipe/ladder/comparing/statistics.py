@@ -168,7 +168,12 @@ def detectable(
     """
     if n < 2:
         return math.inf
-    return sd * math.sqrt(_variance(n, folds)) * _detectable_shift(round(freedom or n - 1, 1), tests)
+    return sd * math.sqrt(_variance(n, folds)) * _detectable_shift(_rounded(freedom or n - 1), tests)
+
+
+def _rounded(freedom: float) -> float:
+    """To halves, from 20 on to integers: what is computed for it is kept."""
+    return round(freedom) if freedom >= 20 else max(1.0, round(2 * freedom) / 2)
 
 
 @lru_cache(maxsize=4096)
