@@ -57,7 +57,7 @@ clean:  ## Remove the environment and caches; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.demo: EXTRA := demo,fast
+$(VENV)/.demo: EXTRA := demo,report,fast
 $(VENV)/.ladder: EXTRA := demo,report,fast
 $(VENV)/.dev: EXTRA := dev
 $(VENV)/.demo $(VENV)/.ladder $(VENV)/.dev: pyproject.toml | $(BIN)/python

@@ -52,11 +52,8 @@ def section(kind: type) -> Any:
 
 TORCH_OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "lamb")
 
-INITS = (
-    "source",
-    *("torchvision_resnet", "torchvision_mobilenet", "timm_efficientnet"),
-    *("kaiming_normal", "kaiming_uniform", "pytorch"),
-)
+INITS = ("source", "torchvision_resnet", "torchvision_mobilenet", "timm_efficientnet")
+INITS += ("kaiming_normal", "kaiming_uniform", "pytorch")
 
 # What some keys are used by: see `key`.
 Users = Mapping[str, tuple[str, ...]]

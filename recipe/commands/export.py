@@ -163,7 +163,7 @@ def _check(path: Path, network: Any, the_run: Trained, config: Config, pixels: b
         path.unlink()
         raise
     if difference is None:
-        return "not: that needs onnxruntime, pip install 'recipe-ladder[export]'"
+        return "not: that needs onnxruntime, pip install -e '.[export]'"
     return f"on {what}: logits differ by at most {difference:.1e}"
 
 

@@ -55,7 +55,7 @@ def write_onnx(path: Path, network: nn.Module, config: Config, about: dict[str, 
     try:
         import onnx
     except ImportError as error:
-        raise RunError("--format onnx needs onnx: pip install 'recipe-ladder[export]'") from error
+        raise RunError("--format onnx needs onnx: pip install -e '.[export]'") from error
     model = as_exported(network, config, with_preprocessing)
     # PyTorch's older exporter: it needs no further package, and the newer one took ten times as long.
     axes = {INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}

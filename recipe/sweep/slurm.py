@@ -20,7 +20,7 @@ from recipe.sweep.jobs import Job
 try:
     import submitit
 except ImportError as error:
-    raise RunError("hydra/launcher=slurm needs submitit: pip install 'recipe-ladder[slurm]'") from error
+    raise RunError("hydra/launcher=slurm needs submitit: pip install -e '.[slurm]'") from error
 
 FIRST_PORT, PORTS = 29500, 1000  # where the processes of a job on several nodes meet
 

@@ -128,7 +128,7 @@ def test_training_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) ->
     [
         (["nowhere"], "pass", "nowhere is no folder"),
         (["runs", "--out", "all.jpeg"], "pass", "one of .png, .svg, .pdf"),
-        (["runs"], "sys.modules['matplotlib'] = None", "pip install 'recipe-ladder[report]'"),
+        (["runs"], "sys.modules['matplotlib'] = None", "pip install -e '.[report]'"),
     ],
 )
 def test_wrong_use_is_one_message(tmp_path: Path, arguments: list[str], hidden: str, message: str) -> None:

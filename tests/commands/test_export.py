@@ -123,7 +123,7 @@ def test_extra_is_named(
     importlib.invalidate_caches()
     code = recipe("export", photo_run, "--out", tmp_path / "model.onnx")
     said = capsys.readouterr()
-    assert "pip install 'recipe-ladder[export]'" in (said.err if missing == "onnx" else said.out)
+    assert "pip install -e '.[export]'" in (said.err if missing == "onnx" else said.out)
     assert code == (2 if missing == "onnx" else 0)
     assert (tmp_path / "model.onnx").exists() == (missing == "onnxruntime")
 

@@ -79,5 +79,5 @@ def test_report_without_scipy_names_the_extra(runs: Path) -> None:
         [sys.executable, "-c", hidden, "report", str(runs)], cwd=PROJECT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert "pip install 'recipe-ladder[report]'" in done.stderr
+    assert "pip install -e '.[report]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -64,7 +64,7 @@ def write(measures: Measures, folder: Path) -> list[str]:
     try:
         from recipe.finished.evaluation import pictures
     except ImportError:
-        remarks.append("Pictures need matplotlib: pip install 'recipe-ladder[report]'")
+        remarks.append("Pictures need matplotlib: pip install -e '.[report]'")
     else:
         pictures.confusion(measures, folder)
         pictures.reliability(measures, folder)

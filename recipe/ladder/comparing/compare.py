@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from recipe.ladder.comparing import statistics
+from recipe.ladder.comparing import borrowing, floors, statistics
 from recipe.ladder.comparing.beside import beside
 from recipe.ladder.comparing.comparison import Comparison, Gain, Row
 from recipe.ladder.reading import predictions
@@ -40,8 +41,9 @@ def _comparison(table: Table) -> Comparison:
         row.total = row.gain if parent is rows[0] else _gain(row, rows[0], first.folds)
         if row.total.means > 0:
             row.hours_per_point = (row.device_hours - rows[0].device_hours) / row.total.means
+    lent = borrowing.table(rows) if first.folds is None else None
     for kind in ("gain", "total"):
-        _judge(rows[1:], kind)
+        _judge(rows, kind, lent)
     for row in rows:
         row.on_front = bool(row.runs) and not any(_beats(other, row) for other in rows if other.runs)
     data = str(first.config.get("data.name", "data"))
@@ -58,6 +60,7 @@ def _comparison(table: Table) -> Comparison:
         classes=[str(name) for name in first.environment["classes"]],
         images=predictions.images_of(all_runs),
         beside=beside(rows),
+        spreads_p=borrowing.spreads_differ(lent) if lent else math.nan,
     )
 
 
@@ -148,14 +151,17 @@ def _fill_missing(rows: list[Row]) -> None:
 def _gain(row: Row, over: Row, folds: int | None) -> Gain:
     """A row over another, seed by seed; the p-value for several and the verdict come later."""
     units = predictions.shared_units(row.runs, over.runs)
-    new, old = ([_acc1(each.runs[unit]) for unit in units] for each in (row, over))
-    found = statistics.difference(new, old, folds)
+    new_runs, old_runs = ([each.runs[unit] for unit in units] for each in (row, over))
+    images = predictions.images_of([*new_runs, *old_runs])
+    correct = predictions.correct(new_runs, old_runs) if folds is None else None  # folds have different images
+    floor = floors.of_difference(images, correct[0].astype(np.int8) - correct[1] if correct is not None else None)
+    found = statistics.difference(list(map(_acc1, new_runs)), list(map(_acc1, old_runs)), folds, floor)
     interval, p_images, unpaired = None, None, None
-    if folds is None or len(units) == 1:  # folds have different images
-        correct = predictions.correct([row.runs[u] for u in units], [over.runs[u] for u in units])
-        if correct is not None:
-            interval = statistics.over_images(*correct)
-            p_images = statistics.mcnemar(correct[0][0], correct[1][0]) if len(units) == 1 else None
+    if correct is None and len(units) == 1:
+        correct = predictions.correct(new_runs, old_runs)
+    if correct is not None:
+        interval = statistics.over_images(*correct, floor)
+        p_images = statistics.mcnemar(correct[0][0], correct[1][0]) if len(units) == 1 else None
     if not units and min(len(row.acc1), len(over.acc1)) >= 2:
         unpaired = statistics.permutation(np.array(row.acc1), np.array(over.acc1))
     means = row.mean - over.mean
@@ -167,26 +173,37 @@ def _acc1(run: RunRecord) -> float:
     return float(run.result["acc1"])
 
 
-def _judge(rows: Sequence[Row], kind: str) -> None:
-    """Holm's p-values and the verdicts of all gains of one kind."""
-    gains: list[Gain] = [getattr(row, kind) for row in rows]
-    adjusted = statistics.holm([gain.difference.p for gain in gains])
-    tests = max(1, sum(not math.isnan(p) for p in adjusted))
-    for row, gain, p in zip(rows, gains, adjusted, strict=True):
-        verdict = statistics.verdict(gain.difference, p, tests)
+def _judge(rows: Sequence[Row], kind: str, lent: borrowing.TableRuns | None) -> None:
+    """Holm's p-values and the verdicts of all gains of one kind: pooled where rows lend, and by each pair alone."""
+    gains: list[Gain] = [getattr(row, kind) for row in rows[1:]]
+    pooled = borrowing.pooled(lent, rows, gains, kind == "total") if lent else [None] * len(gains)
+    alone = [gain.difference.p for gain in gains]
+    counted = [one.p if one else p for one, p in zip(pooled, alone, strict=True)]
+    tests = max(1, sum(not math.isnan(p) for p in alone))
+    judged = zip(rows[1:], gains, pooled, statistics.holm(counted), statistics.holm(alone), strict=True)
+    for row, gain, one, p, p_alone in judged:
+        verdict = statistics.verdict(gain.difference, p, tests, one)
+        paired = statistics.verdict(gain.difference, p_alone, tests)
         if gain.unpaired is not None:
             verdict = f"{verdict[:-1]}; permutation test of the means: p = {gain.unpaired:.2g})"
-        setattr(row, kind, Gain(**{**vars(gain), "adjusted": p, "verdict": verdict}))
+        new = replace(gain, adjusted=p, verdict=verdict, pooled=one, paired_adjusted=p_alone, paired_verdict=paired)
+        setattr(row, kind, new)
 
 
 def _detectable(rows: Sequence[Row], folds: int | None) -> float:
-    """From the typical number of shared units, and the sd of the differences pooled over the table."""
-    found = [row.gain.difference for row in rows if row.gain is not None and row.gain.difference.n >= 2]
-    if not found:
+    """Of the typical gain: the median over the table, each by the spread that its verdict rests on."""
+    gains = [row.gain for row in rows if row.gain is not None and row.gain.difference.n >= 2]
+    if not gains:
         return math.inf
-    freedom = [each.n - 1 for each in found]
-    variance = sum(each.sd**2 * df for each, df in zip(found, freedom, strict=True)) / sum(freedom)
+    pooled = [gain.pooled for gain in gains if gain.pooled is not None]
+    found = [gain.difference for gain in gains]
     typical = round(float(np.median([each.n for each in found])))
+    if pooled:
+        sd = math.sqrt(float(np.median([each.sd**2 for each in pooled])))
+        freedom = float(np.median([each.freedom for each in pooled]))
+        return statistics.detectable(typical, sd, folds, len(found), freedom)
+    degrees = [each.n - 1 for each in found]
+    variance = sum(each.spread**2 * df for each, df in zip(found, degrees, strict=True)) / sum(degrees)
     return statistics.detectable(typical, math.sqrt(variance), folds, len(found))
 
 

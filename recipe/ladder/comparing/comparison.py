@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipe.ladder.comparing.statistics import Difference
+from recipe.ladder.comparing.statistics import Difference, Pooled
 from recipe.ladder.reading.records import RunRecord, Unit
 from recipe.plan.published import NOTHING, Published
 
@@ -19,12 +19,20 @@ class Gain:
 
     over: str  # the other's name
     difference: Difference  # top-1 over shared units, percentage points
-    adjusted: float  # p of the paired t-test after Holm over the table's gains of this kind; NaN with one unit
+    adjusted: float  # p after Holm over the table's gains of this kind: of `pooled`, or paired; NaN with one unit
     verdict: str  # helps, hurts, unresolved (…)
     over_images: tuple[float, float] | None  # 95% interval over units and test images alike, points
     mcnemar: float | None  # with one shared unit: p that these two networks are right about as many images
     unpaired: float | None = None  # without shared units: p of the permutation test of the two means
     means: float = math.nan  # this setting's mean less the other's, over all runs of each, points
+    pooled: Pooled | None = None  # with the spread of all the table's runs; None: the paired test counts
+    paired_adjusted: float = math.nan  # p of the paired t-test, each difference by its own spread alone, after Holm
+    paired_verdict: str = ""  # what that test would say
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval that the verdict goes with, points; NaN with one unit."""
+        return self.pooled[:2] if self.pooled else (self.difference.low, self.difference.high)
 
 
 @dataclass
@@ -85,6 +93,12 @@ class Comparison:
     classes: list[str]
     images: int  # validation images
     beside: list[Beside]  # published figures beside those of the runs, where there are more than the last epoch's top-1
+    spreads_p: float = math.nan  # Bartlett's p that all rows' runs are equally far apart; NaN where nothing is pooled
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether any verdict rests on the spread of the whole table."""
+        return any(row.gain is not None and row.gain.pooled is not None for row in self.rows)
 
     @property
     def has_totals(self) -> bool:

@@ -10,13 +10,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy import optimize, special, stats
 
-try:
-    from scipy import optimize, special, stats
-except ImportError as error:
-    from recipe.errors import RunError
-
-    raise RunError("statistics need scipy: pip install 'recipe-ladder[report]'") from error
+from recipe.ladder.comparing import floors
 
 CONFIDENCE = 0.95
 LEVEL = 1 - CONFIDENCE
@@ -43,15 +39,28 @@ class Difference(NamedTuple):
     bca_low: float = math.nan  # the BCa bootstrap interval; NaN below 10 runs and with folds
     bca_high: float = math.nan
     folds: int | None = None  # of cross-validation, which the t-test and its interval are corrected for
+    spread: float = math.nan  # the sd that interval and p rest on: `sd`, but never less than a count can have
 
 
-def difference(new: Runs, old: Runs, folds: int | None = None) -> Difference:
+class Pooled(NamedTuple):
+    """A difference whose error was estimated from all rungs of a table (`pooling`)."""
+
+    low: float  # the 95% interval, points
+    high: float
+    p: float  # two-sided
+    sd: float  # of a seed's difference
+    freedom: float  # degrees of freedom of the t-test that would be as strict
+
+
+def difference(new: Runs, old: Runs, folds: int | None = None, floor: float = 0.0) -> Difference:
     """Compare two rungs on shared seeds, given in the same order. NaN stands for what one run cannot say.
 
     Args:
         folds: of cross-validation, where the runs are of its folds. Their training sets overlap, so that the runs
             differ less than independent ones would: the variance of the mean is sd²·(1/n + 1/(folds - 1)) instead of
             sd²/n (Nadeau and Bengio, 2003).
+        floor: the least standard deviation that the differences can have (`floors`), points. Where it is not known and
+            the differences are all the same, the smallest gap between any two of the figures stands in for it.
     """
     a, b = np.asarray(new, dtype=float), np.asarray(old, dtype=float)
     d = a - b
@@ -63,14 +72,16 @@ def difference(new: Runs, old: Runs, folds: int | None = None) -> Difference:
         return Difference(n, mean, nan, nan, nan, nan, nan, better, folds=folds)
     sd = float(d.std(ddof=1))
     exact = sign_flip(d) if folds is None else math.nan
-    bootstrapped = bca(d) if n >= BOOTSTRAP_FROM and folds is None else (math.nan, math.nan)
-    if sd == 0:  # the same to the last digit for every seed
-        p = 1.0 if mean == 0 else 0.0
-        return Difference(n, mean, sd, mean, mean, p, exact, better, *bootstrapped, folds)
-    error = sd * math.sqrt(_variance(n, folds))
+    constant = sd <= 1e-9 * max(1.0, float(np.abs(d).max()))  # the same for every seed, but for rounding
+    spread = max(sd, floor or (floors.of_figures([*a, *b]) if constant else 0.0))
+    varied = n >= BOOTSTRAP_FROM and folds is None and spread == sd
+    bootstrapped = bca(d) if varied else (math.nan, math.nan)
+    if constant and not spread:  # all runs of both rungs are as accurate
+        return Difference(n, mean, sd, math.nan, math.nan, 1.0, exact, better, *bootstrapped, folds, spread)
+    error = spread * math.sqrt(_variance(n, folds))
     half = error * float(special.stdtrit(n - 1, 1 - LEVEL / 2))
     p = 2 * float(special.stdtr(n - 1, -abs(mean) / error))
-    return Difference(n, mean, sd, mean - half, mean + half, p, exact, better, *bootstrapped, folds)
+    return Difference(n, mean, sd, mean - half, mean + half, p, exact, better, *bootstrapped, folds, spread)
 
 
 def _variance(n: int, folds: int | None) -> float:
@@ -144,21 +155,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def detectable(n: int, sd: float = 1.0, folds: int | None = None, tests: int = 1) -> float:
+def detectable(
+    n: int, sd: float = 1.0, folds: int | None = None, tests: int = 1, freedom: float | None = None
+) -> float:
     """The smallest mean difference that n paired runs find with 80% power at the 5% level.
 
     Args:
         sd: of the differences. The result is in its unit.
         folds: as `difference` takes them.
         tests: how many differences are tested together. By Holm's method the first one called must reach 5% / tests.
+        freedom: degrees of freedom of `sd`, where it was not estimated from these runs alone.
     """
     if n < 2:
         return math.inf
-    return sd * math.sqrt(_variance(n, folds)) * _detectable_shift(n - 1, tests)
+    return sd * math.sqrt(_variance(n, folds)) * _detectable_shift(_rounded(freedom or n - 1), tests)
+
+
+def _rounded(freedom: float) -> float:
+    """To halves, from 20 on to integers: what is computed for it is kept."""
+    return round(freedom) if freedom >= 20 else max(1.0, round(2 * freedom) / 2)
 
 
 @lru_cache(maxsize=4096)
-def _detectable_shift(freedom: int, tests: int) -> float:
+def _detectable_shift(freedom: float, tests: int) -> float:
     """The mean, in standard errors, at which the two-sided t-test has 80% power (the noncentral t distribution)."""
     critical = float(special.stdtrit(freedom, 1 - LEVEL / tests / 2))
     errors = _errors(freedom)
@@ -170,43 +189,54 @@ def _detectable_shift(freedom: int, tests: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _errors(freedom: int) -> np.ndarray:
+def _errors(freedom: float) -> np.ndarray:
     """Estimated over true standard error: 500 equally likely values."""
     return np.sqrt(special.chdtri(freedom, 1 - (np.arange(500) + 0.5) / 500) / freedom)
 
 
-def seeds_needed(mean: float, sd: float, folds: int | None = None, tests: int = 1) -> int | None:
-    """Runs that would find a difference as large as the one seen, with 80% power; None where 1,000 would not."""
+def seeds_needed(mean: float, sd: float, folds: int | None = None, tests: int = 1, each: float = 1.0) -> int | None:
+    """Runs that would find a difference as large as the one seen, with 80% power; None where 1,000 would not.
+
+    Args:
+        each: degrees of freedom that each further seed adds to what is known of `sd`.
+    """
+
+    def found_by(n: int) -> float:
+        return detectable(n, sd, folds, tests, each * (n - 1))
+
     low, high = 2, MOST_SEEDS
-    if detectable(high, sd, folds, tests) > abs(mean):
+    if not mean or found_by(high) > abs(mean):
         return None
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if detectable(middle, sd, folds, tests) <= abs(mean) else (middle + 1, high)
+        low, high = (low, middle) if found_by(middle) <= abs(mean) else (middle + 1, high)
     return low
 
 
-def verdict(found: Difference, adjusted: float, tests: int = 1) -> str:
+def verdict(found: Difference, adjusted: float, tests: int = 1, pooled: Pooled | None = None) -> str:
     """helps, hurts, or unresolved with the number of seeds that would tell.
 
     Args:
         adjusted: its p-value after `holm` over all that is compared.
         tests: how many are compared.
-    With fewer than 5 runs their own sd is hardly known: nothing below the detectable effect is called.
+        pooled: what p rests on, where its spread was estimated from more than these runs.
+    A spread of fewer than 4 degrees of freedom, as of 4 runs alone, is hardly known: nothing below the detectable
+    effect is called.
     """
     if found.n < 2:
         return "unresolved (one seed)" if found.n else "not compared (no shared seed)"
-    certain = adjusted < LEVEL and (found.n >= 5 or abs(found.mean) >= detectable(found.n, found.sd, found.folds))
-    if certain:
+    sd, freedom = (pooled.sd, pooled.freedom) if pooled else (found.spread, found.n - 1.0)
+    enough = freedom >= 4 or abs(found.mean) >= detectable(found.n, sd, found.folds, 1, freedom)
+    if adjusted < LEVEL and enough:
         return "helps" if found.mean > 0 else "hurts"
-    seeds = seeds_needed(found.mean, found.sd, found.folds, tests)
+    seeds = seeds_needed(found.mean, sd, found.folds, tests, freedom / (found.n - 1))
     unit = "seeds" if found.folds is None else "runs"
     if seeds is None:
         return f"unresolved (no difference that {unit} could show)"
     return f"unresolved (about {max(seeds, found.n + 1)} {unit} would tell)"
 
 
-def over_images(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
+def over_images(new: np.ndarray, old: np.ndarray, floor: float = 0.0) -> tuple[float, float]:
     """The 95% interval of a difference in percentage points, over runs and over test images alike.
 
     Runs and images are two crossed random effects. Each has its interval, and half their lengths add up as squares (Zou
@@ -217,6 +247,7 @@ def over_images(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
     Args:
         new, old: (runs, images) bool: whether each run is right about each image. Runs of the same seed and the same
             images stand at the same place.
+        floor: the least standard deviation that the runs' differences can have, points.
     """
     gain = 100 * (new.astype(np.float64) - old)
     runs, images = gain.shape
@@ -224,11 +255,12 @@ def over_images(new: np.ndarray, old: np.ndarray) -> tuple[float, float]:
     by_images = float(of_images.var(ddof=1)) / images
     squares = 0.0
     if runs > 1:
-        by_runs = float(of_runs.var(ddof=1)) / runs
+        by_runs = max(float(of_runs.var(ddof=1)), floor**2) / runs
         rest = gain - of_runs[:, None] - of_images + mean
         by_images = max(0.0, by_images - float((rest**2).sum()) / ((runs - 1) * (images - 1)) / (runs * images))
         squares = by_runs * float(stats.t.ppf(1 - LEVEL / 2, runs - 1)) ** 2
     half = math.sqrt(squares + by_images * float(stats.t.ppf(1 - LEVEL / 2, images - 1)) ** 2)
+    half = max(half, floor / math.sqrt(runs))  # networks that are right about the same images
     return mean - half, mean + half
 
 

@@ -21,6 +21,9 @@ TOTAL = (
 )
 
 
+POOLED = ("low", "high", "sd", "freedom", "p", "p_holm", "paired_verdict")  # beside the paired figures, of each kind
+
+
 def rungs_csv(report: Report) -> str:
     """A line for each row of each table, with every figure; empty where there is none."""
     lines: list[dict[str, Any]] = []
@@ -59,6 +62,9 @@ def _row_figures(comparison: Comparison, row: Row) -> dict[str, Any]:
         "hours_per_point": row.hours_per_point,
         "on_front": int(row.on_front),
         "detectable": comparison.detectable,
+        "spreads_p": comparison.spreads_p,
+        **dict(zip((f"gain_pooled_{name}" for name in POOLED), _pooled_figures(row.gain), strict=True)),
+        **dict(zip((f"total_pooled_{name}" for name in POOLED), _pooled_figures(row.total), strict=True)),
     }
 
 
@@ -69,7 +75,15 @@ def _gain_figures(gain: Gain | None) -> list[Any]:
     d = gain.difference
     low, high = gain.over_images or (None, None)
     tests = [d.n, d.sd, d.low, d.high, d.bca_low, d.bca_high, d.p, d.p_exact, d.better]
-    return [points(gain), *tests, gain.adjusted, low, high, gain.mcnemar, gain.unpaired, gain.verdict]
+    return [points(gain), *tests, gain.paired_adjusted, low, high, gain.mcnemar, gain.unpaired, gain.verdict]
+
+
+def _pooled_figures(gain: Gain | None) -> list[Any]:
+    """The figures of POOLED, in their order; None where the paired ones are those that count."""
+    if gain is None or gain.pooled is None:
+        return [None] * len(POOLED)
+    low, high, p, sd, freedom = gain.pooled
+    return [low, high, sd, freedom, p, gain.adjusted, gain.paired_verdict]
 
 
 def runs_csv(report: Report) -> str:

@@ -11,7 +11,7 @@ from recipe.ladder.comparing.comparison import Comparison, Report
 try:
     import matplotlib
 except ImportError as error:
-    raise RunError("figures need matplotlib: pip install 'recipe-ladder[report]'") from error
+    raise RunError("figures need matplotlib: pip install -e '.[report]'") from error
 
 matplotlib.use("agg")  # no display
 from matplotlib import pyplot as plt

@@ -103,6 +103,7 @@ def _accuracies(comparison: Comparison) -> str:
         "gain": lambda row: signed(wording.points(row.gain) if row.gain else math.nan),
         "95% interval": lambda row: _interval(row),
         "adjusted p": lambda row: Cell(wording.p_value(row.gain.adjusted), row.gain.adjusted) if row.gain else Cell(""),
+        "paired p": lambda row: _paired(row, comparison),
         "verdict": _verdict,
         "gain over": lambda row: Cell(labels[row.gain.over] if row.gain and not obvious else "", style="text"),
         "total gain": lambda row: signed(
@@ -153,8 +154,13 @@ def _figure(text: str) -> Cell:
 def _interval(row: Row) -> Cell:
     if row.gain is None:
         return Cell("")
-    d = row.gain.difference
-    return Cell(wording.interval(d.low, d.high), d.low)
+    return Cell(wording.interval(*row.gain.interval), row.gain.interval[0])
+
+
+def _paired(row: Row, comparison: Comparison) -> Cell:
+    if row.gain is None or not comparison.is_pooled:
+        return Cell("")
+    return Cell(wording.p_value(row.gain.paired_adjusted), row.gain.paired_adjusted)
 
 
 def _over_images(row: Row) -> Cell:
@@ -275,7 +281,10 @@ is widened for it (Nadeau and Bengio, 2003).</dd>
 numbers of images) and at its size, with no other value changed; for others the column says what it was published on.
 Where the source reports the best epoch, compare it with the best epoch here.</dd>
 <dt>adjusted p</dt><dd>How surprising such a gain would be if there were none in truth: below 0.05 is called a finding.
-With many gains in one table, some would look surprising by luck; Holm's adjustment allows for that.</dd>
+With many gains in one table, some would look surprising by luck; Holm's adjustment allows for that. How far runs lie
+apart is told by the runs of all rows, those that stand out by their own (docs/STATISTICS.md).</dd>
+<dt>paired p</dt><dd>The same from each difference's own runs alone, which assumes nothing of the other rows and finds
+less.</dd>
 <dt>verdict</dt><dd><span class="helps">helps</span> or <span class="hurts">hurts</span> where the adjusted p is below
 0.05 and the runs are enough to say so. <em>Unresolved</em> means not known: the runs are too few for a gain of this
 size. It does not mean that there is no gain. Where a number of seeds is given, about so many would tell.</dd>

@@ -241,13 +241,13 @@ def _rows_on_y(axes: Any, labels: list[str]) -> None:
 
 def _bar(axes: Any, y: int, start: float, gain: Gain) -> None:
     """A gain from `start` on, with its interval and its figure."""
-    d, mean = gain.difference, points(gain)
+    (low, high), mean = gain.interval, points(gain)
     colour = next((VERDICTS[word] for word in VERDICTS if gain.verdict.startswith(word)), GREY)
     axes.barh(y, mean, left=start, height=0.6, color=colour)
     ends = [start, start + mean]
-    if not math.isnan(d.low):
-        axes.plot([start + d.low, start + d.high], [y, y], color=BLACK, linewidth=1.5, marker="|", markersize=9)
-        ends += [start + d.low, start + d.high]
+    if not math.isnan(low):
+        axes.plot([start + low, start + high], [y, y], color=BLACK, linewidth=1.5, marker="|", markersize=9)
+        ends += [start + low, start + high]
     axes.annotate(signed(mean), (max(*ends, 0.0), y), (8, 0), textcoords="offset points", va="center", color=BLACK)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import beside_tables
-from recipe.ladder.telling.wording import headline, p_value, points, signed, time_unit
+from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
 
 GAP = "  "
 NARROWEST = 12  # to which a label is cut where a terminal is too narrow for the columns that must stay
@@ -18,7 +18,9 @@ TELLING = 70  # importance of the columns that no table should do without
 KEPT = 80  # columns of this importance and above are never dropped
 NOTES = {
     "gain": "gain: mean over shared seeds, with its 95% interval (Student's t)",
-    "p": "p: paired t-test, adjusted for the table's several gains (Holm)",
+    "p": "p: t-test, adjusted for the table's several gains (Holm)",
+    "paired": "paired p: likewise, by the spread of each difference alone; p and interval go by all rows' runs "
+    "(docs/STATISTICS.md)",
     "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen",
     "total": "total: gain over the first row",
     "highest": "highest: the highest top-1 of the runs",
@@ -84,7 +86,7 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
 
 def findings(comparison: Comparison) -> list[str]:
     """What was found, in sentences: ingredients, what this design could have found, what is missing."""
-    said = headline(comparison)
+    said = [*headline(comparison), *about_spreads(comparison)]
     others = sum(len(row.others) for row in comparison.rows)
     missing = sum(len(row.missing) for row in comparison.rows)
     if others or missing:
@@ -114,6 +116,7 @@ def columns(comparison: Comparison) -> list[Column]:
         ),
         Column("gain", "gain [95%]", [_with_interval(gain) for gain in gains], 90),
         Column("p", "p", [p_value(gain.adjusted) if gain else "" for gain in gains], 70),
+        Column("paired", "paired p", [_paired(gain) for gain in gains] if comparison.is_pooled else [], 42),
         Column("verdict", "verdict", verdicts, 85, [_shortened(verdict) for verdict in verdicts]),
         Column("over", "over", _over(comparison), 65),
         Column("total", "total", [_points(total) for total in totals] if comparison.has_totals else [], 60),
@@ -246,9 +249,13 @@ def _points(gain: Gain | None) -> str:
 
 
 def _with_interval(gain: Gain | None) -> str:
-    if gain is None or math.isnan(gain.difference.low):
+    if gain is None or math.isnan(gain.interval[0]):
         return _points(gain)
-    return f"{_points(gain)} [{signed(gain.difference.low)}, {signed(gain.difference.high)}]"
+    return f"{_points(gain)} [{signed(gain.interval[0])}, {signed(gain.interval[1])}]"
+
+
+def _paired(gain: Gain | None) -> str:
+    return p_value(gain.paired_adjusted) if gain else ""
 
 
 def _shortened(verdict: str) -> str:

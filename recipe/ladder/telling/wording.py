@@ -77,10 +77,10 @@ def headline(comparison: Comparison) -> list[str]:
         )
     last = compared[-1]
     if comparison.shape == "ladder" and len(compared) > 1 and last.total is not None and last.total.difference.n > 1:
-        all_in_all = last.total.difference
+        all_in_all, (low, high) = last.total.difference, last.total.interval
         sentences.append(
             f"From {comparison.rows[0].label} to {last.label} it is {signed(all_in_all.mean)} points in all "
-            f"(95% interval {interval(all_in_all.low, all_in_all.high)})."
+            f"(95% interval {interval(low, high)})."
         )
     return sentences
 
@@ -124,6 +124,37 @@ def _list(rows: Sequence[Row]) -> str:
 
 
 def _by(label: str, gain: Gain) -> str:
-    d = gain.difference
-    p = "p < 0.001" if gain.adjusted < 0.001 else f"p = {p_value(gain.adjusted)}"
-    return f"{label} by {signed(d.mean)} points (95% interval {interval(d.low, d.high)}, adjusted {p})"
+    sure = f"95% interval {interval(*gain.interval)}, adjusted {_p(gain.adjusted)}"
+    return f"{label} by {signed(gain.difference.mean)} points ({sure})"
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p_value(p)}"
+
+
+def about_spreads(comparison: Comparison) -> list[str]:
+    """Where verdicts rest on the spread of the whole table: what paired tests would say, and whether spreads differ."""
+    if not comparison.is_pooled:
+        return []
+    otherwise = [
+        f"{row.label} {_word(row.gain.paired_verdict)} ({_p(row.gain.paired_adjusted)})"
+        for row in comparison.rows
+        if row.gain and _word(row.gain.paired_verdict) != _word(row.gain.verdict)
+    ]
+    if len(otherwise) > NAMED + 1:
+        otherwise = [*otherwise[:NAMED], f"{len(otherwise) - NAMED} more"]
+    told = f"otherwise: {'; '.join(otherwise)}" if otherwise else "the same of every one"
+    said = [f"Each difference by its own spread alone (paired t-tests, Holm) says {told}."]
+    if comparison.spreads_p < 0.05:
+        known = [row for row in comparison.rows if len(row.acc1) > 1]
+        low, high = (find(known, key=lambda row: row.sd) for find in (min, max))
+        said.append(
+            f"The runs of {high.label} are further apart than those of others by more than chance, sd {high.sd:.2f} "
+            f"where {low.label} has {low.sd:.2f} (Bartlett's {_p(comparison.spreads_p)}): the spread that all share "
+            "counts less there."
+        )
+    return said
+
+
+def _word(verdict: str) -> str:
+    return verdict.partition(" ")[0]

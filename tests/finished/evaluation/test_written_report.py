@@ -87,5 +87,5 @@ def test_without_matplotlib_the_rest_is_written(tmp_path: Path, monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "recipe.finished.evaluation.pictures", raising=False)
     monkeypatch.delattr("recipe.finished.evaluation.pictures", raising=False)
     (remark,) = reports.write(described(3), tmp_path)
-    assert remark == "Pictures need matplotlib: pip install 'recipe-ladder[report]'"
+    assert remark == "Pictures need matplotlib: pip install -e '.[report]'"
     assert {path.name for path in tmp_path.iterdir()} == {"report.txt", "report.json", "classes.csv", "confusion.csv"}

@@ -32,15 +32,16 @@ def only(root: Path) -> Comparison:
 def test_gains_are_over_shared_seeds(tmp_path: Path) -> None:
     """The seeds that only one of the two has would turn the gain around."""
     for seed, acc1 in {0: 50.0, 1: 51.0, 2: 52.0, 7: 90.0}.items():
-        write_run(tmp_path, "v1", seed, acc1)
+        write_run(tmp_path, "v1", seed, acc1, predictions=False)
     for seed, acc1 in {2: 53.0, 1: 51.9, 0: 51.1, 5: 10.0}.items():
-        write_run(tmp_path, "v2", seed, acc1)
+        write_run(tmp_path, "v2", seed, acc1, predictions=False)
     low, high = only(tmp_path).rows
     assert high.gain is not None
     expected = stats.ttest_rel([51.1, 51.9, 53.0], [50.0, 51.0, 52.0])
     assert high.gain.difference.n == 3
     assert high.gain.difference.mean == pytest.approx(1.0)
     assert high.gain.adjusted == high.gain.difference.p == pytest.approx(expected.pvalue)
+    assert high.gain.pooled is None
     assert high.gain.means == pytest.approx(41.5 - 60.75)
     assert (low.missing, high.missing) == ([(5, None)], [(7, None)])
     assert (low.planned, high.planned) == (5, 5)
@@ -53,15 +54,17 @@ def test_holms_family_is_the_table(tmp_path: Path) -> None:
             write_run(tmp_path, recipe, seed, 50 + 0.2 * number + rng.normal(0, 0.1), predictions=False)
     ladder = only(tmp_path)
     rows = ladder.rows[1:]
-    pooled = math.sqrt(np.mean([row.gain.difference.sd**2 for row in rows if row.gain]))
-    assert ladder.detectable == pytest.approx(detectable(5, pooled, tests=4))
+    sd, freedom = (np.median([found[at] for row in rows if row.gain and (found := row.gain.pooled)]) for at in (3, 4))
+    assert ladder.detectable == pytest.approx(detectable(5, sd, tests=4, freedom=freedom), rel=1e-3)
     for kind in ("gain", "total"):
         gains = [getattr(row, kind) for row in rows]
-        p_values = [gain.difference.p for gain in gains]
-        smallest = min(range(4), key=p_values.__getitem__)
-        assert gains[smallest].adjusted == pytest.approx(4 * p_values[smallest])
-        largest = max(range(4), key=p_values.__getitem__)
-        assert gains[largest].adjusted >= p_values[largest]
+        pooled = [gain.pooled.p for gain in gains], [gain.adjusted for gain in gains]
+        paired = [gain.difference.p for gain in gains], [gain.paired_adjusted for gain in gains]
+        for p_values, adjusted in (pooled, paired):
+            smallest = min(range(4), key=p_values.__getitem__)
+            assert adjusted[smallest] == pytest.approx(4 * p_values[smallest])
+            largest = max(range(4), key=p_values.__getitem__)
+            assert adjusted[largest] >= p_values[largest]
     assert rows[2].gain != rows[2].total
 
 
@@ -93,8 +96,8 @@ def test_lost_runs_are_counted(tmp_path: Path) -> None:
 
 def test_one_seed_is_told_apart_by_images_alone(tmp_path: Path) -> None:
     right = np.arange(200) < 100
-    write_run(tmp_path, "v1", 0, 50.0, correct=right)
-    write_run(tmp_path, "v2", 0, 60.0, correct=right | (np.arange(200) >= 180))
+    write_run(tmp_path, "v1", 0, 50.0, correct=right, images=200)
+    write_run(tmp_path, "v2", 0, 60.0, correct=right | (np.arange(200) >= 180), images=200)
     row = only(tmp_path).rows[1]
     assert row.gain is not None
     assert row.gain.mcnemar == pytest.approx(stats.binomtest(20, 20).pvalue)

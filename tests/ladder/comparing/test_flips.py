@@ -28,8 +28,8 @@ def test_classes_and_images_that_changed(tmp_path: Path) -> None:
     for seed in range(3):
         new = (old | (label == 1)) if seed else old.copy()
         new[0] = False
-        write_run(tmp_path, "v1", seed, 25.0, correct=old)
-        write_run(tmp_path, "v2", seed, 50.0, correct=new)
+        write_run(tmp_path, "v1", seed, 25.0, correct=old, images=200)
+        write_run(tmp_path, "v2", seed, 50.0, correct=new, images=200)
     comparison = only(tmp_path)
     before, after = comparison.rows
     gains = flips.class_gains(after, before, comparison.classes)

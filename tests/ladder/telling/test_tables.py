@@ -41,7 +41,7 @@ def test_tables_fit_the_terminal_and_no_figure_is_cut(report: Report, width: int
         (line,) = (line for line in text.splitlines() if line.startswith(row.label[:20]) and " ± " in line)
         assert f"{row.mean:.2f} ± {row.sd:.2f}" in line
         if row.gain is not None:
-            low, high = (f"{v:+.2f}".replace("-", "−") for v in (row.gain.difference.low, row.gain.difference.high))
+            low, high = (f"{v:+.2f}".replace("-", "−") for v in row.gain.interval)
             assert f"[{low}, {high}]" in line
             assert {"helps": "helps", "hurts": "hurts"}.get(row.gain.verdict, "") in line
 

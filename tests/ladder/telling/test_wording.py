@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from synthetic import LADDER, write_ladder, write_run
 
 from recipe.ladder.comparing.compare import compare
@@ -32,10 +33,32 @@ def test_headline_says_what_helps_by_how_much_and_how_surely(tmp_path: Path) -> 
     assert gain is not None
     assert said[0] == "1 of 3 rungs helps, 1 hurts, 1 is unresolved."
     assert said[1].startswith(f"Helps: {LADDER[1]} by +{gain.difference.mean:.2f} points (95% interval ")
-    assert f"+{gain.difference.low:.2f} to +{gain.difference.high:.2f}" in said[1]
+    assert "+{:.2f} to +{:.2f}".format(*gain.interval) in said[1]
     assert said[2].startswith(f"Hurts: {LADDER[2]} by −")
     assert f"is about {comparison.detectable:.2f} points" in said[3]
     assert f"From {LADDER[0]} to {LADDER[3]} it is +" in said[4]
+
+
+def test_where_paired_tests_say_otherwise_and_spreads_differ_is_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number, recipe in enumerate(LADDER[:10]):
+        sd = 3.0 if number == 9 else 0.1
+        for seed in range(3):
+            write_run(tmp_path, recipe, seed, 50 + 0.4 * number + rng.normal(0, sd), predictions=False)
+    comparison = only(tmp_path)
+    otherwise, differ = wording.about_spreads(comparison)
+    gains = {row.label: row.gain for row in comparison.rows[1:] if row.gain}
+    differing = [label for label, gain in gains.items() if gain.verdict == "helps" != gain.paired_verdict]
+    assert len(differing) > wording.NAMED + 1
+    assert all(f"{label} unresolved (p = " in otherwise for label in differing[: wording.NAMED])
+    assert f"{len(differing) - wording.NAMED} more." in otherwise
+    assert differ.startswith(f"The runs of {LADDER[9]} are further apart than those of others by more than chance")
+    assert comparison.spreads_p < 0.05
+
+
+def test_what_is_not_pooled_says_nothing_of_it(tmp_path: Path) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, (0, 1), strict=False)), seeds=3)
+    assert wording.about_spreads(only(tmp_path)) == []
 
 
 def test_headline_of_a_single_comparison_is_a_sentence(tmp_path: Path) -> None:
