@@ -52,7 +52,7 @@ def section(kind: type) -> Any:
 
 TORCH_OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "lamb")
 
-INITS = ("source", "torchvision_resnet", "torchvision_mobilenet", "timm_efficientnet")
+INITS: tuple[str, ...] = ("source", "torchvision_resnet", "torchvision_mobilenet", "timm_efficientnet")
 INITS += ("kaiming_normal", "kaiming_uniform", "pytorch")
 
 # What some keys are used by: see `key`.
