@@ -110,6 +110,17 @@ def test_rung_that_stands_out_keeps_its_spread() -> None:
     assert pool.chance[:-1].max() < 0.9
 
 
+def test_lengths_whose_spreads_differ_have_one_each() -> None:
+    lengths, guesses = np.array([0] * 4 + [1] * 8), pooling.guesses(np.full(12, 5), 12)
+    apart = pooling.Spreads(np.array([25.0] * 4 + [1.0] * 8), np.full(12, 4.0))
+    alike = apart._replace(variance=np.array([1.1] * 4 + [1.0] * 8))
+    found = pooling.pool(apart, np.arange(12), lengths, guesses)
+    assert found.common == pytest.approx(apart.variance)
+    assert len(set(found.estimate.tolist())) == 2
+    together = pooling.pool(alike, np.arange(12), lengths, guesses)
+    assert len(set(together.common.tolist())) == 1
+
+
 def test_half_width_is_the_difference_whose_p_is_the_level() -> None:
     errors = pooling.Error(np.array([[1.0], [4.0]]), np.array([[20.0], [2.0]]), np.array([[0.7], [0.3]]))
     half = pooling.half_widths(errors, 0.05)
