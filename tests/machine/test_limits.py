@@ -197,3 +197,14 @@ def test_auto_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RECIPE_DEVICE", "gpu")
     with pytest.raises(ConfigError, match="RECIPE_DEVICE=gpu in the environment: must be one of auto, cuda, mps, cpu"):
         limits.device("cuda")
+
+
+@pytest.mark.parametrize(("limit", "left"), [("10", 6), ("max", 20)])
+def test_free_memory_is_the_group_s_with_its_copies_of_files(groups: Path, limit: str, left: int) -> None:
+    """20 GiB of the machine are free; of its limit the group holds 7, 3 of them copies of files."""
+    most = limit if limit == "max" else str(int(limit) * GIB)
+    about = f"anon {4 * GIB}\ninactive_file {2 * GIB}\nactive_file {GIB}\n"
+    files = {"memory__max": most, "memory__current": str(7 * GIB), "memory__stat": about}
+    version_2(groups, "/job", **files)
+    (groups / "proc/meminfo").write_text(f"MemTotal: {64 * 2**20} kB\nMemAvailable:   {20 * 2**20} kB\n")
+    assert limits.free_memory() == left * GIB

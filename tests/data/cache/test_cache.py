@@ -198,13 +198,14 @@ def test_a_killed_sweep_keeps_nothing(root: Path, memory: Path) -> None:
 
 
 def test_what_does_not_fit_is_refused_with_what_would(
-    root: Path, memory: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, memory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shared_files, "free_in", lambda place: 200_000)
     config = config_of(root)
     what = r"decoded images take about .*RECIPE_SHM=FOLDER .*data\.cache=null"
     with pytest.raises(DataError, match=what), in_memory(config.data, load(config.data), ranks_of()):
         pass
+    assert "decoding" not in capsys.readouterr().out
     assert not list(memory.iterdir())
     monkeypatch.setattr(room.Estimate, "bytes", lambda self, largest=0: 1)  # more than had been estimated
     with pytest.raises(DataError, match=r"data\.cache=null"), in_memory(config.data, load(config.data), ranks_of()):
