@@ -22,6 +22,7 @@ from recipe.data.order import Order, shard
 from recipe.data.shared_batches import Sent, SharedBatches, empty_batches
 from recipe.data.transforms import apply_eval
 from recipe.data.unreadable import WITHOUT_IT
+from recipe.data.waits import Waits
 from recipe.data.workers import FromWorkers
 from recipe.data.workers import begin as workers_begin
 from recipe.errors import DataError, rank_local
@@ -55,7 +56,7 @@ class TrainLoader:
 
     def __init__(self, dataset: Dataset, order: Order, config: Config, ranks: Ranks, start: tuple[int, int]) -> None:
         """`start`: epoch and step to begin at; both 0 for a new run."""
-        self.wait_seconds = 0.0  # spent waiting for data, in all
+        self._waits = Waits(ranks.device)
         self.unreadable: set[str] = set()  # files met so far that other images stood in for
         self.guessed: set[str] = set()  # files met so far the range of whose values was guessed
         self._order, self._config, self._ranks = order, config, ranks
@@ -75,6 +76,11 @@ class TrainLoader:
         for step in range(first_step, self._steps(epoch)):
             yield step, (self._next() for _ in range(self._per_step))
 
+    @property
+    def wait_seconds(self) -> float:
+        """Seconds in which the device had nothing to do, since data were waited for, in all."""
+        return self._waits.seconds
+
     def close(self) -> None:
         """End the workers."""
         del self._batches
@@ -85,11 +91,10 @@ class TrainLoader:
         return min(self._order.steps, self._config.max_steps - epoch * self._order.steps)
 
     def _next(self) -> MicroBatch:
-        begin = time.perf_counter()
         if not self._loaded:
-            self._loaded = _result(next(self._batches), self._ranks.device)
+            with self._waits.one():
+                self._loaded = _result(next(self._batches), self._ranks.device)
         batch = self._loaded.pop(0)
-        self.wait_seconds += time.perf_counter() - begin
         self.unreadable.update(batch.unreadable)
         self.guessed.update(batch.guessed)
         return batch
