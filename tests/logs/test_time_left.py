@@ -100,7 +100,7 @@ def test_first_evaluation_is_not_taken_for_all_others(
 def test_time_left_ends_with_max_steps(
     plan: Callable[..., Plan], tmp_path: Path, estimates: list[tuple[float, float]]
 ) -> None:
-    train(replace(plan(*SMALL, "epochs=1000", f"max_steps={STEPS + 1}"), folder=tmp_path))
+    train(replace(plan(*SMALL, "epochs=1000", "schedule.step_size=300", f"max_steps={STEPS + 1}"), folder=tmp_path))
     (first, at), *_ = estimates
     assert first < 1.5 * (time.monotonic() - at) + 0.3  # a step and an evaluation, not an epoch
     log = (tmp_path / "train.log").read_text()
@@ -139,7 +139,10 @@ def test_a_sweep_s_time_left_is_that_of_its_longest_way(plan: Callable[..., Plan
 
 
 def test_a_sweep_s_time_left_ends_with_max_steps(plan: Callable[..., Plan], tmp_path: Path) -> None:
-    jobs = [job_of(plan, tmp_path / str(number), "epochs=600", "max_steps=50") for number in range(2)]
+    jobs = [
+        job_of(plan, tmp_path / str(number), "epochs=600", "schedule.step_size=200", "max_steps=50")
+        for number in range(2)
+    ]
     clock = Clock(jobs, 1)
     log(jobs[0], {"step": 25, "epoch": 0, "train/loss": 1.0})
     assert clock.left(10.0, ()) == pytest.approx(30)
