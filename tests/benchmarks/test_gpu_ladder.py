@@ -71,7 +71,7 @@ def started(
     script = [python, str(project / "benchmarks" / "gpu_ladder.py"), "cifar10", str(package), str(out)]
     fixed = ["--work", str(work), "--any-count", "--seeds", "2", "--jobs", "1"]
     return subprocess.Popen(
-        [*script, *fixed, *options, "--", *TINY, f"epochs={epochs}"],
+        [*script, *fixed, *options, "--", *TINY, f"scale.epochs={int(epochs) / 90}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
