@@ -1,7 +1,7 @@
 """Keep what finished runs measured: `python benchmarks/keep_records.py RUNS FOLDER`.
 
-Each run's record becomes FOLDER/RUNG~seed=N.tar.xz: config.yaml, environment.json, result.json and metrics.jsonl, without
-the paths of the machine; no images, no weights. What is there already is left alone.
+Each run's record becomes FOLDER/RUNG~seed=N.tar.xz: config.yaml, environment.json, result.json and metrics.jsonl,
+without the paths of the machine; no images, no weights. What is there already is left alone.
 """
 
 import io
