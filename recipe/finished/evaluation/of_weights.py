@@ -62,9 +62,8 @@ def load(
     from recipe.network.model import check_crops
 
     found = []
+    unnamed = None if set(images.classes) <= set(imagenet_synsets()) else images.classes  # None: ImageNet's
     for name in names:
-        synsets = set(imagenet_synsets())
-        unnamed = None if set(images.classes) <= synsets else images.classes  # None: ImageNet's
         of = classifier.of_weights(model, source, name, unnamed_classes=unnamed)
         class_numbers(images.classes, of.classes, str(images.root))
         config = of.config
@@ -97,14 +96,13 @@ def evaluate_weights(
     say(f"{head}{'  published' * shown}")
     found = []
     for weights in all_weights:
-        network = weights.network.to(ranks.device)
+        network, view = weights.network.to(ranks.device), relabelled(images, weights.classes)
         settings = weights.settings
         if choose and weights.own not in settings:
             settings = [weights.own, *settings]
         evaluations = {}
         for setting in settings:
             sizes = setting.val_resize, setting.val_crop
-            view = relabelled(images, weights.classes)
             e = evaluate({setting.weights: network}, view, weights.config, ranks, *sizes)[setting.weights]
             evaluations[setting] = e
             figures = f"{setting.val_resize:11}{setting.val_crop:10}{e.acc1:9.2f}{e.acc5:8.2f}{e.loss:9.3f}"
