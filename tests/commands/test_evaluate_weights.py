@@ -8,6 +8,8 @@ import pytest
 import torch
 import torchvision
 from photos import CLASSES, for_package_weights, save_photos
+from PIL import Image
+from torchvision.transforms._presets import ImageClassification
 
 from recipe.errors import DataError
 from recipe.finished.evaluation.labels import class_numbers, imagenet_synsets
@@ -67,6 +69,25 @@ def test_several_files_are_one_table_with_the_figures_of_each(recipe: Recipe, tm
     torch.save(wider.state_dict(), tmp_path / "four.pth")
     assert recipe("evaluate", "--model", "resnet18", "--weights", tmp_path / "four.pth", *data) == 2
     assert "are of another number of classes than 3" in capsys.readouterr().err
+
+
+def test_loss_is_that_of_torchvision_s_own_preprocessing(recipe: Recipe, tmp_path: Path, capsys: Capture) -> None:
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=3).eval()
+    torch.save(model.state_dict(), tmp_path / "random.pth")
+    preprocess = ImageClassification(crop_size=48, resize_size=56)  # with ImageNet's mean and deviation
+    losses = []
+    for label, name in enumerate(CLASSES):
+        save_photos(tmp_path / "val" / name, label, 4)
+        for file in (tmp_path / "val" / name).iterdir():
+            with Image.open(file) as photo, torch.inference_mode():
+                logits = model(preprocess(photo.convert("RGB"))[None])
+            losses.append(float(torch.nn.functional.cross_entropy(logits, torch.tensor([label]))))
+    sizes = ("resolution.val_resize=56", "resolution.val_crop=48", "data.workers=0")
+    weights = ("--model", "resnet18", "--weights", tmp_path / "random.pth")
+    assert recipe("evaluate", *weights, f"data.root={tmp_path}", *sizes) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if "random.pth" in line]
+    assert float(row[-1]) == pytest.approx(sum(losses) / len(losses), abs=0.002)
 
 
 @pytest.mark.parametrize(
