@@ -78,6 +78,10 @@ def killed(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+def imports_torch(process: "subprocess.Popen[str]") -> bool:
+    return "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
 def children(process: subprocess.Popen[str]) -> list[int]:
     """The processes that a process has started, and those that they have."""
     found, new = [], [process.pid]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recipe.config import INITS, Config, ModelConfig
 from recipe.errors import ConfigError
-from recipe.network.initial import INITIALISATIONS
+from recipe.network.initial import INITIALISATIONS, initialise
 from recipe.network.model import make_model
 from recipe.plan.compose import Plan
 
@@ -56,6 +56,14 @@ def kurtosis(numbers: Tensor) -> float:
 
 def test_the_schema_names_them_all() -> None:
     assert ("source", *INITIALISATIONS) == INITS
+
+
+def test_source_changes_no_weight_and_draws_nothing() -> None:
+    network = made("torchvision", "resnet18")
+    before, state = {name: value.clone() for name, value in network.state_dict().items()}, torch.get_rng_state()
+    initialise(network, "source")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize(("init", "source", "name"), ORACLES)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from durable_runs import EACH_STEP, RUN, STEPS, begin, go_on, ignoring_hangups, undisturbed
-from processes import assert_same_ending, ended, killed, started, steps_logged, when
+from durable_runs import EACH_STEP, RUN, STEPS, begin, go_on, ignoring_hangups, stopped, undisturbed
+from processes import assert_same_ending, ended, imports_torch, killed, started, steps_logged, when
 
 from recipe.machine.signals import STOPPED
 
@@ -51,6 +51,21 @@ def test_stopped_run_loses_nothing_and_ends_as_the_whole_one(whole: Path, tmp_pa
     assert 6 <= saved < STEPS
     assert f"after step {progress['step']} of epoch {progress['epoch'] + 1}" in done.stderr
     assert "going on from the checkpoint" in go_on(folder)
+    assert_same_ending(whole, folder)
+
+
+def test_resumed_run_that_is_stopped_before_its_next_step_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    checkpoint = stopped(folder)
+    saved = checkpoint.read_bytes()
+    process = begin(folder)
+    when(lambda: imports_torch(process), process)
+    os.kill(process.pid, signal.SIGTERM)
+    done = ended(process)
+    assert done.returncode == STOPPED, done.stderr
+    assert "Stopped before its next step: all that was trained is in the last checkpoint." in done.stderr
+    assert checkpoint.read_bytes() == saved
+    go_on(folder)
     assert_same_ending(whole, folder)
 
 

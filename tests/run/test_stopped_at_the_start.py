@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from processes import assert_same_ending, children, ended, rank_of, started, when
+from processes import assert_same_ending, children, ended, imports_torch, rank_of, started, when
 
 from recipe.machine.signals import STOPPED
 
@@ -38,10 +38,6 @@ def below(process: Process, program: str) -> int:
         with suppress(OSError):
             lines.append(Path(f"/proc/{pid}/cmdline").read_bytes())
     return sum(program.encode() in line for line in lines)
-
-
-def imports_torch(process: Process) -> bool:
-    return "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text()
 
 
 def alive(pid: int) -> bool:
