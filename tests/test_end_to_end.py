@@ -59,7 +59,7 @@ def test_two_processes_train_v2_on_photos(command: Command, tmp_path: Path) -> N
     rows = metrics(folder)
     training = [row for row in rows if "train/loss" in row]
     assert [row["step"] for row in training] == list(range(2, 13, 2))
-    assert {"train/loss", "train/lr", "train/images_per_second", "train/data_wait"} <= set(training[0])
+    assert {"train/loss", "train/acc1", "train/lr", "train/images_per_second", "train/data_wait"} <= set(training[0])
     assert {"val/acc1", "val/acc5", "val/loss", "ema/acc1", "ema/acc5", "ema/loss"} <= set(rows[-1])
     losses = [row["train/loss"] for row in training]
     assert sum(losses[-3:]) < sum(losses[:3])

@@ -18,9 +18,13 @@ class NetworkLoss(nn.Module):
         super().__init__()
         self.network, self.criterion = network, criterion
 
-    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
-        """The criterion of the network's logits."""
-        return self.criterion(self.network(images), targets)
+    def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The criterion of the network's logits, and the logits, (images, classes), apart from the graph.
+
+        (The logits lie in memory anyway: a compiled function has the kernels that it would have without them.)
+        """
+        logits = self.network(images)
+        return self.criterion(logits, targets), logits.detach()
 
 
 def make_loss(config: LossConfig) -> Criterion:

@@ -198,7 +198,7 @@ def epoch_line(run: RunView, epoch: int) -> str:
     left = seconds_left(run, epoch)
     most = "at most " if run.config.early_stopping.patience is not None else ""
     return (
-        f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.loss:.3f}  "
+        f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.of_epoch.loss:.3f}  "
         f"{run.images_per_second:.0f} images/s{f'  {most}{duration(left)} left' if left is not None else ''}"
     )
 

@@ -21,11 +21,11 @@ class Compiled(nn.Module):
         self._replays = replays(config)
         module.compile(dynamic=False, mode=config.compile_mode)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The module's own output; with CUDA graphs in memory that the next call uses again."""
         if self._replays:
             torch.compiler.cudagraph_mark_step_begin()
-        output: Tensor = self.module(*inputs)
+        output: tuple[Tensor, ...] = self.module(*inputs)
         return output
 
 

@@ -39,7 +39,7 @@ class Training:
     loader: TrainLoader
     prefetcher: Prefetcher
     network: nn.Module  # the bare network
-    network_loss: nn.Module  # of images and targets; its backward pass averages gradients over the ranks
+    network_loss: nn.Module  # of images and targets: loss and logits; its backward pass averages gradients over ranks
     parameters: list[nn.Parameter]  # the network's trainable ones
     statistics: Statistics  # the network's buffers
     sums: GradientSums  # of the parameters
@@ -73,11 +73,11 @@ def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None
             # Batch norm keeps the statistics of the step's micro-batch 0; after any other, the old ones are restored.
             with t.statistics.of_first(batch.number), t.sums.of_micro_batch(last), averaged:
                 with autocast(config, t.ranks.device):
-                    loss = t.network_loss(images, targets)
+                    loss, logits = t.network_loss(images, targets)
                 # The loss is a mean over the micro-batch: times its share of the step's images, the micro-batches add
                 # up to the mean over the step, short ones included. Times the ranks: their gradients are averaged.
                 t.scaler.scale(times(loss, batch.share * t.ranks.world_size)).backward()
-            t.meter.add(loss, batch.share, len(images))
+            t.meter.add(loss, batch.share, logits, targets)
         t.scaler.unscale_(t.optimizer)  # before clipping, whose limit is for the gradient and not for fp16's multiple
         norm = clip_gradients(t.parameters, config.optimizer, norm_wanted=t.meter.shows(epoch, step))
         t.meter.watch(t.parameters, norm)

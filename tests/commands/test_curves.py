@@ -110,17 +110,20 @@ def test_published_epochs_are_marked_in_their_panels(tmp_path: Path) -> None:
     assert run_curves.marks_of(zoo, "loss").level is None
 
 
-def test_training_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) -> None:
+def test_training_figures_of_an_epoch_are_means_over_its_steps(tmp_path: Path) -> None:
     rows: list[dict[str, float]] = [
         {"step": 3, "epoch": 0, "train/loss": 4.0},
         {"step": 4, "epoch": 0, "train/loss": 8.0},
         {"step": 4, "epoch": 0, "val/loss": 2.0},
-        {"step": 6, "epoch": 1, "train/loss": 1.0},
+        {"step": 6, "epoch": 1, "train/loss": 1.0},  # by a version that counted no hits
         {"step": 8, "epoch": 1, "train/loss": 3.0},
+        {"step": 9, "epoch": 2, "train/loss": 3.0, "train/acc1": 10.0},
+        {"step": 12, "epoch": 2, "train/loss": 3.0, "train/acc1": 50.0},
     ]
-    lines = [*map(json.dumps, rows), '{"step": 9, "ep']
+    lines = [*map(json.dumps, rows), '{"step": 13, "ep']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    assert histories.by_epoch(tmp_path) == {"val/loss": {1: 2.0}, "train/loss": {1: 5.0, 2: 2.0}}
+    training = {"train/loss": {1: 5.0, 2: 2.0, 3: 3.0}, "train/acc1": {3: 40.0}}
+    assert histories.by_epoch(tmp_path) == {"val/loss": {1: 2.0}, **training}
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def published_script(flags: Flags, model: nn.Module, photos: Path, given: Given)
         for step in range(steps):
             optimizer.zero_grad()
             lr = optimizer.param_groups[0]["lr"]
-            train_loss = torch.zeros(())
+            train_loss, hits = torch.zeros(()), 0
             positions = range(len(indices))[step * BATCH : (step + 1) * BATCH]
             for rank in range(MICRO_BATCHES):
                 mine = positions[rank::MICRO_BATCHES]
@@ -100,7 +100,10 @@ def published_script(flags: Flags, model: nn.Module, photos: Path, given: Given)
                 if flags.mixup_or_cutmix:
                     image, target = mixed(image, target, given.mix(epoch, step, rank, image))
                 buffers = [buffer.clone() for buffer in model.buffers()]
-                loss = criterion(flags, model(image), target)
+                output = model(image)
+                loss = criterion(flags, output, target)
+                larger = target.argmax(1) if target.ndim == 2 else target
+                hits += int((output.argmax(1) == larger).sum())
                 (loss * (len(mine) / len(positions))).backward()
                 train_loss += loss.detach() * (len(mine) / len(positions))
                 if rank > 0:  # the statistics of rank 0 are those that DistributedDataParallel keeps
@@ -115,7 +118,8 @@ def published_script(flags: Flags, model: nn.Module, photos: Path, given: Given)
             if by_step:
                 scheduler.step()
             done = {"step": epoch * steps + step + 1, "epoch": epoch}
-            curves.append({**done, "train/loss": train_loss.item(), "train/lr": lr, "train/grad_norm": norm.item()})
+            here = {"train/loss": train_loss.item(), "train/acc1": 100 * hits / len(positions)}
+            curves.append({**done, **here, "train/lr": lr, "train/grad_norm": norm.item()})
         found = {"val": evaluate(flags, model, val)}
         if flags.model_ema:
             found["ema"] = evaluate(flags, model_ema, val)

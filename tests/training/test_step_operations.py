@@ -20,7 +20,7 @@ from recipe.data import dataset as datasets
 from recipe.data.loader import TrainLoader
 from recipe.data.micro_batch import MicroBatch
 from recipe.data.order import make_order
-from recipe.ingredients.loss import NetworkLoss, make_loss
+from recipe.ingredients.loss import make_loss
 from recipe.ingredients.optimizer import make_optimizer
 from recipe.machine.distributed import Ranks
 from recipe.machine.signals import StopSignal
@@ -90,16 +90,13 @@ def ours(run: Trainer) -> Counter[str]:
 def bare(run: Trainer) -> Counter[str]:
     """The operations of as many bare steps on as many micro-batches, which are ready."""
     network = deepcopy(run.training.network)
-    network_loss, optimizer = (
-        NetworkLoss(network, make_loss(run.config.loss)),
-        make_optimizer(network, run.config.optimizer),
-    )
+    criterion, optimizer = make_loss(run.config.loss), make_optimizer(network, run.config.optimizer)
     steps = [[prepare(run.training, batch, 0) for batch in batches] for _, batches in loaded(run)]
 
     def take(count: int) -> None:
         for micro_batches in steps[:count]:
             for images, targets in micro_batches:
-                network_loss(images, targets).backward()
+                criterion(network(images), targets).backward()
             optimizer.step()
             optimizer.zero_grad()
 
@@ -124,7 +121,7 @@ def told(counts: Counter[str]) -> str:
 def test_step_of_one_micro_batch(plan: Callable[..., Plan], tmp_path: Path) -> None:
     """v2, whole: normalising, erasing, mixup or cutmix, label smoothing, the average's schedule, the meter."""
     counts = beyond(run_of(plan, tmp_path, 1))
-    assert counts.total() / STEPS <= 30, told(counts)
+    assert counts.total() / STEPS <= 35, told(counts)
     gradients = ("aten._foreach_norm.Scalar", "aten.stack.default", "aten.linalg_vector_norm.default")
     assert not any(counts[name] for name in gradients), told(counts)
     assert not counts["aten._local_scalar_dense.default"], told(counts)  # a number read back
@@ -132,13 +129,13 @@ def test_step_of_one_micro_batch(plan: Callable[..., Plan], tmp_path: Path) -> N
 
 def test_step_without_erasing_and_mixing(plan: Callable[..., Plan], tmp_path: Path) -> None:
     counts = beyond(run_of(plan, tmp_path, 1, "augment.random_erase=0", "mix.mixup_alpha=0", "mix.cutmix_alpha=0"))
-    assert counts.total() / STEPS <= 9, told(counts)
+    assert counts.total() / STEPS <= 14, told(counts)
 
 
 def test_each_further_micro_batch(plan: Callable[..., Plan], tmp_path: Path) -> None:
     """Its own input, its statistics put back, its share of the loss."""
     counts = beyond(run_of(plan, tmp_path, 3, *TINY))
-    assert counts.total() / STEPS <= 105, told(counts)
+    assert counts.total() / STEPS <= 120, told(counts)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 3])

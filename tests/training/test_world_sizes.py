@@ -89,14 +89,15 @@ def test_ranks_train_the_weights_of_one(seen: Seens, world_size: int, name: str)
 
 @with_4_ranks
 @named([PLAIN, REPEATED, SINGLE], [CLIPPED, REAL])
-def test_ranks_log_the_losses_of_one(seen: Seens, world_size: int, name: str) -> None:
+def test_ranks_log_the_losses_and_hits_of_one(seen: Seens, world_size: int, name: str) -> None:
     one, ranks = (training_log(seen(number, name)[0]["folder"]) for number in (1, world_size))
     assert [row["step"] for row in ranks] == list(range(1, EPOCHS * STEPS + 1))
     compared = 1 if name == SINGLE else None  # rounding grows from step to step
-    for figure in ("train/loss", "train/lr"):
+    for figure in ("train/loss", "train/acc1", "train/lr"):
         expected = [row[figure] for row in one]
         assert [row[figure] for row in ranks[:compared]] == pytest.approx(expected[:compared], rel=1e-5)
-        assert len(set(expected)) == len(expected)
+        assert len(set(expected)) == len(expected) or figure == "train/acc1"
+    assert any(row["train/acc1"] for row in one)
 
 
 @with_4_ranks

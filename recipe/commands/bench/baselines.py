@@ -60,7 +60,7 @@ def bare(config: Config, device: torch.device) -> Baseline:
     def take(steps: int) -> int:
         for _ in range(steps):
             with autocast(config, device):
-                loss = loss_of(images, targets)
+                loss, _ = loss_of(images, targets)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -48,12 +48,13 @@ def read(folder: Path, tag: str | None = None) -> dict[str, Series]:
 
 
 def by_epoch(folder: Path) -> dict[str, Series]:
-    """The evaluations of one run and its training loss, by the number of epochs done.
+    """The evaluations of one run, its training loss and its top-1 in training, by the number of epochs done.
 
-    The training loss is the mean over an epoch's steps: an entry is the mean over the steps since the one before, and
-    each epoch ends with one.
+    Those of training are means over an epoch's steps: an entry is the mean over the steps since the one before, and
+    each epoch ends with one. Runs of before 0.2 have no top-1 in training.
     """
-    found, sums, before = dict[str, Series](), dict[int, tuple[float, int]](), 0
+    found, before = dict[str, Series](), 0
+    sums: dict[str, dict[int, tuple[float, int]]] = {"train/loss": {}, "train/acc1": {}}
     try:
         lines = (folder / "metrics.jsonl").read_bytes().splitlines()
     except OSError:
@@ -68,11 +69,14 @@ def by_epoch(folder: Path) -> dict[str, Series]:
             if name.startswith(("val/", "ema/")) and type(figure) in (int, float):
                 found.setdefault(name, {})[done] = float(figure)
         if type(entry.get("train/loss")) in (int, float) and step > before:
-            total, steps = sums.get(done, (0.0, 0))
-            sums[done] = total + entry["train/loss"] * (step - before), steps + step - before
+            for name, of_epoch in sums.items():
+                if type(entry.get(name)) in (int, float):
+                    total, steps = of_epoch.get(done, (0.0, 0))
+                    of_epoch[done] = total + entry[name] * (step - before), steps + step - before
             before = step
-    if found and sums:
-        found["train/loss"] = {done: total / steps for done, (total, steps) in sums.items()}
+    for name, of_epoch in sums.items() if found else ():
+        if of_epoch:
+            found[name] = {done: total / steps for done, (total, steps) in of_epoch.items()}
     return found
 
 
