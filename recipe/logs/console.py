@@ -31,7 +31,7 @@ from recipe.output import count
 from recipe.plan import published as of_source
 from recipe.plan.compose import Plan
 from recipe.plan.scaling import even
-from recipe.training.evaluate import Evaluation
+from recipe.training.evaluate import METRICS, Evaluation
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
 LISTED_TENSORS = 12  # of those that weights and network do not have in common
@@ -190,17 +190,33 @@ def compiled(seconds: float) -> str:
     return _row("compiled", f"the first step was done after {seconds:.0f} s")
 
 
-def epoch_line(run: RunView, epoch: int) -> str:
-    """Line on where the run stands after an epoch (from 0)."""
-    done = epoch + 1
-    if math.isnan(run.images_per_second):  # evaluated, not trained, since the run was started again
-        return f"epoch {done}/{run.config.epochs}"
+def epoch_line(run: RunView, epoch: int, found: Mapping[str, Evaluation] | None = None) -> str:
+    """Line on an epoch (from 0) and where the run stands after it; two spaces stand between its parts.
+
+    Args:
+        found: its evaluations, by kind of weights.
+    """
+    training, done = run.training.meter.of_epoch, f"{epoch + 1:{len(str(run.config.epochs))}}"
+    parts = [f"epoch {done}/{run.config.epochs}"]
+    if training.steps:
+        parts.append(f"train loss {training.loss:.3f} top-1 {training.acc1:.2f}")
+    for kind, evaluation in (found or {}).items():
+        name = METRICS[kind]["loss"].partition("/")[0]
+        parts.append(f"{name} loss {evaluation.loss:.3f} top-1 {evaluation.acc1:.2f}")
+    looked_at = max((len(evaluation.labels) for evaluation in (found or {}).values()), default=0)
+    if 0 < looked_at < len(run.val_set) and run.midway and run.midway.epoch == epoch:
+        parts.append(f"(val: {looked_at:,} of {len(run.val_set):,} images)")
+    if not math.isnan(run.images_per_second):  # else evaluated, not trained, since the run was started again
+        parts += [_seconds(run.epoch_seconds), f"{run.images_per_second:.0f} images/s"]
     left = seconds_left(run, epoch)
-    most = "at most " if run.config.early_stopping.patience is not None else ""
-    return (
-        f"epoch {done:{len(str(run.config.epochs))}}/{run.config.epochs}  loss {run.training.meter.of_epoch.loss:.3f}  "
-        f"{run.images_per_second:.0f} images/s{f'  {most}{duration(left)} left' if left is not None else ''}"
-    )
+    if left is not None:
+        most = "at most " if run.config.early_stopping.patience is not None else ""
+        parts.append(f"{most}{duration(left)} left")
+    return "  ".join(parts)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
 def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> Iterator[str]:
@@ -221,7 +237,7 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
         yield _row("speed", f"{speed:,.0f} images/s, {run.data_wait:.0%} of the time waiting for data")
         if not pace.known:
             yield _row("", "the first steps are the slowest, and there were no others: max_steps=50 says more")
-        measured = estimate.Speed(speed, run.evaluation_seconds)
+        measured = estimate.Speed(speed, run.evaluation_seconds, len(run.val_set))
         for title, text in estimate.lines(run.plan, run.ranks, len(run.train_set), measured):
             yield _row(title, text)
     if run.data_wait > MUCH_WAITING and run.seconds > LONG:

@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,6 +18,7 @@ from recipe.output import count
 from recipe.plan import compose, hashes
 from recipe.plan.compose import Plan
 from recipe.training.evaluate import evaluates
+from recipe.training.midway import midway
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,17 @@ class Speed:
 
     images_per_second: float  # of training, over all ranks
     evaluation_seconds: float  # of one evaluation
+    evaluated: int = 0  # images in it
 
 
 def run_hours(config: Config, num_images: int, measured: Speed) -> float:
     """Hours that the whole run takes, evaluations included."""
     order = make_order(config, num_images)
-    training = order.images_seen(config.epochs * order.steps) / measured.images_per_second
+    images = order.images_seen(config.epochs * order.steps)
+    look = midway(replace(config, max_steps=None), config.epochs, measured.evaluated, images)
+    images += look.images if look else 0
     evaluations = -(-config.epochs // config.evaluate.every) + len(config.evaluate.grid)
-    return (training + evaluations * measured.evaluation_seconds) / 3600
+    return (images / measured.images_per_second + evaluations * measured.evaluation_seconds) / 3600
 
 
 def ladder_hours(plan: Plan, num_images: int, measured: Speed) -> tuple[int, int, float]:
@@ -45,7 +49,7 @@ def ladder_hours(plan: Plan, num_images: int, measured: Speed) -> tuple[int, int
     rungs = compose.whole_runs_of_chain(plan)
     for config in rungs:
         pixels = (config.resolution.train_crop / plan.config.resolution.train_crop) ** 2
-        there = Speed(measured.images_per_second / pixels, measured.evaluation_seconds)
+        there = replace(measured, images_per_second=measured.images_per_second / pixels)
         hours[hashes.training_hash(config)] = run_hours(config, num_images, there)
     different = {hashes.digest(config, {"weights", "result"}) for config in rungs}
     return len(different), len(hours), sum(hours.values())
@@ -83,6 +87,7 @@ def seconds_left(run: RunView, epoch: int) -> float | None:
     done = min((epoch + 1) * run.order.steps, run.steps)
     images = run.order.images_seen(run.steps) - run.order.images_seen(done)
     later = range(epoch + 1, run.epochs)
+    images += run.midway.images if run.midway and run.midway.epoch in later else 0
     evaluations = sum(evaluates(run.config, one, run.epochs) for one in later) + (not later)
     evaluations += len(run.config.evaluate.grid)
     # Before the first one: as if its images were trained on.

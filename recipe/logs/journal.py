@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 import textwrap
@@ -157,11 +158,26 @@ class Journal:
 
 
 def wrapped(text: str, columns: int) -> str:
-    """Lines that fit of a row of a title and words, joined by newlines; words are kept whole, and stand below words."""
+    """Lines that fit of a row of a title and words, joined by newlines; words are kept whole, and stand below words.
+
+    A line of an epoch is parted between two of its parts, which two spaces are between.
+    """
     if len(text) <= columns:
         return text
+    if of_epoch := re.match(r"epoch +\d+/\d+  ", text):
+        return _between_parts(of_epoch[0], text[of_epoch.end() :].split("  "), columns)
     below = " " * TITLE if text[TITLE - 1 : TITLE] == " " else ""
     lines = textwrap.wrap(text, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def _between_parts(title: str, parts: list[str], columns: int) -> str:
+    lines = [title + parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + 2 + len(part) <= columns:
+            lines[-1] += "  " + part
+        else:
+            lines.append(" " * len(title) + part)
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from recipe.data.order import Order
 from recipe.machine.distributed import Ranks
 from recipe.plan.compose import Plan
 from recipe.training.loop import Training
+from recipe.training.midway import Midway
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class RunView:
     images_per_second: float  # over all ranks, in the last epoch; NaN before this start's first
     data_wait: float  # share of that epoch's time
     evaluation_seconds: float  # of the last evaluation; NaN before this start's first
+    epoch_seconds: float  # since the epoch at hand began, in this start
+    midway: Midway | None  # the evaluation that is only shown
 
     @property
     def config(self) -> Config:

@@ -147,6 +147,8 @@ def _train_to_the_end(trainer: Trainer, start: Start | None, compiling: str | No
         if evaluates(trainer.config, epoch, trainer.epochs):
             found = trainer.validate(epoch)
             trainer.end_epoch(epoch, found)
+        elif trainer.midway is not None and trainer.midway.epoch == epoch:
+            trainer.look(epoch, trainer.midway.images)
         if trainer.stopped_early:
             break
     trainer.finish(found)

@@ -22,9 +22,10 @@ from recipe.plan.compose import Plan
 from recipe.run import folder as run_folder
 from recipe.run.checkpoint import Writer, save_checkpoint, save_tensors
 from recipe.run.progress import RunProgress, state_of
-from recipe.training.evaluate import Evaluation, evaluate, evaluate_grid, metrics, primary_weights
+from recipe.training.evaluate import Evaluation, evaluate, evaluate_grid, evaluates, metrics, primary_weights
 from recipe.training.loop import Training, train_one_epoch
 from recipe.training.meter import NotFiniteError
+from recipe.training.midway import midway, sample
 
 SAVING_SHARE = 0.01  # of the time, at most, for the saves at the ends of epochs
 
@@ -70,12 +71,13 @@ class Trainer:
         self.primary = primary_weights(self.config)
         self.steps = steps_of_run(self.config, self.order)
         self.epochs = -(-self.steps // self.order.steps)  # begun
+        self.midway = midway(self.config, self.epochs, len(self.val_set), self.order.images_seen(self.steps))
         self.images_per_second, self.data_wait = math.nan, math.nan  # over all ranks, share of time: in the last epoch
         self.evaluation_seconds = math.nan  # of the last evaluation
         self.unreadable: set[str] = set()  # images left out (data.on_corrupt=skip), by their paths
         self.told_of_guesses = False  # about the values of deep images
         self.stopped_early: dict[str, Any] | None = None  # the last epoch, and why; None: the whole length
-        self.began = self.saved = self.counted = time.monotonic()
+        self.began = self.epoch_began = self.saved = self.counted = time.monotonic()
         self.compiling = self.config.runtime.compile  # until this process's first step is done
         self.steps_here = 0  # done by this process
 
@@ -95,6 +97,8 @@ class Trainer:
             images_per_second=self.images_per_second,
             data_wait=self.data_wait,
             evaluation_seconds=self.evaluation_seconds,
+            epoch_seconds=time.monotonic() - self.epoch_began,
+            midway=self.midway,
         )
 
     def models(self) -> dict[str, nn.Module]:
@@ -106,7 +110,7 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch, or the rest of one where the run goes on within it. Saves before its evaluation."""
-        meter, steps = self.training.meter, self._steps_of(epoch)
+        meter, steps, self.epoch_began = self.training.meter, self._steps_of(epoch), time.monotonic()
         done = self.progress.step if self.progress.epoch == epoch else 0
         if done == steps:  # stopped between the epoch's last step and the end of its evaluation
             return
@@ -119,7 +123,8 @@ class Trainer:
             raise self._not_finite(error) from error
         self.journal.end_bar()
         self.images_per_second, self.data_wait = meter.images_per_second(), meter.data_wait()
-        if (epoch + 1) % self.config.evaluate.every or epoch + 1 == self.epochs:
+        looks = self.midway is not None and self.midway.epoch == epoch
+        if epoch + 1 == self.epochs or not (evaluates(self.config, epoch, self.epochs) or looks):
             self.journal.say(console.epoch_line(self.view(), epoch))
         self.progress.epoch, self.progress.step = epoch, steps
         cheap = time.monotonic() - self.saved > self.writer.seconds / SAVING_SHARE
@@ -180,22 +185,29 @@ class Trainer:
 
     def validate(self, epoch: int) -> dict[str, Evaluation]:
         """Evaluations of raw and averaged weights, by kind, after an epoch; logged. Every rank calls it."""
-        sizes = self.config.resolution
         begin = time.monotonic()
-        whole = self.models(), self.val_set, self.config, self.ranks, sizes.val_resize, sizes.val_crop
-        try:
-            found = evaluate(*whole, self.before_batch)
-        except _AskedToStopError:
-            self.save(epoch, self._steps_of(epoch))  # it is repeated
-            raise self._stopped(f"in the evaluation after epoch {epoch + 1}") from None
+        found = self._evaluate(self.val_set, epoch)
         self.evaluation_seconds = self._evaluation_took(time.monotonic() - begin)
         self.unreadable.update(path_of(self.val_set, name) for name in found["raw"].unreadable)
         self._tell_guesses(found["raw"].guessed)
         self.journal.record(min((epoch + 1) * self.order.steps, self.steps), epoch, metrics(found))
         if epoch + 1 < self.epochs:
-            accuracies = "  ".join(f"{name} {evaluation.acc1:.2f}" for name, evaluation in found.items())
-            self.journal.say(f"{console.epoch_line(self.view(), epoch)}  top-1 {accuracies}")
+            self.journal.say(console.epoch_line(self.view(), epoch, found))
         return found
+
+    def look(self, epoch: int, images: int) -> None:
+        """Say how the weights do on so many of the validation images. Every rank calls it."""
+        found = self._evaluate(sample(self.val_set, images), epoch)
+        self.journal.say(console.epoch_line(self.view(), epoch, found))
+
+    def _evaluate(self, images: Dataset, epoch: int) -> dict[str, Evaluation]:
+        sizes = self.config.resolution
+        whole = self.models(), images, self.config, self.ranks, sizes.val_resize, sizes.val_crop
+        try:
+            return evaluate(*whole, self.before_batch)
+        except _AskedToStopError:
+            self.save(epoch, self._steps_of(epoch))  # it is repeated
+            raise self._stopped(f"in the evaluation after epoch {epoch + 1}") from None
 
     def _evaluation_took(self, seconds: float) -> float:
         """Seconds as those of later evaluations. In a start's first one a GPU's convolutions are tried out, which may

@@ -50,6 +50,19 @@ def test_rows_are_wrapped_below_their_words() -> None:
     assert wrapped(f"{'folder':13}" + "x" * 90, 80).split() == ["folder", "x" * 90]  # paths stay whole
 
 
+def test_lines_of_epochs_are_parted_between_their_parts() -> None:
+    parts = ["train loss 2.841 top-1 11.13", "val loss 2.100 top-1 45.67", "ema loss 2.300 top-1 44.00"]
+    parts += ["27 s", "1,919 images/s", "at most 0:02:35 left"]
+    for title in ("epoch 3/6", "epoch   3/600"):
+        line = "  ".join([title, *parts])
+        lines = wrapped(line, 80).splitlines()
+        assert all(len(one) <= 80 for one in lines)
+        assert lines[0].startswith(f"{title}  {parts[0]}  {parts[1]}")
+        assert lines[1].startswith(" " * (len(title) + 2) + parts[2])
+        assert [part for one in lines for part in one.removeprefix(title).strip().split("  ")] == parts
+        assert wrapped(line, 140) == line
+
+
 def test_log_shorter_than_its_checkpoint_says_is_not_padded(tmp_path: Path) -> None:
     length = record(tmp_path, 0, 0, [5])
     record(tmp_path, length + 100, 5, [10])
