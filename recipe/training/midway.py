@@ -41,7 +41,7 @@ def midway(config: Config, epochs: int, validation: int, trained: int) -> Midway
 
 
 def sample(images: Dataset, count: int) -> Dataset:
-    """So many of the images, evenly spread over the set and so over its classes: the same ones for every seed."""
-    mask = np.zeros(len(images), dtype=bool)
-    mask[np.arange(count) * len(images) // count] = True
+    """So many of the images, of every class its share and evenly spread over it: the same ones for every seed."""
+    by_class, mask = np.argsort(images.labels, stable=True), np.zeros(len(images), dtype=bool)
+    mask[by_class[np.arange(count) * len(images) // count]] = True
     return images.part(mask, "midway")

@@ -60,7 +60,7 @@ def test_lines_of_epochs_are_parted_between_their_parts() -> None:
         assert lines[0].startswith(f"{title}  {parts[0]}  {parts[1]}")
         assert lines[1].startswith(" " * (len(title) + 2) + parts[2])
         assert [part for one in lines for part in one.removeprefix(title).strip().split("  ")] == parts
-        assert wrapped(line, 140) == line
+        assert wrapped(line, 150) == line
 
 
 def test_log_shorter_than_its_checkpoint_says_is_not_padded(tmp_path: Path) -> None:
