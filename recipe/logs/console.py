@@ -30,7 +30,7 @@ from recipe.network.pretrained import Start
 from recipe.output import count
 from recipe.plan import published as of_source
 from recipe.plan.compose import Plan
-from recipe.plan.scaling import even
+from recipe.plan.scaling import even, fitted_step
 from recipe.training.evaluate import METRICS, Evaluation
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
@@ -89,6 +89,8 @@ def opening(
     batch = f"{c.batch_size} = {order.micro_batches} micro-batches x {c.micro_batch_size}"
     yield _row("batch", f"{batch} over {count(ranks.world_size, 'rank')}")
     yield _row("length", f"{count(c.epochs, 'epoch')} x {count(order.steps, 'step')}")
+    if (fitted := fitted_step(c, run.plan.differences, run.plan.literal)) is not None:
+        yield _row("", fitted)
     if run.steps < c.epochs * order.steps:
         last = run.steps - (run.epochs - 1) * order.steps
         yield _row("", f"max_steps={c.max_steps}: it ends after step {last} of epoch {run.epochs}")

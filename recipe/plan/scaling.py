@@ -1,6 +1,7 @@
 """From ImageNet units to the size at hand: recipes are written for ImageNet-1k, `scale=…` holds the factors.
 
-And from one length to another: a schedule that is chosen by hand is the baseline's, in proportion to the epochs.
+And from one length to another: a schedule that is chosen by hand is the baseline's, in proportion to the epochs; so is
+a recipe's own step decay, where epochs that are given by hand would leave it no learning rate.
 """
 
 from collections.abc import Mapping, Set
@@ -58,6 +59,9 @@ def scale(config: Config, literal: Set[str]) -> Config:
         if config.schedule.name == "exponential" and "schedule.gamma" not in literal:
             change("schedule.gamma", config.schedule.gamma ** (1 / factor.epochs))
         change("schedule.interval", "step")  # warm-up and steps are now fractions of an epoch
+    given = {"schedule", "schedule.step_size"} & literal
+    if config.schedule.name == "step" and "epochs" in literal and not given and _vanishing(config) > 0.5:
+        change("schedule.step_size", _baseline_s_step(config))
     own_weights = config.model.weights is not None and "model.weights" not in literal  # the recipe's, for its model
     if factor.model is not None and config.model.name == SCALED_FROM_MODEL and not own_weights:
         change("model.name", factor.model)
@@ -83,30 +87,55 @@ def _in_proportion(config: Config, literal: Set[str]) -> set[str]:
     return done if "epochs" in literal else set()
 
 
+def fitted_step(config: Config, differences: Mapping[str, str], literal: Set[str]) -> str | None:
+    """What to say of a step size that `scale` has fitted to the epochs; None where it has not.
+
+    Args:
+        differences: of the run from its recipe.
+        literal: dotted keys given on the command line.
+    """
+    given = {"schedule", "schedule.step_size"} & literal
+    if "epochs" not in literal or given or "schedule.step_size" not in differences or config.schedule.name != "step":
+        return None
+    baseline, step = Config(), text(config.schedule.step_size)
+    share = f"the share that the baseline's {text(baseline.schedule.step_size)} have of its {baseline.epochs}"
+    return f"schedule.step_size={step}: fitted to epochs={config.epochs}, {share}"
+
+
 def refuse_vanishing(config: Config, literal: Set[str]) -> None:
     """Raise ConfigError where the learning rate is below a thousandth of its peak for most of the run, unasked.
 
     What was given by hand of the schedule is taken as it stands.
     """
-    schedule, peak = config.schedule, config.optimizer.lr
-    rates = rates_of_a_run(config)
-    low = sum(rate < 0.999e-3 * peak for rate in rates)
+    schedule, vanishing = config.schedule, _vanishing(config)
     lengths = {"step": "step_size", "exponential": "gamma", "polynomial": "power", "onecycle": "interval"}
     name = lengths.get(schedule.name)
-    if low <= len(rates) / 2 or name is None or f"schedule.{name}" in literal:
+    if vanishing <= 0.5 or name is None or f"schedule.{name}" in literal:
         return
     given = f"schedule.{name}={text(getattr(schedule, name))}"
-    share = config.epochs / Config().epochs
-    step, gamma = Config().schedule.step_size * share, round(0.01 ** (1 / config.epochs), 6)
+    step, gamma = _baseline_s_step(config), round(0.01 ** (1 / config.epochs), 6)
     mend = {
         "step": f"schedule.step_size={text(step)}, the baseline's share of a run",
         "exponential": f"schedule.gamma={text(gamma)}, a hundredth at the end, or a schedule.min_lr",
         "onecycle": "schedule.interval=step",
     }.get(schedule.name, "a lower one")
     raise ConfigError(
-        f"{given} leaves the learning rate below a thousandth of {peak:g} for {100 * low // len(rates)}% of the run "
+        f"{given} leaves the learning rate below a thousandth of {config.optimizer.lr:g} for "
+        f"{vanishing:.0%} of the run "
         f"(epochs={config.epochs}): give {mend}; or {given} by hand, which is taken as it stands"
     )
+
+
+def _vanishing(config: Config) -> float:
+    """The share of the run that the learning rate is below a thousandth of its peak."""
+    if config.epochs < 1 or config.schedule.step_size <= 0:  # refused later
+        return 0.0
+    rates = rates_of_a_run(config)
+    return sum(rate < 0.999e-3 * config.optimizer.lr for rate in rates) / len(rates)
+
+
+def _baseline_s_step(config: Config) -> float:
+    return Config().schedule.step_size * config.epochs / Config().epochs
 
 
 def _times(value: float, factor: float, about: Mapping[str, Any]) -> float:

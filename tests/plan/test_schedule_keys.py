@@ -12,6 +12,7 @@ from recipe.errors import ConfigError
 from recipe.ingredients.schedule import DECAYS, Plateau, set_rates
 from recipe.plan import compose
 from recipe.plan.compose import PROJECT, Plan
+from recipe.plan.scaling import fitted_step
 
 Composer = Callable[..., Plan]
 BASELINE, V2 = "+recipe=r00_baseline", "+recipe=v2"
@@ -129,7 +130,7 @@ def test_what_is_given_by_hand_is_taken_as_it_stands(plan: Composer) -> None:
     ("command", "fragments"),
     [
         (
-            [BASELINE, "epochs=600"],
+            [V2, "schedule.name=step", "optimizer.lr=0.1"],
             ["schedule.step_size=30", "below a thousandth of 0.1 for 80%", "schedule.step_size=200, the baseline's"],
         ),
         ([V2, "schedule.name=exponential"], ["schedule.gamma=0.1", "schedule.gamma=0.992354", "schedule.min_lr"]),
@@ -146,6 +147,56 @@ def test_rate_that_is_gone_for_most_of_the_run_is_refused(
     with pytest.raises(ConfigError) as caught:
         plan(*command)
     assert all(fragment in str(caught.value) for fragment in fragments)
+
+
+@pytest.mark.parametrize(
+    ("command", "step_size"),
+    [
+        ([BASELINE, "epochs=600"], 200),
+        ([BASELINE, "epochs=60", "scale=demo"], 20),  # 2 of 6 epochs at that scale
+        (["+experiment=tiny_imagenet_1", "data.root=.", "epochs=60"], 20),  # 7 of 15
+    ],
+)
+def test_own_step_size_is_fitted_to_epochs_that_would_leave_no_rate(
+    plan: Composer, command: list[str], step_size: float
+) -> None:
+    fitted = plan(*command)
+    assert fitted.config.schedule.step_size == step_size
+    said = fitted_step(fitted.config, fitted.differences, fitted.literal)
+    assert said is not None
+    assert f"schedule.step_size={step_size}: fitted to epochs={fitted.config.epochs}" in said
+    assert f"epochs={fitted.config.epochs}" in fitted.name
+    assert f"schedule.step_size={step_size}" in fitted.name  # not that of the same epochs with steps of 30 by hand
+    assert compose.configs([fitted.rung.name], command[1:])[0].schedule == fitted.config.schedule
+    by_hand = plan(*command, f"schedule.step_size={step_size}")
+    assert (by_hand.name, by_hand.training_hash) == (fitted.name, fitted.training_hash)
+
+
+def test_a_ladder_of_step_and_cosine_takes_one_length(plan: Composer) -> None:
+    recipes = ("r00_baseline", "r01_lr_optimizations", "r02_trivial_augment", "v2")
+    plans = [plan(f"+recipe={recipe}", "epochs=600") for recipe in recipes]
+    assert [made.config.epochs for made in plans] == [600] * 4
+    assert [fitted_step(made.config, made.differences, made.literal) is not None for made in plans] == [
+        True,
+        *[False] * 3,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "training_hash"),
+    [
+        ([BASELINE, "epochs=240"], "r00_baseline~epochs=240", "6849d2bfa5edfdf9"),
+        ([BASELINE, "epochs=600", "schedule.step_size=30"], "r00_baseline~epochs=600", "8229f32602596156"),
+        ([V2, "epochs=400", "+without=lr_optimizations"], None, "52ce44b364698e10"),
+    ],
+)
+def test_what_ran_before_is_the_run_that_it_was(
+    plan: Composer, command: list[str], name: str | None, training_hash: str
+) -> None:
+    """Hashes of version 0.2 before it fitted any."""
+    made = plan(*command)
+    assert name in (None, made.name)
+    assert made.training_hash == training_hash
 
 
 def test_exponential_falls_to_its_minimum_and_stays(plan: Composer) -> None:

@@ -106,6 +106,9 @@ def _setting(run: RunRecord) -> Setting:
         (key, ", ".join(value.strip("[]").split(","))) for key, value in sorted(given, reverse=True) if key in CHANGES
     )
     varied = {key: value for key, value in differences.items() if key not in (*CHOICES, *CHANGES)}
+    names = {key for key, _ in given}
+    if "epochs" in names and not names & {"schedule", "schedule.step_size", *CHANGES}:
+        varied.pop("schedule.step_size", None)  # it follows the epochs: recipe.plan.scaling
     return Setting(
         name=run.name,
         recipe=run.recipe,

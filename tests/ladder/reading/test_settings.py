@@ -144,20 +144,34 @@ def test_what_train_py_makes_of_a_command_line_is_understood(plan: Callable[...,
     }
     for name, command in commands.items():
         made = plan(*command, demo)
-        about = {"rung": {**asdict(made.rung), "chain": list(made.chain)}, "overrides": list(made.overrides)}
-        folder = write_run(tmp_path / name, made.rung.name, predictions=False)
-        path = folder / "environment.json"
-        environment = json.loads(path.read_text()) | about
-        if name.startswith("fold"):
-            environment["data"] = {"train": name, "val": name}
-        values = {key: value for key, value, about in leaves(made.config) if about["affects"] != "nothing"}
-        made_of = {"name": made.name, "differences": made.differences, "config": values}
-        path.write_text(json.dumps(environment | made_of))
+        write_made(tmp_path / name, made, name if name.startswith("fold") else None)
     ladder, left_out, sweep, folds = compared(tmp_path)
     assert parents(ladder) == {"v1": None, "v2": "v1"}
     assert parents(left_out) == {"v2": None, "without ema": "v2", "without mixup": "v2"}
     assert [row.value for row in sweep.rows] == [0.2, 0.4]
     assert (folds.shape, list(folds.rows[0].runs)) == ("folds", [(0, 0), (0, 1)])
+
+
+def test_rungs_at_one_length_are_compared_though_only_some_have_steps_that_follow_it(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    for recipe in LADDER[:3]:
+        write_made(tmp_path / recipe, plan(f"+recipe={recipe}", "epochs=600"))
+    ladder = only(tmp_path)
+    assert parents(ladder) == dict(zip(LADDER[:3], [None, *LADDER[:2]], strict=True))
+    assert ladder.common["epochs"] == "600"
+
+
+def write_made(root: Path, made: Plan, data: str | None = None) -> None:
+    about = {"rung": {**asdict(made.rung), "chain": list(made.chain)}, "overrides": list(made.overrides)}
+    folder = write_run(root, made.rung.name, predictions=False)
+    path = folder / "environment.json"
+    environment = json.loads(path.read_text()) | about
+    if data is not None:
+        environment["data"] = {"train": data, "val": data}
+    values = {key: value for key, value, about in leaves(made.config) if about["affects"] != "nothing"}
+    made_of = {"name": made.name, "differences": made.differences, "config": values}
+    path.write_text(json.dumps(environment | made_of))
 
 
 @pytest.mark.parametrize("with_default", [True, False])
