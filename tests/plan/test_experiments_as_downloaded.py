@@ -1,6 +1,6 @@
 """Every experiment runs on what the original download becomes: archives with the originals' names, made small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,14 @@ import torchvision
 from downloads import as_tar, as_zip, jpegs
 from test_experiments import EXPERIMENTS
 
+from recipe.data.known import KNOWN, digest
+from recipe.logs import console
 from recipe.plan import rungs
 from recipe.plan.compose import Plan, plan_of
 
 Composer = Callable[..., Plan]
 Recipe = Callable[..., int]
+OTHER_IMAGES = "these are other images, so that no figure is shown beside them"
 WNIDS = "n01440764", "n02102040", "n02979186"
 SCENES = "buildings", "forest", "glacier", "mountain", "sea", "street"
 ZOO = "bear,chimp,giraffe,gorilla,llama,ostrich,porcupine,skunk,triceratops,zebra"
@@ -121,6 +124,32 @@ def test_experiment_runs_two_steps_on_its_download(
     if own.sampler.repetitions > 1:
         small += ["sampler.repetitions=1", "schedule.warmup_epochs=0"]
     train(replace(plan(f"+experiment={name}", *small), folder=tmp_path / "run"))
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert not [figure for figure in EXPERIMENTS[name][0].values() if f"{figure:.3f}" in log]  # it is of other images
     rows = (tmp_path / "run" / "metrics.jsonl").read_text()
     assert '"step": 2' in rows
     assert "val/acc1" in rows
+
+
+def told(plan: Plan, classes: list[str], images: Mapping[str, int]) -> str:
+    """What a run of the plan says of published figures on such data."""
+    return " ".join(" ".join(console.published(plan, classes, images)).split())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_published_figures_of_an_experiment_stand_on_its_original_data_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """On data with the original's classes and counts; on the small archive's counts the line says what is missing."""
+    composed = plan_of([f"+experiment={name}", "data.root=."], to_run=False)
+    on = rungs.own_data(name) or ""
+    classes = [f"class {number}" for number in range(KNOWN[on].classes)]
+    monkeypatch.setitem(KNOWN, on, replace(KNOWN[on], names=digest(classes)))
+    original = {**KNOWN[on].images, "shorter_side": KNOWN[on].shorter_side}
+    there, here = told(composed, classes, original), told(composed, classes, DOWNLOADS[on][2])
+    figures = [f"{figure:.3f}" for figure in EXPERIMENTS[name][0].values()]
+    assert [figure for figure in figures if figure in there] == figures
+    assert not [figure for figure in figures if figure in here]
+    assert there.startswith("published ") == bool(figures)
+    assert here == (f"published on {KNOWN[on].title}: {OTHER_IMAGES}" if figures else "")
+    assert told(composed, [*classes[1:], "another"], original) == here
