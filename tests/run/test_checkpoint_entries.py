@@ -119,7 +119,8 @@ def at_the_beginning(path: str) -> Entry:
 
 ENTRIES = [
     *("model", "ema", "optimizer.state", "plateau", "plateau.factor", "plateau.best", "meter", "meter.loss_sums"),
-    *("meter.hits", "meter.images", "meter.steps_summed", "progress", "progress.epoch", "progress.step", "progress.best", "metrics_bytes"),
+    *("meter.hits", "meter.images", "meter.steps_summed"),
+    *("progress", "progress.epoch", "progress.step", "progress.best", "metrics_bytes"),
 ]
 
 
