@@ -5,12 +5,14 @@ them: `tables`, `csv_files`, `figures`, `page`, `tensorboard`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from recipe.ladder.comparing.statistics import Difference, Pooled
 from recipe.ladder.reading.records import RunRecord, Unit
 from recipe.plan.published import NOTHING, Published
+
+SAME = "not compared (the same training)"  # the verdict on two settings that are one training, evaluated alike
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Row:
     median: float
     highest: float
     parent: str | None  # the setting it is compared with; None for the first
+    differs: list[str] = field(default_factory=list)  # the keys of which the two were trained with different values
+    passed_over: tuple[str, list[str]] | None = None  # label of a nearer one that makes no contrast, and those keys
     gain: Gain | None = None  # over the parent
     total: Gain | None = None  # over the table's first row
     published: Published = NOTHING  # of the recipe, where the runs are that recipe's

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables
+from recipe.ladder.telling import beside_tables, compared
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
 
 GAP = "  "
@@ -17,7 +17,7 @@ NARROWEST = 12  # to which a label is cut where a terminal is too narrow for the
 TELLING = 70  # importance of the columns that no table should do without
 KEPT = 80  # columns of this importance and above are never dropped
 NOTES = {
-    "gain": "gain: mean over shared seeds, with its 95% interval (Student's t)",
+    "gain": "gain: mean over shared seeds (or folds), with its 95% interval (Student's t)",
     "p": "p: t-test, adjusted for the table's several gains (Holm)",
     "paired": "paired p: likewise, by the spread of each difference alone; p and interval go by all rows' runs "
     "(docs/STATISTICS.md)",
@@ -86,7 +86,7 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
 
 def findings(comparison: Comparison) -> list[str]:
     """What was found, in sentences: ingredients, what this design could have found, what is missing."""
-    said = [*headline(comparison), *about_spreads(comparison)]
+    said = [*headline(comparison), *about_spreads(comparison), *compared.which(comparison)]
     others = sum(len(row.others) for row in comparison.rows)
     missing = sum(len(row.missing) for row in comparison.rows)
     if others or missing:
@@ -262,7 +262,12 @@ def _shortened(verdict: str) -> str:
     seeds = re.search(r"about (\d+) (\w+)", verdict)
     if seeds:
         return f"{seeds[1]} {seeds[2]}?"
-    words = {"unresolved (one": "one seed", "unresolved (no": "open", "not compared": "not compared"}
+    words = {
+        "unresolved (one s": "one seed",
+        "unresolved (one f": "one fold",
+        "unresolved (no": "open",
+        "not compared": "not compared",
+    }
     return next((short for start, short in words.items() if verdict.startswith(start)), verdict)
 
 
