@@ -26,6 +26,12 @@ def add_to(parsers: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (FOLDER/report of the first)")
     parser.add_argument("--no-figures", action="store_true", help="tables and CSV only: fast")
     parser.add_argument("--images", action="store_true", help="show the photos that changed most: reads the data")
+    parser.add_argument(
+        "--split",
+        choices=("val", "test"),
+        default="val",
+        help="test: beside each table, the same on test images (recipe evaluate RUN split=test, data.val_dir=test)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -37,9 +43,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     from recipe.ladder.comparing.compare import compare
     from recipe.ladder.comparing.comparison import Report
+    from recipe.ladder.comparing.on_test import compare_with_test_images
     from recipe.ladder.telling import csv_files, tables  # scipy, once there is something to compare
 
-    report = Report(arguments.folders, compare(found), found)
+    comparisons = compare_with_test_images(found) if arguments.split == "test" else compare(found)
+    report = Report(arguments.folders, comparisons, found)
     print(tables.text(report, shutil.get_terminal_size().columns))
     folder = arguments.out or arguments.folders[0] / "report"
     try:

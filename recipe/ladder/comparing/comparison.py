@@ -99,6 +99,8 @@ class Comparison:
     beside: list[Beside]  # published figures beside those of the runs, where there are more than the last epoch's top-1
     spreads_p: float = math.nan  # Bartlett's p that all rows' runs are equally far apart; NaN where nothing is pooled
 
+    on_test: "Comparison | None" = None  # the same settings on test images, where they were asked for
+
     @property
     def is_pooled(self) -> bool:
         """Whether any verdict rests on the spread of the whole table."""

@@ -39,8 +39,8 @@ def _passed_over(row: Row, labels: dict[str, str]) -> str:
     assert row.passed_over is not None
     nearer, several = row.passed_over
     return (
-        f"{row.label} with {labels[row.parent or '']}, from which it differs in {_listed(row.differs)}: from {nearer} it "
-        f"differs in {_listed(several)} at once, which is no contrast."
+        f"{row.label} with {labels[row.parent or '']}, from which it differs in {_listed(row.differs)}: from {nearer} "
+        f"it differs in {_listed(several)} at once, which is no contrast."
     )
 
 

@@ -28,7 +28,10 @@ def rungs_csv(report: Report) -> str:
     """A line for each row of each table, with every figure; empty where there is none."""
     lines: list[dict[str, Any]] = []
     for comparison in report.comparisons:
-        lines.extend(_row_figures(comparison, row) for row in comparison.rows)
+        of_test = {row.name: row for row in comparison.on_test.rows} if comparison.on_test else {}
+        for row in comparison.rows:
+            more = _on_test(of_test.get(row.name)) if any(each.on_test for each in report.comparisons) else {}
+            lines.append(_row_figures(comparison, row) | more)
     return _csv(lines)
 
 
@@ -65,6 +68,25 @@ def _row_figures(comparison: Comparison, row: Row) -> dict[str, Any]:
         "spreads_p": comparison.spreads_p,
         **dict(zip((f"gain_pooled_{name}" for name in POOLED), _pooled_figures(row.gain), strict=True)),
         **dict(zip((f"total_pooled_{name}" for name in POOLED), _pooled_figures(row.total), strict=True)),
+    }
+
+
+def _on_test(row: Row | None) -> dict[str, Any]:
+    """The figures of a setting on test images; None where there are none."""
+    gain = row.gain if row else None
+    low, high = gain.interval if gain else (None, None)
+    images = gain.over_images if gain and gain.over_images else (None, None)
+    return {
+        "test_n": len(row.runs) if row else None,
+        "test_acc1_mean": row.mean if row else None,
+        "test_acc1_sd": row.sd if row else None,
+        "test_gain": points(gain) if gain else None,
+        "test_gain_low": low,
+        "test_gain_high": high,
+        "test_gain_p_holm": gain.adjusted if gain else None,
+        "test_gain_images_low": images[0],
+        "test_gain_images_high": images[1],
+        "test_gain_verdict": gain.verdict if gain else None,
     }
 
 

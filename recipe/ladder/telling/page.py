@@ -16,7 +16,7 @@ from recipe import __version__
 from recipe.files import write_atomically
 from recipe.ladder.comparing.comparison import Comparison, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, tables, wording
+from recipe.ladder.telling import beside_tables, on_test, tables, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
 from recipe.output import count
@@ -82,6 +82,7 @@ def _comparison(
         f'<p class="about">{count(comparison.images, "validation image")}</p>' if comparison.images else "",
         _accuracies(comparison),
         _beside(comparison),
+        _on_test(comparison),
         '<div class="figures">',
         *map(figure, drawings),
         "</div>",
@@ -145,6 +146,18 @@ def _beside(comparison: Comparison) -> str:
     texts = beside_tables.rows(comparison.beside, names, repeat=True)
     rows = [[Cell(cells[0], n), Cell(cells[1], n, "text"), *map(_figure, cells[2:])] for n, cells in enumerate(texts)]
     return table(beside_tables.TITLE, beside_tables.header(names), rows)
+
+
+def _on_test(comparison: Comparison) -> str:
+    """The same on test images, where they were asked for."""
+    found = comparison.on_test
+    if found is None:
+        return ""
+    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in on_test.findings(comparison))
+    shown = on_test.columns(comparison, tables.columns(found))
+    cells = [[Cell(text, style="text") for text in line] for line in zip(*(each.cells for each in shown), strict=True)]
+    caption = "On test images: top-1 in percent, gains in percentage points"
+    return f"<h3>On test images</h3>\n<ul>{said}</ul>\n" + table(caption, [each.header for each in shown], cells)
 
 
 def _figure(text: str) -> Cell:

@@ -72,8 +72,8 @@ def headline(comparison: Comparison) -> list[str]:
     units = f"{min(runs)} to {max(runs)}" if min(runs) < max(runs) else f"{max(runs)}"
     if math.isfinite(comparison.detectable):
         sentences.append(
-            f"With {units} shared {'folds' if _of_folds(compared) else 'seeds'}, the smallest gain that this design finds "
-            f"in 4 of 5 cases is about {comparison.detectable:.2f} points."
+            f"With {units} shared {'folds' if _of_folds(compared) else 'seeds'}, the smallest gain that this design "
+            f"finds in 4 of 5 cases is about {comparison.detectable:.2f} points."
         )
     last = compared[-1]
     if comparison.shape == "ladder" and len(compared) > 1 and last.total is not None and last.total.difference.n > 1:

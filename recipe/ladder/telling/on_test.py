@@ -1,0 +1,58 @@
+"""What a comparison says on test images, beside what it says on the validation images."""
+
+from collections.abc import Sequence
+
+from recipe.ladder.comparing.comparison import Comparison, Row
+from recipe.ladder.telling.layout import Column
+from recipe.ladder.telling.wording import headline, interval, points, signed
+from recipe.output import count
+
+SHOWN = ("label", "n", "top1", "gain", "p", "paired", "verdict", "over", "total")  # of an ordinary table's columns
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """What was found on the test images, in sentences, and where that is other than on the validation images."""
+    found = comparison.on_test
+    assert found is not None
+    images = f" ({count(found.images, 'image')}, which chose nothing)" if found.images else " (which chose nothing)"
+    first, *more = headline(found)
+    said = [f"On test images{images}: {first[:1].lower()}{first[1:]}", *more]
+    lacking = sum(len(row.others) for row in found.rows) - sum(len(row.others) for row in comparison.rows)
+    if lacking > 0:
+        said.append(f"Not evaluated on them: {count(lacking, 'run')} (recipe evaluate RUN split=test).")
+    pairs = list(zip(found.rows, comparison.rows, strict=True))
+    other = [
+        f"{row.label} {_word(row)} (validation: {_word(before)})" for row, before in pairs if _differs(row, before)
+    ]
+    if other:
+        said.append(f"Other than on the validation images: {'; '.join(other)}.")
+    elif any(row.gain for row in found.rows):
+        said.append("The verdicts are those of the validation images.")
+    return said
+
+
+def columns(comparison: Comparison, of_test: Sequence[Column]) -> list[Column]:
+    """The columns of the table on test images, with the gains on the validation images beside theirs.
+
+    Args:
+        of_test: those of the ordinary table of `comparison.on_test`.
+    """
+    found = comparison.on_test
+    assert found is not None
+    kept = [column for column in of_test if column.key in SHOWN]
+    before = [f"{signed(points(row.gain))} {_word(row)}" if row.gain else "" for row in comparison.rows]
+    over = [interval(*row.gain.over_images) if row.gain and row.gain.over_images else "" for row in found.rows]
+    return [
+        *kept,
+        Column("verdict", "on validation images", before, 72),
+        *([Column("images", "incl. other images", over, 68)] if any(over) else []),
+    ]
+
+
+def _differs(row: Row, before: Row) -> bool:
+    return row.gain is not None and before.gain is not None and _word(row) != _word(before)
+
+
+def _word(row: Row) -> str:
+    verdict = row.gain.verdict if row.gain else ""
+    return "not compared" if verdict.startswith("not") else verdict.partition(" ")[0]
