@@ -19,7 +19,8 @@ def add_to(parsers: Any) -> None:
         "report",
         help="compare finished runs: tables, figures, an HTML page, TensorBoard",
         description="Compare the runs below some folders, seed by seed: ladders, ingredients left out or added one at "
-        "a time, sweeps, folds. Writes report.md, report.html, rungs.csv, runs.csv, figures and a TensorBoard log.",
+        "a time, sweeps, folds, and what several data sets have in common. Writes report.md, report.html, rungs.csv, "
+        "runs.csv, data_sets.csv, figures and a TensorBoard log.",
         epilog="Example: recipe report multirun_outputs",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders with runs, at any depth")
@@ -43,11 +44,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     from recipe.ladder.comparing.compare import compare
     from recipe.ladder.comparing.comparison import Report
+    from recipe.ladder.comparing.data_sets import across
     from recipe.ladder.comparing.on_test import compare_with_test_images
     from recipe.ladder.telling import csv_files, tables  # scipy, once there is something to compare
 
     comparisons = compare_with_test_images(found) if arguments.split == "test" else compare(found)
-    report = Report(arguments.folders, comparisons, found)
+    report = Report(arguments.folders, comparisons, found, across(comparisons))
     print(tables.text(report, shutil.get_terminal_size().columns))
     folder = arguments.out or arguments.folders[0] / "report"
     try:
@@ -56,6 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise RunError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from error
     write_atomically(folder / "rungs.csv", csv_files.rungs_csv(report))
     write_atomically(folder / "runs.csv", csv_files.runs_csv(report))
+    if report.across:
+        write_atomically(folder / "data_sets.csv", csv_files.data_sets_csv(report))
     thumbnails: list[dict[int, Thumbnail]] = []
     if arguments.images:
         from recipe.ladder.telling.classes_and_images import MOST_FLIPS

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from recipe.ladder.comparing import borrowing, floors, statistics
 from recipe.ladder.comparing.beside import beside
 from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Row
 from recipe.ladder.reading import predictions
+from recipe.ladder.reading.collect import data_of
 from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.reading.settings import Setting, differing, groups, text, unit_order
 from recipe.ladder.reading.tables import Table, tables
@@ -65,6 +67,8 @@ def _comparison(table: Table) -> Comparison:
         classes=[str(name) for name in first.environment["classes"]],
         images=predictions.images_of(all_runs),
         beside=beside(rows),
+        trained_on=_trained_on(first),
+        data_folder=_data_folder(first),
         spreads_p=borrowing.spreads_differ(lent) if lent else math.nan,
     )
 
@@ -74,6 +78,16 @@ def _common(members: Sequence[Setting]) -> dict[str, str]:
     keys = dict.fromkeys(key for member in members for key in member.varied)
     values = {key: {member.value(key) for member in members} for key in keys}
     return {key: next(iter(found)) for key, found in values.items() if len(found) == 1}
+
+
+def _trained_on(setting: Setting) -> str:
+    """What tells the training images from others, whatever the validation images."""
+    return str(data_of(next(iter((*setting.runs.values(), *setting.others))))[0])
+
+
+def _data_folder(setting: Setting) -> str | None:
+    roots = [str(given) for given in setting.environment["overrides"] if str(given).startswith("data.root=")]
+    return PurePath(roots[-1].partition("=")[2]).name or None if roots else None
 
 
 def _row(setting: Setting, table: Table, common: dict[str, str]) -> Row:
@@ -97,6 +111,11 @@ def _row(setting: Setting, table: Table, common: dict[str, str]) -> Row:
         median=float(np.median(acc1)) if acc1 else math.nan,
         highest=max(acc1, default=math.nan),
         parent=None,
+        key=(
+            setting.recipe,
+            tuple((key, value) for key, value in sorted(setting.varied.items()) if key not in common),
+            setting.changes,
+        ),
         published=setting.published,
         device_hours=mean("device_seconds") / 3600,
         images=mean("images_seen"),

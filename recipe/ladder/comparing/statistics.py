@@ -84,6 +84,11 @@ def difference(new: Runs, old: Runs, folds: int | None = None, floor: float = 0.
     return Difference(n, mean, sd, mean - half, mean + half, p, exact, better, *bootstrapped, folds, spread)
 
 
+def standard_error(found: Difference) -> float:
+    """Of the mean difference, points, from two runs on: what its interval and p rest on."""
+    return found.spread * math.sqrt(_variance(found.n, found.folds))
+
+
 def _variance(n: int, folds: int | None) -> float:
     """Variance of the mean of n differences, in units of their own."""
     return 1 / n + (1 / (folds - 1) if folds is not None else 0)

@@ -53,7 +53,7 @@ def _test_sets(runs: Sequence[RunRecord], found: dict[Path, dict[str, dict[str, 
     """By the training set's fingerprint, that of the test set which most runs saw."""
     counts: dict[str, Counter[str]] = {}
     for run in runs:
-        counts.setdefault(_train(run), Counter()).update(found.get(run.folder, {}))
+        counts.setdefault(_train(run), Counter()).update(list(found.get(run.folder, {})))
     return {train: max(sorted(seen), key=seen.__getitem__) for train, seen in counts.items() if seen}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.wording import points
 
 GAIN = (
@@ -106,6 +107,11 @@ def _pooled_figures(gain: Gain | None) -> list[Any]:
         return [None] * len(POOLED)
     low, high, p, sd, freedom = gain.pooled
     return [low, high, sd, freedom, p, gain.adjusted, gain.paired_verdict]
+
+
+def data_sets_csv(report: Report) -> str:
+    """A line for each setting on each data set, and for its mean over them."""
+    return _csv([line for across in report.across for line in data_sets.lines(across)])
 
 
 def runs_csv(report: Report) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import beside_tables, compared, layout, on_test
+from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
 
@@ -30,6 +31,9 @@ FOLDS = "runs are folds, whose training sets overlap: intervals and p are widene
 def text(report: Report, width: int) -> str:
     """All tables for a terminal, with what was found above each and what is missing below."""
     parts: list[str] = []
+    for across in report.across:
+        said = [_filled(line, width) for line in (data_sets.title(across), *data_sets.findings(across))]
+        parts.append("\n".join([*said, "", *layout.lines(layout.fitted(data_sets.columns(across), width))]))
     seen: set[str] = set()
     for comparison in report.comparisons:
         shown, table = fitted(comparison, width)
@@ -49,11 +53,15 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
     """All tables as a Markdown document.
 
     Args:
-        pictures: number of the comparison, caption and path of each.
+        pictures: number of the comparison, caption and path of each; -1 and below: of `report.across`.
         least: importance of a column that is shown; 0: all are.
     """
     pictures = list(pictures)
     parts = [f"# Report on {', '.join(map(str, report.roots))}"]
+    for place, across in enumerate(report.across):
+        parts.append(f"## {data_sets.title(across)}\n\n" + " ".join(data_sets.findings(across)))
+        parts.append(_of_columns(data_sets.columns(across)))
+        parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == -1 - place]
     seen: set[str] = set()
     for number, comparison in enumerate(report.comparisons):
         shown = [column for column in columns(comparison) if column.importance >= least]
@@ -70,8 +78,7 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
             parts.append(f"{beside_tables.TITLE}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
         if comparison.on_test is not None:
             told = on_test.columns(comparison, columns(comparison.on_test))
-            lines = [[column.header for column in told], *map(list, zip(*(each.cells for each in told), strict=True))]
-            parts += [" ".join(on_test.findings(comparison)), _as_table(lines)]
+            parts += [" ".join(on_test.findings(comparison)), _of_columns(told)]
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
@@ -188,10 +195,11 @@ def _over(comparison: Comparison) -> list[str]:
     return [labels[row.parent] if row.parent else "" for row in rows]
 
 
-def _as_table(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its header first."""
-    head, *body = lines
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
+def _of_columns(shown: Sequence[Column]) -> str:
+    """A Markdown table."""
+    body = zip(*(column.cells for column in shown), strict=True)
+    lines = [[column.header for column in shown], ["---"] * len(shown), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _beside(comparison: Comparison, width: int) -> list[str]:
