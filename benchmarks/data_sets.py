@@ -1,10 +1,10 @@
 """How often the interval of a gain's mean over data sets covers the truth: `python benchmarks/data_sets.py`.
 
 A gain is normal over data sets, with a standard deviation `between`; what is measured of it on a data set has the
-error of three seeds, of which the interval knows an estimate of two degrees of freedom (or, as from a pooled table, of
-20). In each cell: how many of 95% intervals hold the mean, percent; median half-width in units of one data set's
-standard error. Three rules: all data sets' seeds taken as one sample, as if there were no other data sets; Hartung's and
-Knapp's interval with weights by precision (between-variance by Paule and Mandel, 1982); and the report's. Half a minute.
+error of three seeds, of which the interval knows an estimate of two degrees of freedom (or 20, as from a pooled table).
+In each cell: how many of 95% intervals hold the mean, percent; median half-width in units of one data set's standard
+error. Three rules: all data sets' seeds taken as one sample, as if there were no other data sets; Hartung's and Knapp's
+interval with weights by precision (between-variance by Paule and Mandel, 1982); and the report's. Half a minute.
 """
 
 import argparse
