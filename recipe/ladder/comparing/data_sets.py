@@ -53,7 +53,7 @@ class MeanGain:
     adjusted: float  # after Holm over the settings
     verdict: str  # helps, hurts, unresolved
     better: float  # probability of improvement (Agarwal et al., 2021): mean over the data sets
-    better_low: float  # its 95% interval, by resampling the runs within each data set; NaN with one run
+    better_low: float  # its 95% interval, by resampling the runs within each data set; NaN where that tells none
     better_high: float
 
 
@@ -156,7 +156,7 @@ def improvement(runs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tupl
 
     That a run of the one setting is more accurate than one of the other, ties counting half, averaged over the data
     sets. The interval resamples the runs within each data set and setting: it speaks of these data sets alone. NaN
-    where a setting has one run.
+    where a setting has one run, or no resample differs: that all pairs are won does not say that all would be.
 
     Args:
         runs: for each data set the accuracies of the one and of the other setting.
@@ -169,10 +169,9 @@ def improvement(runs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> tupl
         drawn, drawn_old = (rng.multinomial(len(x), np.full(len(x), 1 / len(x)), RESAMPLED) / len(x) for x in (a, b))
         seen += float(wins.mean()) / len(runs)
         resampled += np.einsum("ri,ij,rj->r", drawn, wins, drawn_old) / len(runs)
-    if min(min(len(new), len(old)) for new, old in runs) < 2:
-        return seen, math.nan, math.nan
     low, high = np.quantile(resampled, [LEVEL / 2, 1 - LEVEL / 2])
-    return seen, float(low), float(high)
+    few = min(min(len(new), len(old)) for new, old in runs) < 2
+    return seen, *((math.nan, math.nan) if few or low == high else (float(low), float(high)))
 
 
 def _verdict(gain: MeanGain, adjusted: float) -> str:

@@ -19,7 +19,7 @@ from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import beside_tables, on_test, tables, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.data_sets import section as across
-from recipe.ladder.telling.markup import Cell, figure, number, signed, table
+from recipe.ladder.telling.markup import Cell, figure, number, signed, table, told
 from recipe.output import count
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def _on_test(comparison: Comparison) -> str:
         return ""
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in on_test.findings(comparison))
     shown = on_test.columns(comparison, tables.columns(found))
-    cells = [[Cell(text, style="text") for text in line] for line in zip(*(each.cells for each in shown), strict=True)]
+    rows = zip(*(each.cells for each in shown), strict=True)
+    cells = [[Cell(label, place), *map(told, texts)] for place, (label, *texts) in enumerate(rows)]
     caption = "On test images: top-1 in percent, gains in percentage points"
     return f"<h3>On test images</h3>\n<ul>{said}</ul>\n" + table(caption, [each.header for each in shown], cells)
 

@@ -157,6 +157,9 @@ def test_probability_of_improvement_is_the_mean_over_data_sets() -> None:
     assert better == pytest.approx((0.5 + 1.0) / 2)
     assert 0.5 <= low < better < high <= 1
     assert np.isnan(improvement([([1.0], [0.0, 0.5])])[1:]).all()
+    always, *none = improvement([([3.0, 4.0], [1.0, 2.0])])  # of 4 pairs all won: not that all would be
+    assert always == 1
+    assert np.isnan(none).all()
 
 
 @pytest.mark.parametrize("between", [0.0, 1.0])

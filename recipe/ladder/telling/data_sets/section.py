@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from recipe.ladder.comparing.comparison import Report
 from recipe.ladder.telling.data_sets import tables
-from recipe.ladder.telling.markup import Cell, figure, table
+from recipe.ladder.telling.markup import Cell, figure, table, told
 
 if TYPE_CHECKING:
     from recipe.ladder.telling.figures import Drawing
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def sections(report: Report, drawings: Sequence["Drawing"]) -> Iterator[str]:
     """One for each of `report.across`, with its figure."""
-    for place, across in enumerate(report.across):
+    for number, across in enumerate(report.across):
         first, *others = tables.findings(across)
         shown = tables.columns(across)
         rows = zip(*(column.cells for column in shown), strict=True)
-        cells = [[Cell(text, style=_style(text) if at else "") for at, text in enumerate(row)] for row in rows]
+        cells = [[Cell(label, place), *map(told, texts)] for place, (label, *texts) in enumerate(rows)]
         caption = "Gains in percentage points by data set, and their mean"
         yield "\n".join(
             [
@@ -27,12 +27,8 @@ def sections(report: Report, drawings: Sequence["Drawing"]) -> Iterator[str]:
                 "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in others) + "</ul>",
                 table(caption, [column.header for column in shown], cells),
                 '<div class="figures">',
-                *(figure(drawing) for drawing in drawings if drawing.comparison == -1 - place),
+                *(figure(drawing) for drawing in drawings if drawing.comparison == -1 - number),
                 "</div>",
                 "</section>",
             ]
         )
-
-
-def _style(text: str) -> str:
-    return f"text {text}" if text in ("helps", "hurts") else "text"
