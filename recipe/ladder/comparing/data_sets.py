@@ -65,6 +65,7 @@ class AcrossData:
     data: list[str]  # labels
     gains: list[MeanGain]
     ranks: dict[str, float]  # mean rank by label, 1 the best, of the settings that all data sets have; in table order
+    on_test: bool = False  # by their test images
 
 
 class _Found(NamedTuple):
@@ -74,7 +75,15 @@ class _Found(NamedTuple):
 
 
 def across(comparisons: Sequence[Comparison]) -> list[AcrossData]:
-    """What the same comparisons on different training images say together; nothing for a single data set."""
+    """What the same comparisons on different training images say together; nothing for a single data set.
+
+    By their validation images, then by their test images where those were asked for.
+    """
+    tested = [comparison.on_test for comparison in comparisons if comparison.on_test is not None]
+    return [*_of_images(comparisons), *(replace(each, on_test=True) for each in _of_images(tested))]
+
+
+def _of_images(comparisons: Sequence[Comparison]) -> list[AcrossData]:
     kinds: dict[Any, dict[str, Comparison]] = {}
     for comparison in comparisons:
         if len(comparison.rows) > 1:

@@ -12,9 +12,11 @@ from synthetic import LADDER, VAL_FINGERPRINT, write_run
 
 from recipe.errors import RunError
 from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.data_sets import across
 from recipe.ladder.comparing.on_test import compare_with_test_images
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import csv_files, on_test, page, tables
+from recipe.ladder.telling.data_sets import tables as data_sets
 
 TEST = "7e57000000000000"  # fingerprint
 IMAGES = 400
@@ -122,6 +124,18 @@ def test_runs_validated_on_the_test_folder_are_the_test_figures_of_their_trainin
     (alone,) = compared(tmp_path / "test")
     assert alone.title.endswith(", test images")
     assert alone.on_test is None
+
+
+def test_several_data_sets_have_their_test_images_too(tmp_path: Path) -> None:
+    for data, gain in (("flowers", 1.0), ("food", 2.0)):
+        prints = {"train": f"{data} train", "val": f"{data} val"}
+        write_pair(tmp_path / data, [50.0, 50.2, 50.1], [40.0, 40.5, 40.25], LADDER[0], data=prints)
+        tested = [40.0 + gain, 40.5 + gain, 40.25 + gain]
+        write_pair(tmp_path / data, [53.0, 53.2, 53.1], tested, LADDER[1], data=prints)
+    by_validation, by_test = across(compared(tmp_path))
+    assert [one.gain for one in by_validation.gains[0].by_data if one] == pytest.approx([3.0, 3.0])
+    assert [one.gain for one in by_test.gains[0].by_data if one] == pytest.approx([1.0, 2.0])
+    assert data_sets.title(by_test).startswith("On the test images of 2 data sets: ")
 
 
 def test_no_evaluation_on_test_images_is_said_with_the_command(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ NAMED = 4  # findings of a kind that a sentence names
 
 def title(across: AcrossData) -> str:
     """Its heading."""
-    return f"On {count(len(across.data), 'data set')}: {', '.join(across.data)}"
+    images = "the test images of " * across.on_test
+    return f"On {images}{count(len(across.data), 'data set')}: {', '.join(across.data)}"
 
 
 def findings(across: AcrossData) -> list[str]:
@@ -66,7 +67,8 @@ def columns(across: AcrossData) -> list[Column]:
 def lines(across: AcrossData) -> Iterator[dict[str, object]]:
     """A line of data_sets.csv for each setting on each data set, and one for the mean over them."""
     for gain in across.gains:
-        about = {"shape": across.shape, "setting": gain.label, "over": gain.over}
+        images = "test" if across.on_test else "val"
+        about = {"shape": across.shape, "images": images, "setting": gain.label, "over": gain.over}
         for data, one in zip(across.data, gain.by_data, strict=True):
             if one is not None:
                 yield {
