@@ -109,12 +109,18 @@ def test_runs_that_were_not_evaluated_are_counted(tmp_path: Path) -> None:
     assert "Not evaluated on them: 2 runs (recipe evaluate RUN split=test)." in on_test.findings(found)
 
 
-def test_runs_validated_on_the_test_folder_are_the_test_figures_of_their_trainings(tmp_path: Path) -> None:
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_runs_validated_on_the_test_folder_are_the_test_figures_of_their_trainings(
+    tmp_path: Path, evaluated: bool
+) -> None:
+    """Of all runs, or of those that were not evaluated on it."""
     data = {"train": "trained on", "val": TEST}
     for recipe, start in ((LADDER[0], 50.0), (LADDER[1], 52.0)):
         for seed in range(3):
             validated = {"train": "trained on", "val": VAL_FINGERPRINT}
-            write_run(tmp_path / "val", recipe, seed, start + seed**2 / 8, data=validated)
+            run = write_run(tmp_path / "val", recipe, seed, start + seed**2 / 8, data=validated)
+            if evaluated and seed == 0:
+                evaluate(run, start / 2)
             given = ["data.val_dir=/data/photos/test"]
             write_run(tmp_path / "test", recipe, seed, start / 2 + seed**2 / 8, data=data, overrides=given)
     (found,) = compared(tmp_path)
