@@ -105,6 +105,22 @@ def test_same_data_in_several_folders_are_one_data_set(tmp_path: Path) -> None:
     assert report.across == []
 
 
+def test_one_data_set_at_two_scales_or_validated_on_two_sets_is_one(tmp_path: Path) -> None:
+    write_data_set(tmp_path / "a", "flowers", MEANS["flowers"], predictions=False)
+    for recipe, mean in zip(LADDER, MEANS["food"], strict=False):
+        for seed in range(2):
+            prints = {"train": "flowers train", "val": "others"}
+            write_run(tmp_path / "b", recipe, seed, mean + seed / 10, data=prints, differences={"scale": "demo"})
+            prints = {"train": "flowers train", "val": "flowers val"}
+            write_run(tmp_path / "c", recipe, seed, mean + seed / 10, data=prints, differences={"scale": "small"})
+    report = report_on(tmp_path)
+    assert len(report.comparisons) == 3
+    assert report.across == []
+    write_data_set(tmp_path / "a", "food", MEANS["food"], predictions=False)
+    found = only(tmp_path)  # those at the scale that both have
+    assert [one.gain for one in found.gains[0].by_data if one] == pytest.approx([1.0, 1.5])
+
+
 def test_only_what_is_compared_with_the_same_setting_is_averaged(tmp_path: Path) -> None:
     """On the second data set r02 stands over the baseline, which is another question."""
     write_data_set(tmp_path, "flowers", MEANS["flowers"], predictions=False)
