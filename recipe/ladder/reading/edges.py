@@ -36,11 +36,21 @@ def edges_of(settings: list[Setting]) -> dict[str, Edge]:
 
     for _, same in groupby(sorted(alone, key=kind), kind):
         reference, *others = sorted(same, key=lambda setting: sort_key(setting, list(setting.varied)))
-        edges |= {other.name: Edge(reference, "sweep") for other in others}
+        edges |= {other.name: Edge(_towards(reference, other, others), "sweep") for other in others}
     for setting in settings:
         if setting.name not in edges and (edge := _rung_below(setting, settings, ranks, _trained_alike)):
             edges[setting.name] = edge
     return edges
+
+
+def _towards(reference: Setting, setting: Setting, others: list[Setting]) -> Setting:
+    """What a setting of a grid is compared with: one with the reference's value of one more key, where it was run.
+
+    The reference itself differs from most of a grid in several values at once, which is no contrast.
+    """
+    apart = [key for key, value in setting.varied.items() if reference.varied[key] != value]
+    closer = [{**setting.varied, key: reference.varied[key]} for key in apart]
+    return next((other for varied in closer for other in others if other.varied == varied), reference)
 
 
 def _changed_from(setting: Setting, settings: list[Setting]) -> Edge | None:

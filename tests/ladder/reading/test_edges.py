@@ -82,6 +82,23 @@ def test_sweep_stays_a_sweep_where_the_rung_below_has_one_of_its_values(tmp_path
     assert [row.value for row in sweep.rows] == [0, 5, 10]
 
 
+def test_grid_is_compared_along_its_sides(tmp_path: Path) -> None:
+    """Two values of two keys, none of them the recipe's own: no row differs from what it stands over in both."""
+    for alpha in (0.1, 0.4):
+        for lr in (0.25, 0.5):
+            write(tmp_path, "v2", 50 + alpha + lr, differences={"mix.mixup_alpha": alpha, "optimizer.lr": lr})
+    grid = only(tmp_path)
+    low = "mix.mixup_alpha=0.1, optimizer.lr=0.25"
+    assert parents(grid) == {
+        low: None,
+        "mix.mixup_alpha=0.1, optimizer.lr=0.5": low,
+        "mix.mixup_alpha=0.4, optimizer.lr=0.25": low,
+        "mix.mixup_alpha=0.4, optimizer.lr=0.5": "mix.mixup_alpha=0.1, optimizer.lr=0.5",
+    }
+    assert [len(row.differs) for row in grid.rows[1:]] == [1, 1, 1]
+    assert grid.has_totals
+
+
 def test_2x2_is_compared_along_its_sides(plan: Callable[..., Plan], tmp_path: Path) -> None:
     """From torchvision's network started at zero, timm's started at one differs in both."""
     for number, name in enumerate(("torchvision_one", "torchvision_zero", "timm_one", "timm_zero")):
