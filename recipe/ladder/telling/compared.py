@@ -32,9 +32,7 @@ def _in_general(comparison: Comparison) -> str:
         return "each rung with the nearest below it that was run with the same other values"
     if all(row.parent == comparison.rows[0].name for row in comparison.rows[1:]):
         return f"each setting with {first}"
-    return (
-        f"each setting with the nearest that was run, from which it differs in one value if it may be; first is {first}"
-    )
+    return f"each setting with the nearest that was run, in one value alone where there is such a one, first {first}"
 
 
 def _passed_over(row: Row, labels: dict[str, str]) -> str:
