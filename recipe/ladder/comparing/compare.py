@@ -86,8 +86,10 @@ def _trained_on(setting: Setting) -> str:
 
 
 def _data_folder(setting: Setting) -> str | None:
-    roots = [str(given) for given in setting.environment["overrides"] if str(given).startswith("data.root=")]
-    return PurePath(roots[-1].partition("=")[2]).name or None if roots else None
+    """The last part of the data.root that the command line had."""
+    given = [str(override) for override in setting.environment["overrides"]]
+    roots = [each.partition("=")[2].strip("'\"") for each in given if each.startswith("data.root=")]
+    return PurePath(roots[-1]).name or None if roots else None
 
 
 def _row(setting: Setting, table: Table, common: dict[str, str]) -> Row:
@@ -203,8 +205,9 @@ def _judge(rows: Sequence[Row], kind: str, lent: borrowing.TableRuns | None) -> 
     """Holm's p-values and the verdicts of all gains of one kind: pooled where rows lend, and by each pair alone."""
     gains: list[Gain] = [getattr(row, kind) for row in rows[1:]]
     pooled = borrowing.pooled(lent, rows, gains, kind == "total") if lent else [None] * len(gains)
-    alone = [gain.difference.p for gain in gains]
-    counted = [one.p if one else p for one, p in zip(pooled, alone, strict=True)]
+    told_twice = [kind == "total" and row.gain is not None and row.gain.verdict == SAME for row in rows[1:]]
+    alone = [math.nan if twice else gain.difference.p for gain, twice in zip(gains, told_twice, strict=True)]
+    counted = [one.p if one and not math.isnan(p) else p for one, p in zip(pooled, alone, strict=True)]
     tests = max(1, sum(not math.isnan(p) for p in alone))
     judged = zip(rows[1:], gains, pooled, statistics.holm(counted), statistics.holm(alone), strict=True)
     for row, gain, one, p, p_alone in judged:
@@ -216,6 +219,11 @@ def _judge(rows: Sequence[Row], kind: str, lent: borrowing.TableRuns | None) -> 
             verdict = f"{verdict[:-1]}; permutation test of the means: p = {gain.unpaired:.2g})"
         new = replace(gain, adjusted=p, verdict=verdict, pooled=one, paired_adjusted=p_alone, paired_verdict=paired)
         setattr(row, kind, new)
+    by_name = {row.name: row for row in rows}
+    for row, twice in zip(rows[1:], told_twice, strict=True):
+        over = by_name[row.parent or ""]
+        if twice and over.total is not None:  # that of the setting which is the same training
+            row.total = over.total
 
 
 def _detectable(rows: Sequence[Row], folds: int | None) -> float:

@@ -152,6 +152,20 @@ def test_one_training_under_two_names_is_not_tested(plan: Callable[..., Plan], t
     assert said[-1] == "One training, evaluated alike, and so not tested: v1 and r00_baseline."
 
 
+def test_total_of_one_training_under_two_names_is_tested_once(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """With r02's augmentation r01 is r02."""
+    for number, recipe in enumerate(LADDER[:3]):
+        made = plan(f"+recipe={recipe}", "augment.policy=ta_wide", "scale=demo")
+        start = 50.0 + min(number, 1)
+        write_planned(tmp_path, made, [start, start + 0.5, start**2 / 51])
+    _, rung, same = only(tmp_path).rows
+    assert same.gain is not None
+    assert same.gain.verdict == SAME
+    assert rung.total is not None
+    assert rung.total.adjusted == rung.total.difference.p
+    assert same.total == rung.total
+
+
 def test_settings_that_are_one_training_are_said_to_be(plan: Callable[..., Plan], tmp_path: Path) -> None:
     for recipe in (LADDER[0], "v1"):
         write_planned(tmp_path, plan(f"+recipe={recipe}", "scale=demo"), [50.0, 50.5])
