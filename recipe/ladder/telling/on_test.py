@@ -1,13 +1,27 @@
 """What a comparison says on test images, beside what it says on the validation images."""
 
+import textwrap
 from collections.abc import Sequence
 
 from recipe.ladder.comparing.comparison import Comparison, Row
+from recipe.ladder.telling import layout
+from recipe.ladder.telling.data_sets.tables import markdown_table
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import headline, interval, points, signed
 from recipe.output import count
 
 SHOWN = ("label", "n", "top1", "gain", "p", "paired", "verdict", "over", "total")  # of an ordinary table's columns
+
+
+def text(comparison: Comparison, of_test: Sequence[Column], width: int) -> str:
+    """Findings and table for a terminal; the columns are those that `columns` takes."""
+    said = [textwrap.fill(line, width, break_long_words=False) for line in findings(comparison)]
+    return "\n".join([*said, "", *layout.lines(layout.fitted(columns(comparison, of_test), width))])
+
+
+def markdown(comparison: Comparison, of_test: Sequence[Column]) -> str:
+    """The same as Markdown."""
+    return f"{' '.join(findings(comparison))}\n\n{markdown_table(columns(comparison, of_test))}"
 
 
 def findings(comparison: Comparison) -> list[str]:

@@ -30,10 +30,7 @@ FOLDS = "runs are folds, whose training sets overlap: intervals and p are widene
 
 def text(report: Report, width: int) -> str:
     """All tables for a terminal, with what was found above each and what is missing below."""
-    parts: list[str] = []
-    for across in report.across:
-        said = [_filled(line, width) for line in (data_sets.title(across), *data_sets.findings(across))]
-        parts.append("\n".join([*said, "", *layout.lines(layout.fitted(data_sets.columns(across), width))]))
+    parts = [data_sets.text(across, width) for across in report.across]
     seen: set[str] = set()
     for comparison in report.comparisons:
         shown, table = fitted(comparison, width)
@@ -42,8 +39,7 @@ def text(report: Report, width: int) -> str:
         below, beside = _below(comparison, report), _beside(comparison, width)
         parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *beside]))
         if comparison.on_test is not None:
-            found = layout.lines(layout.fitted(on_test.columns(comparison, columns(comparison.on_test)), width))
-            parts.append("\n".join([*(_filled(line, width) for line in on_test.findings(comparison)), "", *found]))
+            parts.append(on_test.text(comparison, columns(comparison.on_test), width))
     parts.extend("\n".join(["In no table:", *lines]) for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(_filled(note, width) for note in notes(report, seen)))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -59,8 +55,7 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
     pictures = list(pictures)
     parts = [f"# Report on {', '.join(map(str, report.roots))}"]
     for place, across in enumerate(report.across):
-        parts.append(f"## {data_sets.title(across)}\n\n" + " ".join(data_sets.findings(across)))
-        parts.append(_of_columns(data_sets.columns(across)))
+        parts.append(data_sets.markdown(across))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == -1 - place]
     seen: set[str] = set()
     for number, comparison in enumerate(report.comparisons):
@@ -77,8 +72,7 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
             lines += beside_tables.rows(comparison.beside, names, repeat=True)
             parts.append(f"{beside_tables.TITLE}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
         if comparison.on_test is not None:
-            told = on_test.columns(comparison, columns(comparison.on_test))
-            parts += [" ".join(on_test.findings(comparison)), _of_columns(told)]
+            parts.append(on_test.markdown(comparison, columns(comparison.on_test)))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
@@ -193,13 +187,6 @@ def _over(comparison: Comparison) -> list[str]:
     if all(row.parent == usual.name for row, usual in zip(rows[1:], expected, strict=True)):
         return []
     return [labels[row.parent] if row.parent else "" for row in rows]
-
-
-def _of_columns(shown: Sequence[Column]) -> str:
-    """A Markdown table."""
-    body = zip(*(column.cells for column in shown), strict=True)
-    lines = [[column.header for column in shown], ["---"] * len(shown), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _beside(comparison: Comparison, width: int) -> list[str]:

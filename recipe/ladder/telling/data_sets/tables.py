@@ -1,9 +1,11 @@
 """Gains on several data sets in sentences, as a table for any medium, and as CSV."""
 
 import math
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 
 from recipe.ladder.comparing.data_sets import AcrossData, MeanGain
+from recipe.ladder.telling import layout
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import interval, p_value, signed
 from recipe.output import count
@@ -15,6 +17,24 @@ def title(across: AcrossData) -> str:
     """Its heading."""
     images = "the test images of " * across.on_test
     return f"On {images}{count(len(across.data), 'data set')}: {', '.join(across.data)}"
+
+
+def text(across: AcrossData, width: int) -> str:
+    """Heading, findings and table for a terminal."""
+    said = [textwrap.fill(line, width, break_long_words=False) for line in (title(across), *findings(across))]
+    return "\n".join([*said, "", *layout.lines(layout.fitted(columns(across), width))])
+
+
+def markdown(across: AcrossData) -> str:
+    """The same as Markdown."""
+    return f"## {title(across)}\n\n{' '.join(findings(across))}\n\n{markdown_table(columns(across))}"
+
+
+def markdown_table(shown: Sequence[Column]) -> str:
+    """Columns as a Markdown table."""
+    body = zip(*(column.cells for column in shown), strict=True)
+    rows = [[column.header for column in shown], ["---"] * len(shown), *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def findings(across: AcrossData) -> list[str]:
