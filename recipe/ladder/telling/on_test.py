@@ -2,11 +2,13 @@
 
 import textwrap
 from collections.abc import Sequence
+from html import escape
 
 from recipe.ladder.comparing.comparison import Comparison, Row
 from recipe.ladder.telling import layout
 from recipe.ladder.telling.data_sets.tables import markdown_table
 from recipe.ladder.telling.layout import Column
+from recipe.ladder.telling.markup import Cell, table, told
 from recipe.ladder.telling.wording import headline, interval, points, signed
 from recipe.output import count
 
@@ -22,6 +24,17 @@ def text(comparison: Comparison, of_test: Sequence[Column], width: int) -> str:
 def markdown(comparison: Comparison, of_test: Sequence[Column]) -> str:
     """The same as Markdown."""
     return f"{' '.join(findings(comparison))}\n\n{markdown_table(columns(comparison, of_test))}"
+
+
+def section(comparison: Comparison, of_test: Sequence[Column]) -> str:
+    """The same as HTML."""
+    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in findings(comparison))
+    shown = columns(comparison, of_test)
+    rows = zip(*(column.cells for column in shown), strict=True)
+    cells = [[Cell(label, place), *map(told, texts)] for place, (label, *texts) in enumerate(rows)]
+    caption = "On test images: top-1 in percent, gains in percentage points"
+    found = table(caption, [column.header for column in shown], cells)
+    return f"<h3>On test images</h3>\n<ul>{said}</ul>\n{found}"
 
 
 def findings(comparison: Comparison) -> list[str]:

@@ -19,7 +19,7 @@ from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import beside_tables, on_test, tables, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.data_sets import section as across
-from recipe.ladder.telling.markup import Cell, figure, number, signed, table, told
+from recipe.ladder.telling.markup import Cell, figure, number, signed, table
 from recipe.output import count
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _comparison(
         f'<p class="about">{count(comparison.images, "validation image")}</p>' if comparison.images else "",
         _accuracies(comparison),
         _beside(comparison),
-        _on_test(comparison),
+        on_test.section(comparison, tables.columns(comparison.on_test)) if comparison.on_test else "",
         '<div class="figures">',
         *map(figure, drawings),
         "</div>",
@@ -147,19 +147,6 @@ def _beside(comparison: Comparison) -> str:
     texts = beside_tables.rows(comparison.beside, names, repeat=True)
     rows = [[Cell(cells[0], n), Cell(cells[1], n, "text"), *map(_figure, cells[2:])] for n, cells in enumerate(texts)]
     return table(beside_tables.TITLE, beside_tables.header(names), rows)
-
-
-def _on_test(comparison: Comparison) -> str:
-    """The same on test images, where they were asked for."""
-    found = comparison.on_test
-    if found is None:
-        return ""
-    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in on_test.findings(comparison))
-    shown = on_test.columns(comparison, tables.columns(found))
-    rows = zip(*(each.cells for each in shown), strict=True)
-    cells = [[Cell(label, place), *map(told, texts)] for place, (label, *texts) in enumerate(rows)]
-    caption = "On test images: top-1 in percent, gains in percentage points"
-    return f"<h3>On test images</h3>\n<ul>{said}</ul>\n" + table(caption, [each.header for each in shown], cells)
 
 
 def _figure(text: str) -> Cell:
