@@ -135,7 +135,7 @@ def write_run(
         "unreadable": 0,
         **({"trained_in": trained_in} if trained_in else {}),
         "training_hash": _hash(trained_in or f"../../{name}/seed={seed}"),
-        "result_hash": "00021dd65f37b027",
+        "result_hash": _hash(f"{name}/seed={seed}"),
     }
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     return folder

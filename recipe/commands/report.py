@@ -19,13 +19,20 @@ def add_to(parsers: Any) -> None:
         "report",
         help="compare finished runs: tables, figures, an HTML page, TensorBoard",
         description="Compare the runs below some folders, seed by seed: ladders, ingredients left out or added one at "
-        "a time, sweeps, folds. Writes report.md, report.html, rungs.csv, runs.csv, figures and a TensorBoard log.",
+        "a time, sweeps, folds, and what several data sets have in common. Writes report.md, report.html, rungs.csv, "
+        "runs.csv, data_sets.csv, figures and a TensorBoard log.",
         epilog="Example: recipe report multirun_outputs",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders with runs, at any depth")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (FOLDER/report of the first)")
     parser.add_argument("--no-figures", action="store_true", help="tables and CSV only: fast")
     parser.add_argument("--images", action="store_true", help="show the photos that changed most: reads the data")
+    parser.add_argument(
+        "--split",
+        choices=("val", "test"),
+        default="val",
+        help="test: beside each table, the same on test images (recipe evaluate RUN split=test, data.val_dir=test)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -37,9 +44,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     from recipe.ladder.comparing.compare import compare
     from recipe.ladder.comparing.comparison import Report
+    from recipe.ladder.comparing.data_sets import across
+    from recipe.ladder.comparing.on_test import compare_with_test_images
     from recipe.ladder.telling import csv_files, tables  # scipy, once there is something to compare
 
-    report = Report(arguments.folders, compare(found), found)
+    comparisons = compare_with_test_images(found) if arguments.split == "test" else compare(found)
+    report = Report(arguments.folders, comparisons, found, across(comparisons))
     print(tables.text(report, shutil.get_terminal_size().columns))
     folder = arguments.out or arguments.folders[0] / "report"
     try:
@@ -48,6 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise RunError(f"cannot write to {folder} ({error.strerror}): name another folder with --out") from error
     write_atomically(folder / "rungs.csv", csv_files.rungs_csv(report))
     write_atomically(folder / "runs.csv", csv_files.runs_csv(report))
+    if report.across:
+        write_atomically(folder / "data_sets.csv", csv_files.data_sets_csv(report))
     thumbnails: list[dict[int, Thumbnail]] = []
     if arguments.images:
         from recipe.ladder.telling.classes_and_images import MOST_FLIPS

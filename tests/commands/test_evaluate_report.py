@@ -93,6 +93,13 @@ def test_test_folder_is_the_one_that_is_named(run: Path, photo_run: Path, recipe
     assert recipe("evaluate", run, "split=test", "data.test_dir=val", "data.workers=0") == 0
     (entry,) = entries(run)
     assert entry["loss"] == json.loads((run / "result.json").read_text())["loss"]
+    with np.load(run / entry["predictions"]) as kept, np.load(run / "predictions.npz") as own:
+        assert set(kept) == {"index", "correct"}
+        assert all((kept[name] == own[name]).all() for name in kept)
+    capsys.readouterr()
+    assert recipe("report", run, "--split", "test", "--no-figures") == 0
+    told = capsys.readouterr().out
+    assert f"On test images ({entry['number']} images, which chose nothing)" in told
     assert recipe("evaluate", run, "split=test", "data.test_dir=prüfung") == 2
     assert "there is no folder" in capsys.readouterr().err
     data = run.parent / "data"

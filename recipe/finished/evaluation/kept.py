@@ -1,13 +1,22 @@
-"""evaluations.json of a run: every evaluation so far, the newest of each setting on each set of images."""
+"""evaluations.json of a run: every evaluation so far, the newest of each setting on each set of images.
+
+Of test images what is right about each is kept too, so that reports can pair runs image by image.
+"""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from recipe.errors import RunError
 from recipe.files import write_atomically
 from recipe.finished.evaluation.choice import EvaluationSetting
 
+if TYPE_CHECKING:
+    from recipe.training.evaluate import Evaluation
+
+FOLDER = "evaluations"  # of the run's, for what is kept by image
 FILE = "evaluations.json"
 KEY = {"images": str, **EvaluationSetting.__annotations__}  # what tells one evaluation from another, and its types
 
@@ -51,3 +60,20 @@ def add(folder: Path, entries: list[dict[str, Any]], choice: dict[str, Any] | No
             entries[0]["images"]: choice,
         }
     write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
+
+
+def keep_images(folder: Path, entry: dict[str, Any], evaluation: "Evaluation") -> None:
+    """Write which images an evaluation is right about, and name the file in its entry, as `predictions`.
+
+    An npz of index (images,) int64 and correct (images,) bool, about a byte an image.
+    """
+    setting = "-".join(str(entry[name]) for name in ("split", *EvaluationSetting._fields))
+    path = Path(FOLDER) / f"{setting}-{entry['images'][:8]}.npz"
+    (folder / FOLDER).mkdir(exist_ok=True)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, index=evaluation.indices.numpy(), correct=evaluation.correct.numpy())
+
+    write_atomically(folder / path, write)
+    entry["predictions"] = str(path)

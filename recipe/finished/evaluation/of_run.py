@@ -71,7 +71,10 @@ def evaluate_run(
         choice = choose_on_half({s: e.correct for s, e in found.evaluations.items()}, own) if choose else None
         for line in choice_lines(choice) if choice else ():
             say(line)
-        kept.add(run.folder, found.entries(split), choice, found.own_images and split == "val")
+        entries = found.entries(split)
+        for entry, evaluation in zip(entries, found.evaluations.values(), strict=True) if split == "test" else ():
+            kept.keep_images(run.folder, entry, evaluation)
+        kept.add(run.folder, entries, choice, found.own_images and split == "val")
     return found
 
 

@@ -3,16 +3,19 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from recipe.ladder.comparing import borrowing, floors, statistics
 from recipe.ladder.comparing.beside import beside
-from recipe.ladder.comparing.comparison import Comparison, Gain, Row
+from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Row
 from recipe.ladder.reading import predictions
+from recipe.ladder.reading.collect import data_of
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.reading.settings import Setting, Table, groups, tables, unit_order
+from recipe.ladder.reading.settings import Setting, differing, groups, text, unit_order
+from recipe.ladder.reading.tables import Table, tables
 from recipe.plan.published import Published
 
 
@@ -29,13 +32,17 @@ def compare(runs: Iterable[RunRecord]) -> list[Comparison]:
 
 def _comparison(table: Table) -> Comparison:
     first = table.members[0]
-    common = {key: value for key, value in first.varied.items() if all(_has(one, key, value) for one in table.members)}
+    common = _common(table.members)
     rows = [_row(setting, table, common) for setting in table.members]
     _fill_missing(rows)
-    by_name = {row.name: row for row in rows}
+    by_name, members = {row.name: row for row in rows}, {member.name: member for member in table.members}
     for row in rows[1:]:
         parent = by_name[table.parents[row.name].name]
         row.parent = parent.name
+        row.differs = differing(members[row.name], members[parent.name])
+        if row.name in table.passed_over:
+            nearer = table.passed_over[row.name]
+            row.passed_over = by_name[nearer.name].label, differing(members[row.name], nearer)
         row.published_gain = _published_gain(row.published, parent.published)
         row.gain = _gain(row, parent, first.folds)
         row.total = row.gain if parent is rows[0] else _gain(row, rows[0], first.folds)
@@ -60,12 +67,29 @@ def _comparison(table: Table) -> Comparison:
         classes=[str(name) for name in first.environment["classes"]],
         images=predictions.images_of(all_runs),
         beside=beside(rows),
+        trained_on=_trained_on(first),
+        data_folder=_data_folder(first),
         spreads_p=borrowing.spreads_differ(lent) if lent else math.nan,
     )
 
 
-def _has(setting: Setting, key: str, value: str) -> bool:
-    return setting.varied.get(key) == value
+def _common(members: Sequence[Setting]) -> dict[str, str]:
+    """What all settings have in common beside their recipes: overrides, some of which a recipe has by itself."""
+    keys = dict.fromkeys(key for member in members for key in member.varied)
+    values = {key: {member.value(key) for member in members} for key in keys}
+    return {key: next(iter(found)) for key, found in values.items() if len(found) == 1}
+
+
+def _trained_on(setting: Setting) -> str:
+    """What tells the training images from others, whatever the validation images."""
+    return str(data_of(next(iter((*setting.runs.values(), *setting.others))))[0])
+
+
+def _data_folder(setting: Setting) -> str | None:
+    """The last part of the data.root that the command line had."""
+    given = [str(override) for override in setting.environment["overrides"]]
+    roots = [each.partition("=")[2].strip("'\"") for each in given if each.startswith("data.root=")]
+    return PurePath(roots[-1]).name or None if roots else None
 
 
 def _row(setting: Setting, table: Table, common: dict[str, str]) -> Row:
@@ -89,6 +113,11 @@ def _row(setting: Setting, table: Table, common: dict[str, str]) -> Row:
         median=float(np.median(acc1)) if acc1 else math.nan,
         highest=max(acc1, default=math.nan),
         parent=None,
+        key=(
+            setting.recipe,
+            tuple((key, value) for key, value in sorted(setting.varied.items()) if key not in common),
+            setting.changes,
+        ),
         published=setting.published,
         device_hours=mean("device_seconds") / 3600,
         images=mean("images_seen"),
@@ -117,22 +146,13 @@ def _label(setting: Setting, table: Table, common: dict[str, str]) -> str:
     if len(table.members) == 1:
         return f"{setting.recipe} {changes}".strip()
     if table.shape == "sweep":
-        values = {key: setting.varied.get(key, _text(setting.config.get(key))) for key in table.varied}
+        values = {key: setting.varied.get(key, text(setting.config.get(key))) for key in table.varied}
         return ", ".join(f"{key}={value}" for key, value in values.items())
     if not changes:
         return setting.recipe
     parent = table.parents.get(setting.name)
     more = [f"{key}={value}" for key, value in setting.literal.items() if parent and key not in parent.varied]
     return ", ".join([changes, *more])
-
-
-def _text(value: Any) -> str:
-    """A value as a command line has it; compose.text, without what that imports."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
-    return format(value, ".12g") if isinstance(value, float) else str(value)
 
 
 def _value(setting: Setting, table: Table) -> float | None:
@@ -151,6 +171,8 @@ def _fill_missing(rows: list[Row]) -> None:
 def _gain(row: Row, over: Row, folds: int | None) -> Gain:
     """A row over another, seed by seed; the p-value for several and the verdict come later."""
     units = predictions.shared_units(row.runs, over.runs)
+    if units and all(_is_same(row.runs[unit], over.runs[unit]) for unit in units):
+        return Gain(over.name, statistics.difference([], [], folds), math.nan, SAME, None, None, means=0.0)
     new_runs, old_runs = ([each.runs[unit] for unit in units] for each in (row, over))
     images = predictions.images_of([*new_runs, *old_runs])
     correct = predictions.correct(new_runs, old_runs) if folds is None else None  # folds have different images
@@ -168,6 +190,12 @@ def _gain(row: Row, over: Row, folds: int | None) -> Gain:
     return Gain(over.name, found, math.nan, "", interval, p_images, unpaired, means)
 
 
+def _is_same(run: RunRecord, other: RunRecord) -> bool:
+    """Whether two runs are one training, evaluated alike: r00_baseline and v1, or a value that a rung has by itself."""
+    hashes = [[(each.result or {}).get(name) for name in ("training_hash", "result_hash")] for each in (run, other)]
+    return None not in hashes[0] and hashes[0] == hashes[1]
+
+
 def _acc1(run: RunRecord) -> float:
     assert run.result is not None
     return float(run.result["acc1"])
@@ -177,17 +205,25 @@ def _judge(rows: Sequence[Row], kind: str, lent: borrowing.TableRuns | None) -> 
     """Holm's p-values and the verdicts of all gains of one kind: pooled where rows lend, and by each pair alone."""
     gains: list[Gain] = [getattr(row, kind) for row in rows[1:]]
     pooled = borrowing.pooled(lent, rows, gains, kind == "total") if lent else [None] * len(gains)
-    alone = [gain.difference.p for gain in gains]
-    counted = [one.p if one else p for one, p in zip(pooled, alone, strict=True)]
+    told_twice = [kind == "total" and row.gain is not None and row.gain.verdict == SAME for row in rows[1:]]
+    alone = [math.nan if twice else gain.difference.p for gain, twice in zip(gains, told_twice, strict=True)]
+    counted = [one.p if one and not math.isnan(p) else p for one, p in zip(pooled, alone, strict=True)]
     tests = max(1, sum(not math.isnan(p) for p in alone))
     judged = zip(rows[1:], gains, pooled, statistics.holm(counted), statistics.holm(alone), strict=True)
     for row, gain, one, p, p_alone in judged:
+        if gain.verdict == SAME:
+            continue
         verdict = statistics.verdict(gain.difference, p, tests, one)
         paired = statistics.verdict(gain.difference, p_alone, tests)
         if gain.unpaired is not None:
             verdict = f"{verdict[:-1]}; permutation test of the means: p = {gain.unpaired:.2g})"
         new = replace(gain, adjusted=p, verdict=verdict, pooled=one, paired_adjusted=p_alone, paired_verdict=paired)
         setattr(row, kind, new)
+    by_name = {row.name: row for row in rows}
+    for row, twice in zip(rows[1:], told_twice, strict=True):
+        over = by_name[row.parent or ""]
+        if twice and over.total is not None:  # that of the setting which is the same training
+            row.total = over.total
 
 
 def _detectable(rows: Sequence[Row], folds: int | None) -> float:

@@ -5,12 +5,18 @@ them: `tables`, `csv_files`, `figures`, `page`, `tensorboard`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recipe.ladder.comparing.statistics import Difference, Pooled
 from recipe.ladder.reading.records import RunRecord, Unit
 from recipe.plan.published import NOTHING, Published
+
+if TYPE_CHECKING:
+    from recipe.ladder.comparing.data_sets import AcrossData
+
+SAME = "not compared (the same training)"  # the verdict on two settings that are one training, evaluated alike
 
 
 @dataclass
@@ -52,6 +58,9 @@ class Row:
     median: float
     highest: float
     parent: str | None  # the setting it is compared with; None for the first
+    differs: list[str] = field(default_factory=list)  # the keys of which the two were trained with different values
+    passed_over: tuple[str, list[str]] | None = None  # label of a nearer one that makes no contrast, and those keys
+    key: tuple[Any, ...] = ()  # what it is, whatever the data: recipe, own overrides, what is left out or added
     gain: Gain | None = None  # over the parent
     total: Gain | None = None  # over the table's first row
     published: Published = NOTHING  # of the recipe, where the runs are that recipe's
@@ -95,6 +104,10 @@ class Comparison:
     beside: list[Beside]  # published figures beside those of the runs, where there are more than the last epoch's top-1
     spreads_p: float = math.nan  # Bartlett's p that all rows' runs are equally far apart; NaN where nothing is pooled
 
+    trained_on: str = ""  # fingerprint of the training images; of folds, what they are folds of
+    data_folder: str | None = None  # name of the images' folder, where the command line had it
+    on_test: "Comparison | None" = None  # the same settings on test images, where they were asked for
+
     @property
     def is_pooled(self) -> bool:
         """Whether any verdict rests on the spread of the whole table."""
@@ -113,6 +126,7 @@ class Report:
     roots: list[Path]
     comparisons: list[Comparison]
     runs: list[RunRecord]  # all, those with problems included
+    across: list["AcrossData"] = field(default_factory=list)  # the comparisons that several data sets have
 
     @property
     def problems(self) -> list[RunRecord]:

@@ -84,6 +84,11 @@ def difference(new: Runs, old: Runs, folds: int | None = None, floor: float = 0.
     return Difference(n, mean, sd, mean - half, mean + half, p, exact, better, *bootstrapped, folds, spread)
 
 
+def standard_error(found: Difference) -> float:
+    """Of the mean difference, points, from two runs on: what its interval and p rest on."""
+    return found.spread * math.sqrt(_variance(found.n, found.folds))
+
+
 def _variance(n: int, folds: int | None) -> float:
     """Variance of the mean of n differences, in units of their own."""
     return 1 / n + (1 / (folds - 1) if folds is not None else 0)
@@ -224,13 +229,14 @@ def verdict(found: Difference, adjusted: float, tests: int = 1, pooled: Pooled |
     effect is called.
     """
     if found.n < 2:
-        return "unresolved (one seed)" if found.n else "not compared (no shared seed)"
+        unit = "seed" if found.folds is None else "fold"
+        return f"unresolved (one {unit})" if found.n else f"not compared (no shared {unit})"
     sd, freedom = (pooled.sd, pooled.freedom) if pooled else (found.spread, found.n - 1.0)
     enough = freedom >= 4 or abs(found.mean) >= detectable(found.n, sd, found.folds, 1, freedom)
     if adjusted < LEVEL and enough:
         return "helps" if found.mean > 0 else "hurts"
     seeds = seeds_needed(found.mean, sd, found.folds, tests, freedom / (found.n - 1))
-    unit = "seeds" if found.folds is None else "runs"
+    unit = "seeds" if found.folds is None else "runs"  # no more folds than there are
     if seeds is None:
         return f"unresolved (no difference that {unit} could show)"
     return f"unresolved (about {max(seeds, found.n + 1)} {unit} would tell)"

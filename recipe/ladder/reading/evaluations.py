@@ -22,6 +22,32 @@ def matching(run: RunRecord, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return found[-1] if found else {}
 
 
+def of_test_images(run: RunRecord) -> dict[str, dict[str, Any]]:
+    """A run's evaluations on test images as it ended, its weights at its own sizes, by the images' fingerprint."""
+    config, result = run.environment["config"], run.result or {}
+    own = {
+        "split": "test",
+        "weights": result.get("weights"),
+        "val_resize": config.get("resolution.val_resize"),
+        "val_crop": config.get("resolution.val_crop"),
+    }
+    return {
+        str(entry["images"]): entry
+        for entry in _entries(run)
+        if all(entry.get(name) == value for name, value in own.items())
+        and all(isinstance(entry.get(name), int | float) for name in ("acc1", "acc5"))
+    }
+
+
+def _entries(run: RunRecord) -> list[dict[str, Any]]:
+    """All that the file holds; nothing where there is none, or it is broken."""
+    try:
+        entries = json.loads((run.folder / "evaluations.json").read_bytes())["evaluations"]
+        return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("images"), str)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
 def _fits(entry: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(entry.get(name) == wanted[name] for name in CHOICES if name in wanted) and (
         entry.get("split", "val") == wanted.get("split", "val")

@@ -20,7 +20,7 @@ class Predictions(NamedTuple):
 
 def of_run(run: RunRecord) -> Predictions | None:
     """A run's predictions; None where they are missing or broken."""
-    return _read(run.folder / "predictions.npz")
+    return _read(run.predictions or run.folder / "predictions.npz")
 
 
 @lru_cache(maxsize=4096)

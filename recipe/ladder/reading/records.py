@@ -21,3 +21,4 @@ class RunRecord:
     result: dict[str, Any] | None  # result.json; None: not finished
     problem: str | None = None  # why its figures cannot be used: "not finished", "cannot read result.json (…)"
     published: Published = NOTHING  # of its recipe
+    predictions: Path | None = None  # of which images it is right about; None: the folder's predictions.npz

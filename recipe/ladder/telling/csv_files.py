@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.wording import points
 
 GAIN = (
@@ -28,7 +29,10 @@ def rungs_csv(report: Report) -> str:
     """A line for each row of each table, with every figure; empty where there is none."""
     lines: list[dict[str, Any]] = []
     for comparison in report.comparisons:
-        lines.extend(_row_figures(comparison, row) for row in comparison.rows)
+        of_test = {row.name: row for row in comparison.on_test.rows} if comparison.on_test else {}
+        for row in comparison.rows:
+            more = _on_test(of_test.get(row.name)) if any(each.on_test for each in report.comparisons) else {}
+            lines.append(_row_figures(comparison, row) | more)
     return _csv(lines)
 
 
@@ -68,6 +72,25 @@ def _row_figures(comparison: Comparison, row: Row) -> dict[str, Any]:
     }
 
 
+def _on_test(row: Row | None) -> dict[str, Any]:
+    """The figures of a setting on test images; None where there are none."""
+    gain = row.gain if row else None
+    low, high = gain.interval if gain else (None, None)
+    images = gain.over_images if gain and gain.over_images else (None, None)
+    return {
+        "test_n": len(row.runs) if row else None,
+        "test_acc1_mean": row.mean if row else None,
+        "test_acc1_sd": row.sd if row else None,
+        "test_gain": points(gain) if gain else None,
+        "test_gain_low": low,
+        "test_gain_high": high,
+        "test_gain_p_holm": gain.adjusted if gain else None,
+        "test_gain_images_low": images[0],
+        "test_gain_images_high": images[1],
+        "test_gain_verdict": gain.verdict if gain else None,
+    }
+
+
 def _gain_figures(gain: Gain | None) -> list[Any]:
     """The figures of GAIN and TOTAL, in their order; None without a gain."""
     if gain is None:
@@ -84,6 +107,11 @@ def _pooled_figures(gain: Gain | None) -> list[Any]:
         return [None] * len(POOLED)
     low, high, p, sd, freedom = gain.pooled
     return [low, high, sd, freedom, p, gain.adjusted, gain.paired_verdict]
+
+
+def data_sets_csv(report: Report) -> str:
+    """A line for each setting on each data set, and for its mean over them."""
+    return _csv([line for across in report.across for line in data_sets.lines(across)])
 
 
 def runs_csv(report: Report) -> str:

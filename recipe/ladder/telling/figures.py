@@ -17,6 +17,7 @@ matplotlib.use("agg")  # no display
 from matplotlib import pyplot as plt
 
 from recipe.ladder.telling import plots
+from recipe.ladder.telling.data_sets.forest import forest
 from recipe.ladder.telling.wording import prefix
 
 STYLE: dict[Any, Any] = {
@@ -44,8 +45,8 @@ class Curve(NamedTuple):
 class Drawing(NamedTuple):
     """A figure of a report, as files."""
 
-    comparison: int  # its number in the report, from 0
-    kind: str  # ladder, gains, learning_curves, cost, response
+    comparison: int  # its number in the report, from 0; of what several data sets say together from -1 down
+    kind: str  # ladder, gains, learning_curves, cost, response, data_sets
     caption: str
     svg: Path
     png: Path
@@ -77,6 +78,22 @@ def draw(report: Report, folder: Path) -> dict[str, Drawing]:
                         figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
                     drawings[name] = Drawing(number, kind, caption, *files)
                 plt.close(figure)
+    return drawings | _of_data_sets(report, folder)
+
+
+def _of_data_sets(report: Report, folder: Path) -> dict[str, Drawing]:
+    """A figure for what several data sets say together."""
+    drawings = {}
+    for number, across in enumerate(report.across):
+        with plt.rc_context(STYLE):
+            figure, axes = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
+            caption = forest(axes, across)
+            name = f"data_sets{f'-{number + 1}' if number else ''}"
+            files = folder / f"{name}.svg", folder / f"{name}.png"
+            for file in files:
+                figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+            drawings[name] = Drawing(-1 - number, "data_sets", caption, *files)
+            plt.close(figure)
     return drawings
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,6 +47,14 @@ def _cell(cell: Cell, first: bool) -> str:
     if cell.picture:
         text = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(cell.picture).decode()}"><br>{text}'
     return f"<{tag}{scope}{style}{value}>{text}</{tag}>"
+
+
+def told(text: str) -> Cell:
+    """A cell with the text of a terminal table: sorted by the number that it begins with, where there is one."""
+    found = re.match(r"(?:< )?([+−]?\d[\d,]*\.?\d*)", text)
+    if found is None:
+        return Cell(text, style=f"text {text}" if text in ("helps", "hurts") else "text")
+    return Cell(text, float(found[1].replace("−", "-").replace(",", "")))
 
 
 def number(value: float | None, form: str = ".2f") -> Cell:

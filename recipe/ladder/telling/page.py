@@ -16,8 +16,9 @@ from recipe import __version__
 from recipe.files import write_atomically
 from recipe.ladder.comparing.comparison import Comparison, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, tables, wording
+from recipe.ladder.telling import beside_tables, on_test, tables, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
+from recipe.ladder.telling.data_sets import section as across
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
 from recipe.output import count
 
@@ -43,7 +44,7 @@ def write(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Should a text slip through unescaped after all, the browser still loads nothing and runs no other script.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    body = [_top(report)]
+    body = [_top(report), *across.sections(report, list(figures.values()))]
     for place, comparison in enumerate(report.comparisons):
         drawings = [drawing for drawing in figures.values() if drawing.comparison == place]
         body.append(_comparison(place, comparison, drawings, thumbnails[place] if thumbnails else {}))
@@ -82,6 +83,7 @@ def _comparison(
         f'<p class="about">{count(comparison.images, "validation image")}</p>' if comparison.images else "",
         _accuracies(comparison),
         _beside(comparison),
+        on_test.section(comparison, tables.columns(comparison.on_test)) if comparison.on_test else "",
         '<div class="figures">',
         *map(figure, drawings),
         "</div>",

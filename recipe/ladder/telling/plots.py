@@ -252,7 +252,7 @@ def _bar(axes: Any, y: int, start: float, gain: Gain) -> None:
 
 
 def _about_gains(waterfall: bool, first: str, several: bool) -> str:
-    bars = " Thin bars: 95% intervals of each gain." if several else " One shared seed: no intervals."
+    bars = " Thin bars: 95% intervals of each gain." if several else " One run of each: no intervals."
     if waterfall:
         return (
             f"Gain in top-1 of each rung over the one below, in percentage points, added up from {first}; coloured by "

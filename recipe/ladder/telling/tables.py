@@ -5,19 +5,17 @@ import os
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables
+from recipe.ladder.telling import beside_tables, compared, layout, on_test
+from recipe.ladder.telling.data_sets import tables as data_sets
+from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
 
-GAP = "  "
-NARROWEST = 12  # to which a label is cut where a terminal is too narrow for the columns that must stay
 TELLING = 70  # importance of the columns that no table should do without
-KEPT = 80  # columns of this importance and above are never dropped
 NOTES = {
-    "gain": "gain: mean over shared seeds, with its 95% interval (Student's t)",
+    "gain": "gain: mean over shared seeds (or folds), with its 95% interval (Student's t)",
     "p": "p: t-test, adjusted for the table's several gains (Holm)",
     "paired": "paired p: likewise, by the spread of each difference alone; p and interval go by all rows' runs "
     "(docs/STATISTICS.md)",
@@ -30,19 +28,9 @@ NOTES = {
 FOLDS = "runs are folds, whose training sets overlap: intervals and p are widened for it (Nadeau and Bengio, 2003)"
 
 
-class Column(NamedTuple):
-    """A column of a table."""
-
-    key: str  # of its note
-    header: str
-    cells: list[str]
-    importance: int  # the least important are dropped first
-    short: list[str] | None = None  # cells for a narrow terminal
-
-
 def text(report: Report, width: int) -> str:
     """All tables for a terminal, with what was found above each and what is missing below."""
-    parts: list[str] = []
+    parts = [data_sets.text(across, width) for across in report.across]
     seen: set[str] = set()
     for comparison in report.comparisons:
         shown, table = fitted(comparison, width)
@@ -50,6 +38,8 @@ def text(report: Report, width: int) -> str:
         said = [_filled(line, width) for line in (comparison.title, *findings(comparison))]
         below, beside = _below(comparison, report), _beside(comparison, width)
         parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *beside]))
+        if comparison.on_test is not None:
+            parts.append(on_test.text(comparison, columns(comparison.on_test), width))
     parts.extend("\n".join(["In no table:", *lines]) for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(_filled(note, width) for note in notes(report, seen)))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -59,11 +49,14 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
     """All tables as a Markdown document.
 
     Args:
-        pictures: number of the comparison, caption and path of each.
+        pictures: number of the comparison, caption and path of each; -1 and below: of `report.across`.
         least: importance of a column that is shown; 0: all are.
     """
     pictures = list(pictures)
     parts = [f"# Report on {', '.join(map(str, report.roots))}"]
+    for place, across in enumerate(report.across):
+        parts.append(data_sets.markdown(across))
+        parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == -1 - place]
     seen: set[str] = set()
     for number, comparison in enumerate(report.comparisons):
         shown = [column for column in columns(comparison) if column.importance >= least]
@@ -78,6 +71,8 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
             lines = [beside_tables.header(names), ["---"] * (2 + 2 * len(names))]
             lines += beside_tables.rows(comparison.beside, names, repeat=True)
             parts.append(f"{beside_tables.TITLE}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+        if comparison.on_test is not None:
+            parts.append(on_test.markdown(comparison, columns(comparison.on_test)))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
@@ -86,7 +81,7 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
 
 def findings(comparison: Comparison) -> list[str]:
     """What was found, in sentences: ingredients, what this design could have found, what is missing."""
-    said = [*headline(comparison), *about_spreads(comparison)]
+    said = [*headline(comparison), *about_spreads(comparison), *compared.which(comparison)]
     others = sum(len(row.others) for row in comparison.rows)
     missing = sum(len(row.missing) for row in comparison.rows)
     if others or missing:
@@ -130,17 +125,9 @@ def columns(comparison: Comparison) -> list[Column]:
 
 
 def fitted(comparison: Comparison, width: int) -> tuple[list[Column], list[str]]:
-    """The columns that fit, and the table: shorter verdicts first, then fewer columns, at last shorter labels."""
-    shown = columns(comparison)
-    if _width(shown) > width:
-        shown = [column._replace(cells=column.short or column.cells) for column in shown]
-    while _width(shown) > width and (least := min(shown, key=lambda column: column.importance)).importance < KEPT:
-        shown.remove(least)
-    if _width(shown) > width:
-        room = max(NARROWEST, width - _width(shown[1:]) - len(GAP))
-        cut = [_cut(cell, room) for cell in (shown[0].header, *shown[0].cells)]
-        shown[0] = shown[0]._replace(header=cut[0], cells=cut[1:])
-    return shown, _lines(shown)
+    """The columns that fit, and the table of them."""
+    shown = layout.fitted(columns(comparison), width)
+    return shown, layout.lines(shown)
 
 
 def notes(report: Report, seen: Iterable[str]) -> list[str]:
@@ -210,8 +197,8 @@ def _beside(comparison: Comparison, width: int) -> list[str]:
     while True:
         head, *body = zip(*[beside_tables.header(names), *beside_tables.rows(lines, names, repeat=False)], strict=True)
         shown = [Column("label" if n < 2 else "", c[0], list(c[1:]), 0) for n, c in enumerate([head, *body])]
-        if _width(shown) <= width or len(names) == 1:
-            return ["", f"{beside_tables.TITLE}:", *_lines(shown)]
+        if layout.width_of(shown) <= width or len(names) == 1:
+            return ["", f"{beside_tables.TITLE}:", *layout.lines(shown)]
         names.pop()
 
 
@@ -262,30 +249,14 @@ def _shortened(verdict: str) -> str:
     seeds = re.search(r"about (\d+) (\w+)", verdict)
     if seeds:
         return f"{seeds[1]} {seeds[2]}?"
-    words = {"unresolved (one": "one seed", "unresolved (no": "open", "not compared": "not compared"}
+    words = {
+        "unresolved (one s": "one seed",
+        "unresolved (one f": "one fold",
+        "unresolved (no": "open",
+        "not compared": "not compared",
+    }
     return next((short for start, short in words.items() if verdict.startswith(start)), verdict)
-
-
-def _width(shown: Sequence[Column]) -> int:
-    return sum(max(map(len, (column.header, *column.cells))) for column in shown) + len(GAP) * (len(shown) - 1)
 
 
 def _filled(line: str, width: int) -> str:
     return textwrap.fill(line, width, break_long_words=False)
-
-
-def _cut(cell: str, room: int) -> str:
-    return cell if len(cell) <= room else f"{cell[: room - 1]}…"
-
-
-def _lines(shown: Sequence[Column]) -> list[str]:
-    """Words to the left, figures to the right."""
-    left = {"label", "verdict", "over"}
-    cells = [[column.header, *column.cells] for column in shown]
-    widths = [max(map(len, column)) for column in cells]
-    padded = [
-        [cell.ljust(width) if column.key in left else cell.rjust(width) for cell in texts]
-        for column, texts, width in zip(shown, cells, widths, strict=True)
-    ]
-    lines = [GAP.join(line).rstrip() for line in zip(*padded, strict=True)]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]

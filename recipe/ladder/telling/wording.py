@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Report, Row
 from recipe.output import count
 
 NAMED = 4  # findings of a kind that a headline names; the table has the rest
@@ -64,7 +64,7 @@ def headline(comparison: Comparison) -> list[str]:
         return [
             f"With one run of each {noun} no gain can be told from chance: another seed may reverse it.",
             f"The highest top-1 is that of {best.label}, {best.mean:.2f}%.",
-            f"Train more seeds, as in seed=0,1,2,3,4, to learn what each {noun} is worth.",
+            f"Train more {_more(compared)}, to learn what each {noun} is worth.",
         ]
     helping, hurting = (_called(compared, verdict) for verdict in ("helps", "hurts"))
     sentences = [_counts(len(compared), len(helping), len(hurting), noun)]
@@ -72,8 +72,8 @@ def headline(comparison: Comparison) -> list[str]:
     units = f"{min(runs)} to {max(runs)}" if min(runs) < max(runs) else f"{max(runs)}"
     if math.isfinite(comparison.detectable):
         sentences.append(
-            f"With {units} shared seeds, the smallest gain that this design finds in 4 of 5 cases is about "
-            f"{comparison.detectable:.2f} points."
+            f"With {units} shared {'folds' if _of_folds(compared) else 'seeds'}, the smallest gain that this design "
+            f"finds in 4 of 5 cases is about {comparison.detectable:.2f} points."
         )
     last = compared[-1]
     if comparison.shape == "ladder" and len(compared) > 1 and last.total is not None and last.total.difference.n > 1:
@@ -108,7 +108,20 @@ def _without_comparison(comparison: Comparison) -> list[str]:
             f"{row.label} reaches {row.mean:.2f}% top-1, the mean of {count(len(row.acc1), 'run')}.",
             "There is nothing to compare it with yet.",
         ]
+    if all(row.gain and row.gain.verdict == SAME for row in comparison.rows[1:]):
+        return ["There is nothing to compare: all settings are one training, evaluated alike."]
+    if _of_folds(comparison.rows[1:]):
+        return ["No two settings that are compared share a fold: train them with the same folds and seeds."]
     return ["No two settings that are compared share a seed: train them with the same seeds."]
+
+
+def _of_folds(rows: Sequence[Row]) -> bool:
+    """Whether the runs are folds of a cross-validation."""
+    return any(row.gain is not None and row.gain.difference.folds is not None for row in rows)
+
+
+def _more(rows: Sequence[Row]) -> str:
+    return "folds, as in data.fold=0,1,2,3,4" if _of_folds(rows) else "seeds, as in seed=0,1,2,3,4"
 
 
 def _called(rows: Sequence[Row], verdict: str) -> list[Row]:
