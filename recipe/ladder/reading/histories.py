@@ -9,6 +9,7 @@ import numpy as np
 
 from recipe.ladder.reading.records import RunRecord
 
+MEANS = ("train/loss", "train/acc1")  # figures whose entries are means over steps
 Series = dict[int, float]  # optimizer steps done: figure
 
 
@@ -48,12 +49,13 @@ def read(folder: Path, tag: str | None = None) -> dict[str, Series]:
 
 
 def by_epoch(folder: Path) -> dict[str, Series]:
-    """The evaluations of one run and its training loss, by the number of epochs done.
+    """The evaluations of one run, its training loss and training top-1, by the number of epochs done.
 
-    The training loss is the mean over an epoch's steps: an entry is the mean over the steps since the one before, and
-    each epoch ends with one.
+    The latter two are means over an epoch's steps: an entry is the mean over the steps since the one before that has
+    the figure, and each epoch ends with one.
     """
-    found, sums, before = dict[str, Series](), dict[int, tuple[float, int]](), 0
+    found, sums = dict[str, Series](), {name: dict[int, tuple[float, int]]() for name in MEANS}
+    before = dict.fromkeys(MEANS, 0)
     try:
         lines = (folder / "metrics.jsonl").read_bytes().splitlines()
     except OSError:
@@ -65,15 +67,18 @@ def by_epoch(folder: Path) -> dict[str, Series]:
         except (ValueError, KeyError, TypeError):
             continue
         for name, figure in entry.items():
-            if name.startswith(("val/", "ema/")) and type(figure) in (int, float):
+            if type(figure) not in (int, float):
+                continue
+            if name.startswith(("val/", "ema/")):
                 found.setdefault(name, {})[done] = float(figure)
-        if type(entry.get("train/loss")) in (int, float) and step > before:
-            total, steps = sums.get(done, (0.0, 0))
-            sums[done] = total + entry["train/loss"] * (step - before), steps + step - before
-            before = step
-    if found and sums:
-        found["train/loss"] = {done: total / steps for done, (total, steps) in sums.items()}
-    return found
+            elif name in MEANS and step > before[name]:
+                total, steps = sums[name].get(done, (0.0, 0))
+                sums[name][done] = total + figure * (step - before[name]), steps + step - before[name]
+                before[name] = step
+    of_training = {
+        name: {done: total / steps for done, (total, steps) in each.items()} for name, each in sums.items() if each
+    }
+    return {**found, **of_training} if found else {}
 
 
 def band(series: Sequence[Series]) -> Band:
@@ -90,9 +95,23 @@ def accuracy_tag(run: RunRecord) -> str:
     return "ema/acc1" if (run.result or {}).get("weights") == "ema" else "val/acc1"
 
 
-def validation(runs: Iterable[RunRecord]) -> Band:
-    """A setting's top-1 over its trainings. Empty where its weights were trained in other settings' runs."""
-    series = [read(run.folder, accuracy_tag(run)).get(accuracy_tag(run), {}) for run in runs]
+def validation(runs: Iterable[RunRecord], figure: str = "acc1") -> Band:
+    """A setting's top-1 ("acc1") or loss ("loss") on the validation images, of the weights that count.
+
+    Empty where its weights were trained in other settings' runs.
+    """
+    tags = {run.folder: f"{accuracy_tag(run).partition('/')[0]}/{figure}" for run in runs}
+    return band([read(folder, tag).get(tag, {}) for folder, tag in tags.items()])
+
+
+def training(runs: Iterable[RunRecord], figure: str) -> Band:
+    """A setting's top-1 or loss on the training images as trained on, each epoch's mean, at the epochs' last steps."""
+    series = []
+    for run in runs:
+        result = run.result or {}
+        steps = result.get("steps", 0) / (result.get("epochs") or 1)  # of an epoch
+        found = by_epoch(run.folder).get(f"train/{figure}", {})
+        series.append({round(epoch * steps): value for epoch, value in found.items()})
     return band(series)
 
 

@@ -45,7 +45,7 @@ class Drawing(NamedTuple):
     """A figure of a report, as files."""
 
     comparison: int  # its number in the report, from 0
-    kind: str  # ladder, gains, learning_curves, cost, response
+    kind: str  # ladder, gains, response, learning_curves, loss_curves, cost
     caption: str
     svg: Path
     png: Path
@@ -61,6 +61,7 @@ def draw(report: Report, folder: Path) -> dict[str, Drawing]:
         "gains": plots.gains,
         "response": plots.response,
         "learning_curves": plots.learning_curves,
+        "loss_curves": plots.loss_curves,
         "cost": plots.cost,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,11 @@ FIGURES = {"acc1": "top-1, %", "loss": "loss"}
 RAW = {"acc1": "val/acc1", "loss": "val/loss"}
 AVERAGED = {"acc1": "ema/acc1", "loss": "ema/loss"}
 TAGS = {  # of each figure, how it is named and drawn in the picture of one run
-    "acc1": {"val/acc1": ("validation", BLUE), "ema/acc1": ("validation, EMA", ORANGE)},
+    "acc1": {
+        "val/acc1": ("validation", BLUE),
+        "ema/acc1": ("validation, EMA", ORANGE),
+        "train/acc1": ("training", GREY),
+    },
     "loss": {
         "val/loss": ("validation", BLUE),
         "ema/loss": ("validation, EMA", ORANGE),
@@ -48,7 +52,7 @@ def is_drawable(run: RunRecord) -> bool:
 
 
 def draw_one(run: RunRecord, path: Path) -> None:
-    """Top-1 and loss of a run: trained weights, averaged ones, and the training loss."""
+    """Top-1 and loss of a run: trained weights, averaged ones, and those of the training."""
     series = histories.by_epoch(run.folder)
     lines = {
         name: [Line(label, series[tag], colour) for tag, (label, colour) in tags.items() if tag in series]

@@ -5,17 +5,14 @@ import os
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables
+from recipe.ladder.telling import beside_tables, layout, losses_table
+from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
 
-GAP = "  "
-NARROWEST = 12  # to which a label is cut where a terminal is too narrow for the columns that must stay
 TELLING = 70  # importance of the columns that no table should do without
-KEPT = 80  # columns of this importance and above are never dropped
 NOTES = {
     "gain": "gain: mean over shared seeds, with its 95% interval (Student's t)",
     "p": "p: t-test, adjusted for the table's several gains (Holm)",
@@ -26,18 +23,9 @@ NOTES = {
     "highest": "highest: the highest top-1 of the runs",
     "best_epoch": "best epoch: its top-1, mean over the runs (the luckiest epoch of many: compare last with last)",
     "published": "published: top-1 and gain in the recipe's source, of the same data and size alone",
+    **losses_table.NOTES,
 }
 FOLDS = "runs are folds, whose training sets overlap: intervals and p are widened for it (Nadeau and Bengio, 2003)"
-
-
-class Column(NamedTuple):
-    """A column of a table."""
-
-    key: str  # of its note
-    header: str
-    cells: list[str]
-    importance: int  # the least important are dropped first
-    short: list[str] | None = None  # cells for a narrow terminal
 
 
 def text(report: Report, width: int) -> str:
@@ -46,10 +34,11 @@ def text(report: Report, width: int) -> str:
     seen: set[str] = set()
     for comparison in report.comparisons:
         shown, table = fitted(comparison, width)
-        seen |= {column.key for column in shown}
+        of_losses = losses_table.columns(comparison)
+        seen |= {column.key for column in (*shown, *of_losses)}
         said = [_filled(line, width) for line in (comparison.title, *findings(comparison))]
-        below, beside = _below(comparison, report), _beside(comparison, width)
-        parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *beside]))
+        below, more = _below(comparison, report), [*_losses(comparison, of_losses, width), *_beside(comparison, width)]
+        parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *more]))
     parts.extend("\n".join(["In no table:", *lines]) for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(_filled(note, width) for note in notes(report, seen)))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -70,14 +59,17 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
         seen |= {column.key for column in shown}
         parts.append(f"## {comparison.title}\n\n" + " ".join(findings(comparison)))
         head = [" | ".join(column.header for column in shown), " | ".join(["---"] * len(shown))]
-        body = [" | ".join(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
+        body = [" | ".join(cells) for cells in _transposed(shown)]
         parts.append("\n".join(f"| {line} |" for line in [*head, *body]))
         parts.append(_as_markdown(_below(comparison, report)))
+        if found := losses_table.columns(comparison):
+            seen |= {column.key for column in found}
+            named = [Column("label", *_labels(comparison), 100), *found]
+            parts.append(_titled(losses_table.TITLE, [[column.header for column in named], *_transposed(named)]))
         if comparison.beside:
             names = beside_tables.names_of(comparison.beside)
-            lines = [beside_tables.header(names), ["---"] * (2 + 2 * len(names))]
-            lines += beside_tables.rows(comparison.beside, names, repeat=True)
-            parts.append(f"{beside_tables.TITLE}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+            lines = [beside_tables.header(names), *beside_tables.rows(comparison.beside, names, repeat=True)]
+            parts.append(_titled(beside_tables.TITLE, lines))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
@@ -130,17 +122,9 @@ def columns(comparison: Comparison) -> list[Column]:
 
 
 def fitted(comparison: Comparison, width: int) -> tuple[list[Column], list[str]]:
-    """The columns that fit, and the table: shorter verdicts first, then fewer columns, at last shorter labels."""
-    shown = columns(comparison)
-    if _width(shown) > width:
-        shown = [column._replace(cells=column.short or column.cells) for column in shown]
-    while _width(shown) > width and (least := min(shown, key=lambda column: column.importance)).importance < KEPT:
-        shown.remove(least)
-    if _width(shown) > width:
-        room = max(NARROWEST, width - _width(shown[1:]) - len(GAP))
-        cut = [_cut(cell, room) for cell in (shown[0].header, *shown[0].cells)]
-        shown[0] = shown[0]._replace(header=cut[0], cells=cut[1:])
-    return shown, _lines(shown)
+    """The columns that fit, and the table of them."""
+    shown = layout.fitted(columns(comparison), width)
+    return shown, layout.lines(shown)
 
 
 def notes(report: Report, seen: Iterable[str]) -> list[str]:
@@ -210,9 +194,27 @@ def _beside(comparison: Comparison, width: int) -> list[str]:
     while True:
         head, *body = zip(*[beside_tables.header(names), *beside_tables.rows(lines, names, repeat=False)], strict=True)
         shown = [Column("label" if n < 2 else "", c[0], list(c[1:]), 0) for n, c in enumerate([head, *body])]
-        if _width(shown) <= width or len(names) == 1:
-            return ["", f"{beside_tables.TITLE}:", *_lines(shown)]
+        if layout.width_of(shown) <= width or len(names) == 1:
+            return ["", f"{beside_tables.TITLE}:", *layout.lines(shown)]
         names.pop()
+
+
+def _losses(comparison: Comparison, found: Sequence[Column], width: int) -> list[str]:
+    """Losses, as many of them as fit."""
+    header, labels = _labels(comparison)
+    shown = layout.fitted([Column("label", header, labels, 100), *found], width)
+    return ["", f"{losses_table.TITLE}:", *layout.lines(shown)] if found else []
+
+
+def _transposed(shown: Sequence[Column]) -> list[list[str]]:
+    """The cells of each row."""
+    return [list(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
+
+
+def _titled(title: str, lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table below its title."""
+    head, *body = lines
+    return f"{title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
 
 
 def _reports_best(rows: Sequence[Row]) -> bool:
@@ -266,26 +268,5 @@ def _shortened(verdict: str) -> str:
     return next((short for start, short in words.items() if verdict.startswith(start)), verdict)
 
 
-def _width(shown: Sequence[Column]) -> int:
-    return sum(max(map(len, (column.header, *column.cells))) for column in shown) + len(GAP) * (len(shown) - 1)
-
-
 def _filled(line: str, width: int) -> str:
     return textwrap.fill(line, width, break_long_words=False)
-
-
-def _cut(cell: str, room: int) -> str:
-    return cell if len(cell) <= room else f"{cell[: room - 1]}…"
-
-
-def _lines(shown: Sequence[Column]) -> list[str]:
-    """Words to the left, figures to the right."""
-    left = {"label", "verdict", "over"}
-    cells = [[column.header, *column.cells] for column in shown]
-    widths = [max(map(len, column)) for column in cells]
-    padded = [
-        [cell.ljust(width) if column.key in left else cell.rjust(width) for cell in texts]
-        for column, texts, width in zip(shown, cells, widths, strict=True)
-    ]
-    lines = [GAP.join(line).rstrip() for line in zip(*padded, strict=True)]
-    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
