@@ -11,6 +11,8 @@ from recipe.ladder.telling import wording
 if TYPE_CHECKING:
     from recipe.ladder.telling.figures import Drawing
 
+LONG = 14  # characters of a header
+
 
 class Cell(NamedTuple):
     """One cell of a table."""
@@ -24,10 +26,10 @@ class Cell(NamedTuple):
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """A table that a click on a header sorts. The first cell of each row names it."""
     rows = [list(row) for row in rows]
-    texts = ['class="text" ' if any("text" in row[place].style for row in rows) else "" for place in range(len(header))]
     head = "".join(
-        f'<th {text}scope="col"><button type="button">{escape(name)}</button></th>'
-        for name, text in zip(header, texts, strict=True)
+        f'<th class="{_style(name, [row[place] for row in rows])}" scope="col">'
+        f'<button type="button">{escape(name)}</button></th>'
+        for place, name in enumerate(header)
     )
     body = "".join(f"<tr>{''.join(_cell(cell, first=not i) for i, cell in enumerate(row))}</tr>\n" for row in rows)
     return (
@@ -35,6 +37,12 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
     )
+
+
+def _style(header: str, cells: Sequence[Cell]) -> str:
+    """Class names of a header: as its cells, to the left; long ones go on in the next line."""
+    text = "text" if any("text" in cell.style for cell in cells) else ""
+    return f"{text} long".strip() if len(header) >= LONG else text
 
 
 def _cell(cell: Cell, first: bool) -> str:

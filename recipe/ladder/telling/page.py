@@ -16,7 +16,7 @@ from recipe import __version__
 from recipe.files import write_atomically
 from recipe.ladder.comparing.comparison import Comparison, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, losses_table, tables, wording
+from recipe.ladder.telling import beside_tables, losses_table, tables, why, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
 from recipe.output import count
@@ -89,6 +89,9 @@ def _comparison(
         "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in others) + "</ul>" if others else "",
         f'<p class="about">{count(comparison.images, "validation image")}</p>' if comparison.images else "",
         _accuracies(comparison),
+        _why(comparison),
+        "<h3>More figures of the same runs</h3>",
+        _more(comparison),
         _losses(comparison),
         _beside(comparison),
         '<div class="figures">',
@@ -102,7 +105,7 @@ def _comparison(
 
 
 def _accuracies(comparison: Comparison) -> str:
-    """The main table. Columns that no row fills are left out."""
+    """The main table."""
     columns: dict[str, Callable[[Row], Cell]] = {
         "runs": lambda row: Cell(
             f"{len(row.acc1)}" + (f" of {row.planned}" if row.planned > len(row.acc1) else ""), len(row.acc1)
@@ -118,23 +121,48 @@ def _accuracies(comparison: Comparison) -> str:
         "total gain": lambda row: signed(
             wording.points(row.total) if row.total and comparison.has_totals else math.nan
         ),
-        "incl. other images": _over_images,
-        "median": lambda row: number(row.median),
-        "highest": lambda row: number(row.highest),
-        "best epoch": lambda row: number(row.best_acc1),
-        "top-5, %": lambda row: number(row.acc5),
-        "published": _published,
+        "published": lambda row: _published(row) if row.published.shown else Cell(""),
         "published gain": lambda row: signed(row.published_gain),
     }
     labels = {row.name: row.label for row in comparison.rows}
     names = list(labels)
     usual = names[:-1] if comparison.shape == "ladder" else names[:1] * (len(names) - 1)
     obvious = [row.parent for row in comparison.rows[1:]] == usual
+    return _of_rows("Top-1 in percent, gains in percentage points; a click on a header sorts", comparison, columns)
+
+
+def _more(comparison: Comparison) -> str:
+    """What else is known of the runs' top-1."""
+    columns: dict[str, Callable[[Row], Cell]] = {
+        "best epoch": lambda row: number(row.best_acc1),
+        "median": lambda row: number(row.median),
+        "highest": lambda row: number(row.highest),
+        "top-5, %": lambda row: number(row.acc5),
+        "95% interval of the gain over other images too": _over_images,
+        "published": lambda row: Cell("") if row.published.shown else _published(row),
+    }
+    caption = "Top-1 in the best epoch; median and highest of the runs; top-5"
+    return _of_rows(caption, comparison, columns)
+
+
+def _of_rows(caption: str, comparison: Comparison, columns: Mapping[str, Callable[[Row], Cell]]) -> str:
+    """A table with a line for each setting. Columns that no row fills are left out."""
     cells = {name: [column(row) for row in comparison.rows] for name, column in columns.items()}
     shown = [name for name, column in cells.items() if any(cell.text for cell in column)]
     first = [Cell(row.label, place) for place, row in enumerate(comparison.rows)]
     rows = zip(first, *(cells[name] for name in shown), strict=True)
-    return table("Top-1 in percent, gains in percentage points; a click on a header sorts", ["setting", *shown], rows)
+    return table(caption, ["setting", *shown], rows)
+
+
+def _why(comparison: Comparison) -> str:
+    """How each verdict comes about, to be unfolded."""
+    found = [
+        f"<details><summary>{escape(verdict)}</summary><ul>"
+        + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+        + "</ul></details>"
+        for verdict, sentences in why.verdicts(comparison)
+    ]
+    return "\n".join([f"<h3>{why.TITLE}</h3>", *found]) if found else ""
 
 
 def _published(row: Row) -> Cell:

@@ -40,6 +40,8 @@ def ladder(axes: Any, comparison: Comparison) -> str | None:
             axes.plot(row.published.acc1, y, "x", color=ORANGE, markersize=9, markeredgewidth=2)
     if rows[0].acc1:
         axes.axvline(rows[0].mean, color=GREY, linestyle="--", linewidth=1)
+    left, right = axes.get_xlim()
+    axes.set_xlim(max(left, -2), min(right, 102))  # an interval of two runs may be longer than there are percents
     axes.set_xlabel("top-1, %")
     published = [row.published for row in rows if row.published.shown and row.published.acc1 is not None]
     epochs = {"of the best epoch" if one.is_of_best_epoch else "of the last epoch" for one in published}
@@ -173,7 +175,9 @@ def _cut_beginnings(axes: Any, ends: list[float], upwards: bool) -> None:
     if upwards:
         axes.set_ylim(bottom=max(axes.get_ylim()[0], min(ends) - 1.5 * max(apart, 10)))
     else:
-        axes.set_ylim(top=min(axes.get_ylim()[1], max(ends) + 1.5 * max(apart, 0.5 * max(ends))))
+        low = min(min(line.get_ydata(), default=math.inf) for line in axes.lines)
+        top = min(axes.get_ylim()[1], max(ends) + 1.5 * max(apart, 0.5 * max(ends)))
+        axes.set_ylim(low - 0.05 * (top - low), top)
 
 
 def cost(axes: Any, comparison: Comparison) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, layout, losses_table
+from recipe.ladder.telling import beside_tables, layout, losses_table, why
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
 
@@ -18,7 +18,8 @@ NOTES = {
     "p": "p: t-test, adjusted for the table's several gains (Holm)",
     "paired": "paired p: likewise, by the spread of each difference alone; p and interval go by all rows' runs "
     "(docs/STATISTICS.md)",
-    "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen",
+    "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen "
+    "(recipe report --why: how each comes about)",
     "total": "total: gain over the first row",
     "highest": "highest: the highest top-1 of the runs",
     "best_epoch": "best epoch: its top-1, mean over the runs (the luckiest epoch of many: compare last with last)",
@@ -28,8 +29,12 @@ NOTES = {
 FOLDS = "runs are folds, whose training sets overlap: intervals and p are widened for it (Nadeau and Bengio, 2003)"
 
 
-def text(report: Report, width: int) -> str:
-    """All tables for a terminal, with what was found above each and what is missing below."""
+def text(report: Report, width: int, with_why: bool = False) -> str:
+    """All tables for a terminal, with what was found above each and what is missing below.
+
+    Args:
+        with_why: tell why each verdict is what it is, too.
+    """
     parts: list[str] = []
     seen: set[str] = set()
     for comparison in report.comparisons:
@@ -38,6 +43,8 @@ def text(report: Report, width: int) -> str:
         seen |= {column.key for column in (*shown, *of_losses)}
         said = [_filled(line, width) for line in (comparison.title, *findings(comparison))]
         below, more = _below(comparison, report), [*_losses(comparison, of_losses, width), *_beside(comparison, width)]
+        reasons = list(why.as_lines(comparison)) if with_why else []
+        more += [_filled(line, width, "    ") for line in (["", f"{why.TITLE}:", *reasons] if reasons else [])]
         parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *more]))
     parts.extend("\n".join(["In no table:", *lines]) for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(_filled(note, width) for note in notes(report, seen)))
@@ -70,6 +77,8 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
             names = beside_tables.names_of(comparison.beside)
             lines = [beside_tables.header(names), *beside_tables.rows(comparison.beside, names, repeat=True)]
             parts.append(_titled(beside_tables.TITLE, lines))
+        if not least:
+            parts.append(_reasons(comparison))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
@@ -211,6 +220,14 @@ def _transposed(shown: Sequence[Column]) -> list[list[str]]:
     return [list(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
 
 
+def _reasons(comparison: Comparison) -> str:
+    """Why each verdict is what it is, as something to unfold."""
+    found = [f"- {verdict}\n" + "\n".join(f"  - {s}" for s in said) for verdict, said in why.verdicts(comparison)]
+    if not found:
+        return ""
+    return "\n\n".join([f"<details><summary>{why.TITLE}</summary>", "\n".join(found), "</details>"])
+
+
 def _titled(title: str, lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table below its title."""
     head, *body = lines
@@ -268,5 +285,5 @@ def _shortened(verdict: str) -> str:
     return next((short for start, short in words.items() if verdict.startswith(start)), verdict)
 
 
-def _filled(line: str, width: int) -> str:
-    return textwrap.fill(line, width, break_long_words=False)
+def _filled(line: str, width: int, below: str = "") -> str:
+    return textwrap.fill(line, width, break_long_words=False, subsequent_indent=below)
