@@ -9,7 +9,6 @@ import numpy as np
 
 from recipe.ladder.reading.records import RunRecord
 
-MEANS = ("train/loss", "train/acc1")  # figures whose entries are means over steps
 Series = dict[int, float]  # optimizer steps done: figure
 
 
@@ -49,13 +48,13 @@ def read(folder: Path, tag: str | None = None) -> dict[str, Series]:
 
 
 def by_epoch(folder: Path) -> dict[str, Series]:
-    """The evaluations of one run, its training loss and training top-1, by the number of epochs done.
+    """The evaluations of one run, its training loss and its top-1 in training, by the number of epochs done.
 
-    The latter two are means over an epoch's steps: an entry is the mean over the steps since the one before that has
-    the figure, and each epoch ends with one.
+    Those of training are means over an epoch's steps: an entry is the mean over the steps since the one before, and
+    each epoch ends with one. Runs of before 0.2 have no top-1 in training.
     """
-    found, sums = dict[str, Series](), {name: dict[int, tuple[float, int]]() for name in MEANS}
-    before = dict.fromkeys(MEANS, 0)
+    found, before = dict[str, Series](), 0
+    sums: dict[str, dict[int, tuple[float, int]]] = {"train/loss": {}, "train/acc1": {}}
     try:
         lines = (folder / "metrics.jsonl").read_bytes().splitlines()
     except OSError:
@@ -67,18 +66,18 @@ def by_epoch(folder: Path) -> dict[str, Series]:
         except (ValueError, KeyError, TypeError):
             continue
         for name, figure in entry.items():
-            if type(figure) not in (int, float):
-                continue
-            if name.startswith(("val/", "ema/")):
+            if name.startswith(("val/", "ema/")) and type(figure) in (int, float):
                 found.setdefault(name, {})[done] = float(figure)
-            elif name in MEANS and step > before[name]:
-                total, steps = sums[name].get(done, (0.0, 0))
-                sums[name][done] = total + figure * (step - before[name]), steps + step - before[name]
-                before[name] = step
-    of_training = {
-        name: {done: total / steps for done, (total, steps) in each.items()} for name, each in sums.items() if each
-    }
-    return {**found, **of_training} if found else {}
+        if type(entry.get("train/loss")) in (int, float) and step > before:
+            for name, of_epoch in sums.items():
+                if type(entry.get(name)) in (int, float):
+                    total, steps = of_epoch.get(done, (0.0, 0))
+                    of_epoch[done] = total + entry[name] * (step - before), steps + step - before
+            before = step
+    for name, of_epoch in sums.items() if found else ():
+        if of_epoch:
+            found[name] = {done: total / steps for done, (total, steps) in of_epoch.items()}
+    return found
 
 
 def band(series: Sequence[Series]) -> Band:

@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recipe.ladder.reading.histories import MEANS
 from recipe.ladder.reading.records import RunRecord
+
+BEFORE = 4  # lines that are read before an epoch's: its first mean is over the steps since the one before
 
 
 class Losses(NamedTuple):
@@ -56,7 +57,7 @@ def _number(value: Any) -> float:
 
 @lru_cache(maxsize=8192)
 def _of_epoch(folder: Path, done: float) -> tuple[float, float]:
-    """The means of MEANS over an epoch (from 1) of a run; NaN where there is none."""
+    """Training loss and top-1 of an epoch (from 1) of a run; NaN where there is none."""
     if math.isnan(done):
         return math.nan, math.nan
     try:
@@ -64,20 +65,21 @@ def _of_epoch(folder: Path, done: float) -> tuple[float, float]:
     except OSError:
         return math.nan, math.nan
     lines = _lines(content, int(done) - 1)
-    loss, acc1 = (_mean(lines, int(done) - 1, name) for name in MEANS)
+    loss, acc1 = (_mean(lines, int(done) - 1, name) for name in ("train/loss", "train/acc1"))
     return loss, acc1
 
 
 def _lines(content: bytes, epoch: int) -> list[dict[str, Any]]:
-    """The entries of an epoch (from 0), and the one before them. Broken lines are left out."""
+    """The entries of an epoch (from 0), and some before them. Broken lines are left out."""
     sign = re.compile(rb'"epoch": ?%d[,}]' % epoch)
     first = sign.search(content)
     if first is None:
         return []
-    begin = content.rfind(b"\n", 0, first.start()) + 1
-    before = content.rfind(b"\n", 0, max(0, begin - 1)) + 1 if begin else 0
+    begin = first.start()
+    for _ in range(1 + BEFORE):
+        begin = max(0, content.rfind(b"\n", 0, begin))
     found = []
-    for line in content[before:].splitlines():
+    for line in content[begin:].splitlines():
         try:
             entry = json.loads(line)
             if entry["epoch"] > epoch:
@@ -90,10 +92,11 @@ def _lines(content: bytes, epoch: int) -> list[dict[str, Any]]:
 
 def _mean(lines: Sequence[dict[str, Any]], epoch: int, name: str) -> float:
     """The mean over an epoch's steps of what each entry has of the steps since the one before."""
-    total, steps = 0.0, 0
-    before = next((entry["step"] for entry in lines if entry["epoch"] < epoch), 0)
+    total, steps, before = 0.0, 0, 0
     for entry in lines:
-        if entry["epoch"] == epoch and type(entry.get(name)) in (int, float) and entry["step"] > before:
-            total, steps = total + entry[name] * (entry["step"] - before), steps + entry["step"] - before
+        since = entry["step"] - before
+        if entry["epoch"] < epoch or "train/loss" in entry:
             before = entry["step"]
+        if entry["epoch"] == epoch and type(entry.get(name)) in (int, float) and since > 0:
+            total, steps = total + entry[name] * since, steps + since
     return total / steps if steps else math.nan

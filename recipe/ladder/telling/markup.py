@@ -27,7 +27,7 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -
     """A table that a click on a header sorts. The first cell of each row names it."""
     rows = [list(row) for row in rows]
     head = "".join(
-        f'<th class="{_style(name, [row[place] for row in rows])}" scope="col">'
+        f'<th{_style(name, [row[place] for row in rows])} scope="col">'
         f'<button type="button">{escape(name)}</button></th>'
         for place, name in enumerate(header)
     )
@@ -40,9 +40,9 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -
 
 
 def _style(header: str, cells: Sequence[Cell]) -> str:
-    """Class names of a header: as its cells, to the left; long ones go on in the next line."""
-    text = "text" if any("text" in cell.style for cell in cells) else ""
-    return f"{text} long".strip() if len(header) >= LONG else text
+    """A header's attribute: it stands as its cells do, and goes on in the next line where it is long."""
+    names = ["text"] * any("text" in cell.style for cell in cells) + ["long"] * (len(header) >= LONG)
+    return f' class="{" ".join(names)}"' if names else ""
 
 
 def _cell(cell: Cell, first: bool) -> str:

@@ -52,7 +52,7 @@ def is_drawable(run: RunRecord) -> bool:
 
 
 def draw_one(run: RunRecord, path: Path) -> None:
-    """Top-1 and loss of a run: trained weights, averaged ones, and those of the training."""
+    """Top-1 and loss of a run: of trained weights, of averaged ones, and in training."""
     series = histories.by_epoch(run.folder)
     lines = {
         name: [Line(label, series[tag], colour) for tag, (label, colour) in tags.items() if tag in series]

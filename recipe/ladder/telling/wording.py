@@ -95,7 +95,8 @@ def _counts(compared: int, helping: int, hurting: int, noun: str) -> str:
         of_them = f"Neither of the 2 {noun}s" if compared == 2 else f"None of the {count(compared, noun)}"
         return f"{of_them} is resolved: each may help or hurt."
     if compared in (helping, hurting):
-        return f"{'Both' if compared == 2 else 'All'} {count(compared, noun)} {'help' if helping else 'hurt'}."
+        whole = f"Both {noun}s" if compared == 2 else f"All {count(compared, noun)}"
+        return f"{whole} {'help' if helping else 'hurt'}."
     verbs = (helping, "helps", "help"), (hurting, "hurts", "hurt"), (still_open, "is unresolved", "are unresolved")
     told = [f"{number} {one if number == 1 else several}" for number, one, several in verbs if number]
     first, *others = told
