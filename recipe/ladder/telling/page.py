@@ -220,7 +220,8 @@ def _verdict(row: Row) -> Cell:
     if row.gain is None:
         return Cell("")
     word = row.gain.verdict.split()[0]
-    return Cell(row.gain.verdict, style=f"text {word}" if word in ("helps", "hurts") else "text")
+    shown = row.gain.verdict.replace(" would tell", "")  # "How to read this" says so
+    return Cell(shown, style=f"text {word}" if word in ("helps", "hurts") else "text")
 
 
 def _costs(comparison: Comparison) -> str:
