@@ -57,7 +57,8 @@ def _sentences(row: Row, over: Row, tests: int, others_pooled: bool) -> Iterator
         several = f", corrected {_p(gain.paired_adjusted)}" if tests > 1 else ""
         yield f"By these differences alone (paired t-test): {_p(found.p)}{several}, {gain.paired_verdict}."
     if "would tell" in gain.verdict:
-        yield "The number of further runs is what finds a gain as large as the one seen in 4 of 5 cases."
+        unit = "seeds" if found.folds is None else "runs"
+        yield f"So many {unit} in all find a gain as large as the one seen in 4 of 5 cases."
 
 
 def _differences(row: Row, over: Row, gain: Gain) -> str:
@@ -101,8 +102,8 @@ def _spread_that_counts(gain: Gain, others_pooled: bool) -> str:
     found, pooled = gain.difference, gain.pooled
     if pooled is not None:
         return (
-            f"Pooled spread: {found.n} seeds hardly tell a spread, so the runs of all rows count, a row's own the more "
-            f"the more it stands out: {pooled.sd:.2f} points for one seed's difference, as well known as from "
+            f"Pooled spread: {found.n} seeds hardly tell a spread, so the runs of all rows count, and of a row that "
+            f"stands out its own: {pooled.sd:.2f} points for one seed's difference, as well known as from "
             f"{pooled.freedom + 1:.0f} seeds."
         )
     if found.folds is not None:
