@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 
 from recipe.ladder.reading.records import RunRecord
 
-BEFORE = 4  # lines that are read before an epoch's: its first mean is over the steps since the one before
-
 
 class Losses(NamedTuple):
     """Of one run, or means over several. NaN: not known."""
@@ -70,24 +68,32 @@ def _of_epoch(folder: Path, done: float) -> tuple[float, float]:
 
 
 def _lines(content: bytes, epoch: int) -> list[dict[str, Any]]:
-    """The entries of an epoch (from 0), and some before them. Broken lines are left out."""
-    sign = re.compile(rb'"epoch": ?%d[,}]' % epoch)
-    first = sign.search(content)
+    """The entry before those of an epoch (from 0), and the epoch's own of the training. Broken lines are left out."""
+    first = re.search(rb'"epoch": ?%d[,}]' % epoch, content)
     if first is None:
         return []
-    begin = first.start()
-    for _ in range(1 + BEFORE):
-        begin = max(0, content.rfind(b"\n", 0, begin))
-    found = []
+    begin = content.rfind(b"\n", 0, first.start()) + 1
+    found: list[dict[str, Any]] = []
+    before = begin - 1
+    while before > 0 and not found:
+        start = content.rfind(b"\n", 0, before) + 1
+        found += _entries(content[start:before])
+        before = start - 1
     for line in content[begin:].splitlines():
-        try:
-            entry = json.loads(line)
-            if entry["epoch"] > epoch:
+        if b'"train/' in line and (read := _entries(line)):
+            if read[0]["epoch"] > epoch:
                 break
-            found.append({**entry, "step": int(entry["step"])})
-        except (ValueError, KeyError, TypeError):
-            continue
+            found += read
     return found
+
+
+def _entries(line: bytes) -> list[dict[str, Any]]:
+    """The entry of a line; none where it is broken."""
+    try:
+        entry = json.loads(line)
+        return [{**entry, "step": int(entry["step"]), "epoch": int(entry["epoch"])}]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _mean(lines: Sequence[dict[str, Any]], epoch: int, name: str) -> float:
