@@ -46,6 +46,8 @@ def test_a_pooled_verdict_has_its_runs_both_spreads_threshold_and_p(tmp_path: Pa
         assert number("standard error of #", said) == pytest.approx(gain.pooled.sd / 3**0.5, abs=0.006)
         for p in (gain.pooled.p, gain.adjusted, gain.difference.p, gain.paired_adjusted):
             assert (f"p = {p:.3f}" if p >= 0.001 else "p < 0.001") in said
+        first_of_holm = stats.t.ppf(1 - 0.05 / 4 / 2, gain.pooled.freedom) * gain.pooled.sd / 3**0.5
+        assert number("a gain of # points is called", said) == pytest.approx(first_of_holm, abs=0.006)
         # A gain beyond the threshold is called, whatever the others are; one below that of a single gain is not.
         if abs(gain.difference.mean) > number("a gain of # points is called", said) + 0.01:
             assert gain.verdict in ("helps", "hurts")
