@@ -25,6 +25,7 @@ def add_to(parsers: Any) -> None:
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders with runs, at any depth")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (FOLDER/report of the first)")
+    parser.add_argument("--why", action="store_true", help="print how each verdict comes about, as report.html does")
     parser.add_argument("--no-figures", action="store_true", help="tables and CSV only: fast")
     parser.add_argument("--images", action="store_true", help="show the photos that changed most: reads the data")
     parser.add_argument(
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     comparisons = compare_with_test_images(found) if arguments.split == "test" else compare(found)
     report = Report(arguments.folders, comparisons, found, across(comparisons))
-    print(tables.text(report, shutil.get_terminal_size().columns))
+    print(tables.text(report, shutil.get_terminal_size().columns, arguments.why))
     folder = arguments.out or arguments.folders[0] / "report"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +70,13 @@ class Journal:
         """Write a line in train.log alone."""
         if self.on:
             print(text, file=self._log)
+
+    def draw(self, lines: Iterable[str]) -> None:
+        """Write lines on the console alone: a drawing, which no file is for."""
+        if self.on:
+            for line in lines:
+                tqdm.write(line, sys.stdout)
+            sys.stdout.flush()
 
     def record(self, step: int, epoch: int, figures: Mapping[str, float]) -> None:
         """Write named figures after `step` optimizer steps: a line of metrics.jsonl, and points in TensorBoard."""

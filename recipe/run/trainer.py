@@ -13,7 +13,7 @@ from recipe.data.dataset import Dataset, path_of
 from recipe.data.order import Order
 from recipe.errors import RunError
 from recipe.files import write_atomically
-from recipe.logs import console, faults, tensorboard
+from recipe.logs import console, faults, tensorboard, text_curves
 from recipe.logs.journal import Journal
 from recipe.logs.run_view import RunView
 from recipe.machine.distributed import Agreement
@@ -281,6 +281,7 @@ class Trainer:
         view = self.view()
         tensorboard.show_end(view, self.journal, found[self.primary])
         run_folder.write_result(self.plan, self.models(), found, grid, about)
+        self.journal.draw(text_curves.of_run(self.folder, sys.stdout))
         for line in console.closing(view, found, len(self.unreadable)):
             self.journal.say(line)
 

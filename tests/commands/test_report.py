@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +37,10 @@ def test_report_without_figures(runs: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Ladder from r00_baseline to r02_trivial_augment (data grocery)" in done.stdout
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
-    (helpful,) = (line for line in done.stdout.splitlines() if line.startswith("r01_lr_optimizations "))
+    helpful, of_losses = (line for line in done.stdout.splitlines() if line.startswith("r01_lr_optimizations "))
     assert helpful.endswith("helps")
+    assert re.fullmatch(r"r01_lr_optimizations +2.000 +1.9\d\d +2.000 +1.9\d\d +3", of_losses)
+    assert "standard error" not in done.stdout
     assert {path.name for path in (runs / "report").iterdir()} == {"report.md", "rungs.csv", "runs.csv"}
     with (runs / "report" / "runs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 15

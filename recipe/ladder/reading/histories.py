@@ -94,9 +94,23 @@ def accuracy_tag(run: RunRecord) -> str:
     return "ema/acc1" if (run.result or {}).get("weights") == "ema" else "val/acc1"
 
 
-def validation(runs: Iterable[RunRecord]) -> Band:
-    """A setting's top-1 over its trainings. Empty where its weights were trained in other settings' runs."""
-    series = [read(run.folder, accuracy_tag(run)).get(accuracy_tag(run), {}) for run in runs]
+def validation(runs: Iterable[RunRecord], figure: str = "acc1") -> Band:
+    """A setting's top-1 ("acc1") or loss ("loss") on the validation images, of the weights that count.
+
+    Empty where its weights were trained in other settings' runs.
+    """
+    tags = {run.folder: f"{accuracy_tag(run).partition('/')[0]}/{figure}" for run in runs}
+    return band([read(folder, tag).get(tag, {}) for folder, tag in tags.items()])
+
+
+def training(runs: Iterable[RunRecord], figure: str) -> Band:
+    """A setting's top-1 or loss on the training images as trained on, each epoch's mean, at the epochs' last steps."""
+    series = []
+    for run in runs:
+        result = run.result or {}
+        steps = result.get("steps", 0) / (result.get("epochs") or 1)  # of an epoch
+        found = by_epoch(run.folder).get(f"train/{figure}", {})
+        series.append({round(epoch * steps): value for epoch, value in found.items()})
     return band(series)
 
 

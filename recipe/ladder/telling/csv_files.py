@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.ladder.reading import losses
 from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.wording import points
 
@@ -21,7 +22,14 @@ TOTAL = (
     *("total_p_unpaired", "total_verdict"),
 )
 
-
+LOSSES = (
+    "train_loss",
+    "loss",
+    "train_acc1",
+    "best_train_loss",
+    "best_loss",
+    "best_epoch",
+)  # of reading.losses
 POOLED = ("low", "high", "sd", "freedom", "p", "p_holm", "paired_verdict")  # beside the paired figures, of each kind
 
 
@@ -69,6 +77,7 @@ def _row_figures(comparison: Comparison, row: Row) -> dict[str, Any]:
         "spreads_p": comparison.spreads_p,
         **dict(zip((f"gain_pooled_{name}" for name in POOLED), _pooled_figures(row.gain), strict=True)),
         **dict(zip((f"total_pooled_{name}" for name in POOLED), _pooled_figures(row.total), strict=True)),
+        **dict(zip((f"{name}_mean" for name in LOSSES), losses.of_runs(row.runs.values()), strict=True)),
     }
 
 
@@ -131,6 +140,7 @@ def runs_csv(report: Report) -> str:
                 "acc1": result.get("acc1"),
                 "acc5": result.get("acc5"),
                 "best_acc1": best.get("acc1") if isinstance(best, dict) else None,
+                **dict(zip(LOSSES, losses.of_run(run), strict=True)),
                 **{name: result.get(name) for name in ("device_seconds", "images_seen", "unique_images", "trained_in")},
             }
         )

@@ -46,7 +46,7 @@ class Drawing(NamedTuple):
     """A figure of a report, as files."""
 
     comparison: int  # its number in the report, from 0; of what several data sets say together from -1 down
-    kind: str  # ladder, gains, learning_curves, cost, response, data_sets
+    kind: str  # ladder, gains, response, learning_curves, loss_curves, cost, data_sets
     caption: str
     svg: Path
     png: Path
@@ -62,6 +62,7 @@ def draw(report: Report, folder: Path) -> dict[str, Drawing]:
         "gains": plots.gains,
         "response": plots.response,
         "learning_curves": plots.learning_curves,
+        "loss_curves": plots.loss_curves,
         "cost": plots.cost,
     }
     folder.mkdir(parents=True, exist_ok=True)

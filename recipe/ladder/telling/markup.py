@@ -12,6 +12,8 @@ from recipe.ladder.telling import wording
 if TYPE_CHECKING:
     from recipe.ladder.telling.figures import Drawing
 
+LONG = 14  # characters of a header
+
 
 class Cell(NamedTuple):
     """One cell of a table."""
@@ -25,10 +27,10 @@ class Cell(NamedTuple):
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """A table that a click on a header sorts. The first cell of each row names it."""
     rows = [list(row) for row in rows]
-    texts = ['class="text" ' if any("text" in row[place].style for row in rows) else "" for place in range(len(header))]
     head = "".join(
-        f'<th {text}scope="col"><button type="button">{escape(name)}</button></th>'
-        for name, text in zip(header, texts, strict=True)
+        f'<th{_style(name, [row[place] for row in rows])} scope="col">'
+        f'<button type="button">{escape(name)}</button></th>'
+        for place, name in enumerate(header)
     )
     body = "".join(f"<tr>{''.join(_cell(cell, first=not i) for i, cell in enumerate(row))}</tr>\n" for row in rows)
     return (
@@ -36,6 +38,12 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
     )
+
+
+def _style(header: str, cells: Sequence[Cell]) -> str:
+    """A header's attribute: it stands as its cells do, and goes on in the next line where it is long."""
+    names = ["text"] * any("text" in cell.style for cell in cells) + ["long"] * (len(header) >= LONG)
+    return f' class="{" ".join(names)}"' if names else ""
 
 
 def _cell(cell: Cell, first: bool) -> str:

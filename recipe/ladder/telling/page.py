@@ -16,7 +16,7 @@ from recipe import __version__
 from recipe.files import write_atomically
 from recipe.ladder.comparing.comparison import Comparison, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, on_test, tables, wording
+from recipe.ladder.telling import beside_tables, losses_table, on_test, tables, why, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.data_sets import section as across
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from recipe.ladder.telling.thumbnails import Thumbnail
 
 HERE = Path(__file__).parent
+LONGER = {  # headers of the losses, where there is room
+    "train, last": "training, last epoch",
+    "val, last": "validation, last epoch",
+    "train, best": "training, best epoch",
+    "val, best": "validation, best epoch",
+    "epoch": "best epoch",
+    "train top-1": "training top-1, %",
+}
 
 
 def write(
@@ -48,7 +56,7 @@ def write(
     for place, comparison in enumerate(report.comparisons):
         drawings = [drawing for drawing in figures.values() if drawing.comparison == place]
         body.append(_comparison(place, comparison, drawings, thumbnails[place] if thumbnails else {}))
-    body += [_left_out(report), HOW_TO_READ, _made_with(report.runs)]
+    body += [_left_out(report), (HERE / "how_to_read.html").read_text("utf-8"), _made_with(report.runs)]
     content = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n'
@@ -82,6 +90,10 @@ def _comparison(
         "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in others) + "</ul>" if others else "",
         f'<p class="about">{count(comparison.images, "validation image")}</p>' if comparison.images else "",
         _accuracies(comparison),
+        _why(comparison),
+        "<h3>More figures of the same runs</h3>",
+        _more(comparison),
+        _losses(comparison),
         _beside(comparison),
         on_test.section(comparison, tables.columns(comparison.on_test)) if comparison.on_test else "",
         '<div class="figures">',
@@ -95,7 +107,7 @@ def _comparison(
 
 
 def _accuracies(comparison: Comparison) -> str:
-    """The main table. Columns that no row fills are left out."""
+    """The main table."""
     columns: dict[str, Callable[[Row], Cell]] = {
         "runs": lambda row: Cell(
             f"{len(row.acc1)}" + (f" of {row.planned}" if row.planned > len(row.acc1) else ""), len(row.acc1)
@@ -111,23 +123,48 @@ def _accuracies(comparison: Comparison) -> str:
         "total gain": lambda row: signed(
             wording.points(row.total) if row.total and comparison.has_totals else math.nan
         ),
-        "incl. other images": _over_images,
-        "median": lambda row: number(row.median),
-        "highest": lambda row: number(row.highest),
-        "best epoch": lambda row: number(row.best_acc1),
-        "top-5, %": lambda row: number(row.acc5),
-        "published": _published,
+        "published": lambda row: _published(row) if row.published.shown else Cell(""),
         "published gain": lambda row: signed(row.published_gain),
     }
     labels = {row.name: row.label for row in comparison.rows}
     names = list(labels)
     usual = names[:-1] if comparison.shape == "ladder" else names[:1] * (len(names) - 1)
     obvious = [row.parent for row in comparison.rows[1:]] == usual
+    return _of_rows("Top-1 in percent, gains in percentage points; a click on a header sorts", comparison, columns)
+
+
+def _more(comparison: Comparison) -> str:
+    """What else is known of the runs' top-1."""
+    columns: dict[str, Callable[[Row], Cell]] = {
+        "best epoch": lambda row: number(row.best_acc1),
+        "median": lambda row: number(row.median),
+        "highest": lambda row: number(row.highest),
+        "top-5, %": lambda row: number(row.acc5),
+        "95% interval of the gain over other images too": _over_images,
+        "published": lambda row: Cell("") if row.published.shown else _published(row),
+    }
+    caption = "Top-1 in the best epoch; median and highest of the runs; top-5"
+    return _of_rows(caption, comparison, columns)
+
+
+def _of_rows(caption: str, comparison: Comparison, columns: Mapping[str, Callable[[Row], Cell]]) -> str:
+    """A table with a line for each setting. Columns that no row fills are left out."""
     cells = {name: [column(row) for row in comparison.rows] for name, column in columns.items()}
     shown = [name for name, column in cells.items() if any(cell.text for cell in column)]
     first = [Cell(row.label, place) for place, row in enumerate(comparison.rows)]
     rows = zip(first, *(cells[name] for name in shown), strict=True)
-    return table("Top-1 in percent, gains in percentage points; a click on a header sorts", ["setting", *shown], rows)
+    return table(caption, ["setting", *shown], rows)
+
+
+def _why(comparison: Comparison) -> str:
+    """How each verdict comes about, to be unfolded."""
+    found = [
+        f"<details><summary>{escape(verdict)}</summary><ul>"
+        + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+        + "</ul></details>"
+        for verdict, sentences in why.verdicts(comparison)
+    ]
+    return "\n".join([f"<h3>{why.TITLE}</h3>", *found]) if found else ""
 
 
 def _published(row: Row) -> Cell:
@@ -137,6 +174,17 @@ def _published(row: Row) -> Cell:
         return Cell(published.instead, style="text")
     best = " (best epoch)" * published.is_of_best_epoch
     return Cell("" if published.acc1 is None else f"{published.acc1:.2f}{best}", published.acc1)
+
+
+def _losses(comparison: Comparison) -> str:
+    """Losses of the training and on the validation images."""
+    found = losses_table.columns(comparison)
+    if not found:
+        return ""
+    labels = [Cell(row.label, place) for place, row in enumerate(comparison.rows)]
+    rows = zip(labels, *([_figure(text) for text in column.cells] for column in found), strict=True)
+    header = ["setting", *(LONGER.get(column.header, column.header) for column in found)]
+    return table(losses_table.TITLE, header, rows)
 
 
 def _beside(comparison: Comparison) -> str:
@@ -174,7 +222,8 @@ def _verdict(row: Row) -> Cell:
     if row.gain is None:
         return Cell("")
     word = row.gain.verdict.split()[0]
-    return Cell(row.gain.verdict, style=f"text {word}" if word in ("helps", "hurts") else "text")
+    shown = row.gain.verdict.replace(" would tell", "")  # "How to read this" says so
+    return Cell(shown, style=f"text {word}" if word in ("helps", "hurts") else "text")
 
 
 def _costs(comparison: Comparison) -> str:
@@ -263,33 +312,3 @@ def _of_start(start: Mapping[str, Any]) -> dict[str, str]:
         **{name: str(version) for name, version in packages.items() if version},
         "system": str(start.get("system", "unknown")),
     }
-
-
-HOW_TO_READ = """<h2 id="how-to-read">How to read this</h2>
-<dl>
-<dt>runs</dt><dd>How many runs with different seeds a setting has. Everything is a mean over them.</dd>
-<dt>top-1</dt><dd>The share of the validation images whose class is recognised, after the last epoch; of the averaged
-weights where a recipe averages them. The best epoch's top-1 is given too, but compares badly: it is the luckiest of
-many.</dd>
-<dt>sd</dt><dd>The standard deviation of top-1 over the runs of one setting: how far two runs of the very same setting
-lie apart.</dd>
-<dt>gain</dt><dd>A setting's top-1 less that of the setting it is compared with, seed by seed, then averaged. In a
-ladder that is the rung below, elsewhere the reference. The total gain is over the first row.</dd>
-<dt>95% interval</dt><dd>Gains that are compatible with these runs (Student's t over the seeds). An interval on both
-sides of 0 leaves open whether the setting helps. The one including other images allows for other validation images
-as well as for other seeds. Where the runs are folds of a cross-validation, whose training sets overlap, the interval
-is widened for it (Nadeau and Bengio, 2003).</dd>
-<dt>published</dt><dd>What the source of a recipe reports. It is shown of runs on its data (known by its classes and
-numbers of images) and at its size, with no other value changed; for others the column says what it was published on.
-Where the source reports the best epoch, compare it with the best epoch here.</dd>
-<dt>adjusted p</dt><dd>How surprising such a gain would be if there were none in truth: below 0.05 is called a finding.
-With many gains in one table, some would look surprising by luck; Holm's adjustment allows for that. How far runs lie
-apart is told by the runs of all rows, those that stand out by their own (docs/STATISTICS.md).</dd>
-<dt>paired p</dt><dd>The same from each difference's own runs alone, which assumes nothing of the other rows and finds
-less.</dd>
-<dt>verdict</dt><dd><span class="helps">helps</span> or <span class="hurts">hurts</span> where the adjusted p is below
-0.05 and the runs are enough to say so. <em>Unresolved</em> means not known: the runs are too few for a gain of this
-size. It does not mean that there is no gain. Where a number of seeds is given, about so many would tell.</dd>
-<dt>device-hours</dt><dd>Hours that a run takes, times its devices, evaluations included. A setting is on the front
-where no other is as accurate for less.</dd>
-</dl>"""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import ticker
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from scipy import stats
 
@@ -18,6 +19,10 @@ from recipe.ladder.telling.wording import points, signed, time_unit
 # The colour-blind-safe colours of Okabe and Ito (2008).
 BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 LINES = (BLACK, BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00")
+DASHED = {  # what the lines are that come from the training
+    "acc1": "Dashed: on the training images as trained on; of mixed ones, by the label of the larger share. ",
+    "loss": "Dashed: the loss that is minimised, of images as trained on (mixed, smoothed). ",
+}
 VERDICTS = {"helps": BLUE, "hurts": ORANGE, "unresolved": GREY}
 
 
@@ -35,6 +40,8 @@ def ladder(axes: Any, comparison: Comparison) -> str | None:
             axes.plot(row.published.acc1, y, "x", color=ORANGE, markersize=9, markeredgewidth=2)
     if rows[0].acc1:
         axes.axvline(rows[0].mean, color=GREY, linestyle="--", linewidth=1)
+    left, right = axes.get_xlim()
+    axes.set_xlim(max(left, -2), min(right, 102))  # an interval of two runs may be longer than there are percents
     axes.set_xlabel("top-1, %")
     published = [row.published for row in rows if row.published.shown and row.published.acc1 is not None]
     epochs = {"of the best epoch" if one.is_of_best_epoch else "of the last epoch" for one in published}
@@ -106,39 +113,71 @@ def response(axes: Any, comparison: Comparison) -> str | None:
 
 
 def learning_curves(axes: Any, comparison: Comparison) -> str | None:
-    """Validation top-1 while training: means over the runs, and the band from the lowest to the highest of them."""
-    bands = {row.name: band for row in comparison.rows if len((band := histories.validation(row.runs.values())).steps)}
+    """Top-1 while training: means over the runs, and the band from the lowest to the highest of them."""
+    return _curves(axes, comparison, "acc1", "top-1, %")
+
+
+def loss_curves(axes: Any, comparison: Comparison) -> str | None:
+    """The same of the loss."""
+    return _curves(axes, comparison, "loss", "loss")
+
+
+def _curves(axes: Any, comparison: Comparison, figure: str, what: str) -> str | None:
+    found = {row.name: histories.validation(row.runs.values(), figure) for row in comparison.rows}
+    bands = {name: band for name, band in found.items() if len(band.steps)}
     rows = [row for row in comparison.rows if row.name in bands]
     if not any(len(band.steps) > 1 for band in bands.values()):
         return None
     same_length = len({(round(row.images), bands[row.name].steps[-1]) for row in rows}) == 1
-    figure, unit = ("epochs", "epochs") if same_length else ("images_seen", "training images seen")
-    named = [row.name for row in _most_telling(rows)]
-    lines: dict[str, Any] = {}
-    for row in sorted(rows, key=lambda row: row.name in named):  # the named ones on top
-        band, colour = bands[row.name], LINES[named.index(row.name)] if row.name in named else "#C8C8C8"
-        x = band.steps * (histories.per_step(row.runs.values(), figure) or 1)
-        label = textwrap.fill(row.label, 40) if row.name in named else None
-        style = {"color": colour, "linewidth": 2.5 if label else 1.2, "marker": "o" if len(x) == 1 else ""}
-        (lines[row.name],) = axes.plot(x, band.mean, label=label, **style)
-        if label and len(row.runs) > 1:
-            axes.fill_between(x, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xlabel(unit)
-    axes.set_ylabel("validation top-1, %")
+    unit, label = ("epochs", "epochs") if same_length else ("images_seen", "training images seen")
+    named = _most_telling(rows)
+    others = [row for row in rows if row not in named]
+    ends = [bands[row.name].mean[-1] for row in rows]
+    lines, dashes = {}, 0
+    for row in [*others, *named]:  # the named ones on top
+        band, colour = bands[row.name], LINES[named.index(row)] if row in named else "#C8C8C8"
+        each = histories.per_step(row.runs.values(), unit) or 1
+        style = {"color": colour, "linewidth": 2.5 if row in named else 1.2, "marker": "o" * (len(band.steps) == 1)}
+        (lines[row.name],) = axes.plot(band.steps * each, band.mean, label=textwrap.fill(row.label, 40), **style)
+        if row in named and len(row.runs) > 1:
+            axes.fill_between(band.steps * each, band.low, band.high, color=colour, alpha=0.15, linewidth=0)
+        trained = histories.training(row.runs.values(), figure) if row in named else band._replace(steps=band.steps[:0])
+        if len(trained.steps) > 1:
+            axes.plot(trained.steps * each, trained.mean, color=colour, linewidth=1.5, linestyle=(0, (4, 2)))
+            ends.append(trained.mean[-1])
+            dashes += 1
+    axes.set_xlabel(label)
+    axes.set_ylabel(what)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     if not same_length:
         axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-    ends = [bands[row.name].mean[-1] for row in rows]  # what is to be compared: the steep beginning may fall off
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], min(ends) - 1.5 * max(max(ends) - min(ends), 10)))
-    axes.figure.legend(handles=[lines[name] for name in named], loc="outside lower left", ncols=2, frameon=False)
+    _cut_beginnings(axes, ends, upwards=figure == "acc1")
+    handles = [lines[row.name] for row in named]
+    if others:
+        handles.append(lines[others[0].name])
+        handles[-1].set_label(others[0].label if len(others) == 1 else f"the other {len(others)}")
+    if dashes:
+        handles.append(Line2D([], [], color=GREY, linewidth=1.5, linestyle=(0, (4, 2)), label="dashed: in training"))
+    axes.figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False)
     once = [row.label for row in rows if len(bands[row.name].steps) == 1]
     return (
-        f"Validation top-1 while training, against {unit}: mean over the runs, and the band from the lowest to the "
-        "highest of them"
-        + (f"; grey: the other {len(rows) - len(named)}. " if len(rows) > len(named) else ". ")
+        f"{'Top-1' if figure == 'acc1' else 'Loss'} on the validation images while training, against {label}: mean "
+        "over the runs, and the band from the lowest to the highest of them. "
+        + (DASHED[figure] if dashes else "")
         + (f"Evaluated once: {', '.join(once)}. " if once else "")
         + "The steep beginnings may be cut off."
     )
+
+
+def _cut_beginnings(axes: Any, ends: list[float], upwards: bool) -> None:
+    """Leave room for what is to be compared, the ends: the steep beginning may fall off."""
+    apart = max(ends) - min(ends)
+    if upwards:
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], min(ends) - 1.5 * max(apart, 10)))
+    else:
+        low = min(min(line.get_ydata(), default=math.inf) for line in axes.lines)
+        top = min(axes.get_ylim()[1], max(ends) + 1.5 * max(apart, 0.5 * max(ends)))
+        axes.set_ylim(low - 0.05 * (top - low), top)
 
 
 def cost(axes: Any, comparison: Comparison) -> str | None:

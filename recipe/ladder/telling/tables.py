@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, compared, layout, on_test
+from recipe.ladder.telling import beside_tables, compared, layout, losses_table, on_test, why
 from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
@@ -19,25 +19,34 @@ NOTES = {
     "p": "p: t-test, adjusted for the table's several gains (Holm)",
     "paired": "paired p: likewise, by the spread of each difference alone; p and interval go by all rows' runs "
     "(docs/STATISTICS.md)",
-    "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen",
+    "verdict": "verdict: helps or hurts where p < 0.05; otherwise how many seeds would tell a gain of the size seen "
+    "(recipe report --why: how each comes about)",
     "total": "total: gain over the first row",
     "highest": "highest: the highest top-1 of the runs",
     "best_epoch": "best epoch: its top-1, mean over the runs (the luckiest epoch of many: compare last with last)",
     "published": "published: top-1 and gain in the recipe's source, of the same data and size alone",
+    **losses_table.NOTES,
 }
 FOLDS = "runs are folds, whose training sets overlap: intervals and p are widened for it (Nadeau and Bengio, 2003)"
 
 
-def text(report: Report, width: int) -> str:
-    """All tables for a terminal, with what was found above each and what is missing below."""
+def text(report: Report, width: int, with_why: bool = False) -> str:
+    """All tables for a terminal, with what was found above each and what is missing below.
+
+    Args:
+        with_why: tell why each verdict is what it is, too.
+    """
     parts = [data_sets.text(across, width) for across in report.across]
     seen: set[str] = set()
     for comparison in report.comparisons:
         shown, table = fitted(comparison, width)
-        seen |= {column.key for column in shown}
+        of_losses = losses_table.columns(comparison)
+        seen |= {column.key for column in (*shown, *of_losses)}
         said = [_filled(line, width) for line in (comparison.title, *findings(comparison))]
-        below, beside = _below(comparison, report), _beside(comparison, width)
-        parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *beside]))
+        below, more = _below(comparison, report), [*_losses(comparison, of_losses, width), *_beside(comparison, width)]
+        reasons = list(why.as_lines(comparison)) if with_why else []
+        more += [_filled(line, width, "    ") for line in (["", f"{why.TITLE}:", *reasons] if reasons else [])]
+        parts.append("\n".join([*said, "", *table, *([""] if below else []), *below, *more]))
         if comparison.on_test is not None:
             parts.append(on_test.text(comparison, columns(comparison.on_test), width))
     parts.extend("\n".join(["In no table:", *lines]) for lines in [_in_no_table(report)] if lines)
@@ -63,16 +72,21 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
         seen |= {column.key for column in shown}
         parts.append(f"## {comparison.title}\n\n" + " ".join(findings(comparison)))
         head = [" | ".join(column.header for column in shown), " | ".join(["---"] * len(shown))]
-        body = [" | ".join(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
+        body = [" | ".join(cells) for cells in _transposed(shown)]
         parts.append("\n".join(f"| {line} |" for line in [*head, *body]))
         parts.append(_as_markdown(_below(comparison, report)))
+        if found := losses_table.columns(comparison):
+            seen |= {column.key for column in found}
+            named = [Column("label", *_labels(comparison), 100), *found]
+            parts.append(_titled(losses_table.TITLE, [[column.header for column in named], *_transposed(named)]))
         if comparison.beside:
             names = beside_tables.names_of(comparison.beside)
-            lines = [beside_tables.header(names), ["---"] * (2 + 2 * len(names))]
-            lines += beside_tables.rows(comparison.beside, names, repeat=True)
-            parts.append(f"{beside_tables.TITLE}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+            lines = [beside_tables.header(names), *beside_tables.rows(comparison.beside, names, repeat=True)]
+            parts.append(_titled(beside_tables.TITLE, lines))
         if comparison.on_test is not None:
             parts.append(on_test.markdown(comparison, columns(comparison.on_test)))
+        if not least:
+            parts.append(_reasons(comparison))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == number]
     parts.extend(f"## In no table\n\n{_as_markdown(lines)}" for lines in [_in_no_table(report)] if lines)
     parts.append("\n".join(f"- {note}" for note in notes(report, seen)))
@@ -202,6 +216,32 @@ def _beside(comparison: Comparison, width: int) -> list[str]:
         names.pop()
 
 
+def _losses(comparison: Comparison, found: Sequence[Column], width: int) -> list[str]:
+    """Losses, as many of them as fit."""
+    header, labels = _labels(comparison)
+    shown = layout.fitted([Column("label", header, labels, 100), *found], width)
+    return ["", f"{losses_table.TITLE}:", *layout.lines(shown)] if found else []
+
+
+def _transposed(shown: Sequence[Column]) -> list[list[str]]:
+    """The cells of each row."""
+    return [list(cells) for cells in zip(*(column.cells for column in shown), strict=True)]
+
+
+def _reasons(comparison: Comparison) -> str:
+    """Why each verdict is what it is, as something to unfold."""
+    found = [f"- {verdict}\n" + "\n".join(f"  - {s}" for s in said) for verdict, said in why.verdicts(comparison)]
+    if not found:
+        return ""
+    return "\n\n".join([f"<details><summary>{why.TITLE}</summary>", "\n".join(found), "</details>"])
+
+
+def _titled(title: str, lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table below its title."""
+    head, *body = lines
+    return f"{title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
+
+
 def _reports_best(rows: Sequence[Row]) -> bool:
     """Whether the source reports best epochs, which are then to stand beside the last ones here."""
     return any(row.published.is_of_best_epoch and row.published.shown for row in rows)
@@ -258,5 +298,5 @@ def _shortened(verdict: str) -> str:
     return next((short for start, short in words.items() if verdict.startswith(start)), verdict)
 
 
-def _filled(line: str, width: int) -> str:
-    return textwrap.fill(line, width, break_long_words=False)
+def _filled(line: str, width: int, below: str = "") -> str:
+    return textwrap.fill(line, width, break_long_words=False, subsequent_indent=below)

@@ -3,6 +3,7 @@
 Without PyTorch, so that a report does not wait seconds for its import.
 """
 
+import math
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from recipe.encoding import shown
 from recipe.ladder.comparing.comparison import Comparison, Report, Row
-from recipe.ladder.reading import histories
+from recipe.ladder.reading import histories, losses
 from recipe.ladder.telling import tables
 from recipe.ladder.telling.wording import prefix, slug
 
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
 
 ENDING = ".report"  # of our event files: writing again takes these away and no others
 MOST_POINTS = 1000  # of a curve: TensorBoard shows no more
-METRICS = {"final/acc1": "top-1, %", "final/device_hours": "device-hours of a run"}
+METRICS = {
+    "final/acc1": "top-1, %",
+    "final/loss": "validation loss",
+    "final/train_loss": "training loss",
+    "final/device_hours": "device-hours of a run",
+}
 NOT_SETTINGS = {"seed", "data.fold"}  # what the runs of one setting differ in
 Value = bool | float | str
 Add = Callable[[Summary.Value, int], None]  # a value, after so many steps
@@ -102,8 +108,10 @@ def _write_setting(add: Add, name: str, row: Row, settings: Mapping[str, Value])
         setattr(begin.hparams[key], kind, value)
     add(_hparams(metadata.SESSION_START_INFO_TAG, session_start_info=begin), 0)
     if row.acc1:
-        for tag, figure in zip(METRICS, (row.mean, row.device_hours), strict=True):
-            add(Summary.Value(tag=tag, simple_value=figure), last)
+        found = losses.of_runs(row.runs.values())
+        for tag, figure in zip(METRICS, (row.mean, found.val, found.train, row.device_hours), strict=True):
+            if not math.isnan(figure):
+                add(Summary.Value(tag=tag, simple_value=figure), last)
         end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=now)
         add(_hparams(metadata.SESSION_END_INFO_TAG, session_end_info=end), 0)
 

@@ -91,11 +91,17 @@ def _counts(compared: int, helping: int, hurting: int, noun: str) -> str:
     if compared == 1:
         what = "helps" if helping else "hurts" if hurting else "is unresolved: it may help or hurt"
         return f"The one {noun} that is compared {what}."
-    return (
-        f"{helping or 'None'} of {count(compared, noun)} help{'' if helping > 1 else 's'}, "
-        f"{hurting or 'none'} hurt{'' if hurting > 1 else 's'}, "
-        f"{still_open or 'none'} {'is' if still_open < 2 else 'are'} unresolved."
-    )
+    if still_open == compared:
+        of_them = f"Neither of the 2 {noun}s" if compared == 2 else f"None of the {count(compared, noun)}"
+        return f"{of_them} is resolved: each may help or hurt."
+    if compared in (helping, hurting):
+        whole = f"Both {noun}s" if compared == 2 else f"All {count(compared, noun)}"
+        return f"{whole} {'help' if helping else 'hurt'}."
+    verbs = (helping, "helps", "help"), (hurting, "hurts", "hurt"), (still_open, "is unresolved", "are unresolved")
+    told = [f"{number} {one if number == 1 else several}" for number, one, several in verbs if number]
+    first, *others = told
+    number, verb = first.split(" ", 1)
+    return ", ".join([f"{number} of {count(compared, noun)} {verb}", *others]) + "."
 
 
 def _without_comparison(comparison: Comparison) -> list[str]:

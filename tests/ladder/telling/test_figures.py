@@ -28,7 +28,7 @@ def only(root: Path) -> Comparison:
 def test_every_figure_is_written_as_svg_and_png(tmp_path: Path) -> None:
     write_ladder(tmp_path / "runs", dict.fromkeys(LADDER[:4], 1.0))
     drawn = figures.draw(report_of(tmp_path / "runs"), tmp_path / "figures")
-    assert set(drawn) == {"ladder", "gains", "learning_curves", "cost"}
+    assert set(drawn) == {"ladder", "gains", "learning_curves", "loss_curves", "cost"}
     for name, drawing in drawn.items():
         assert drawing.svg == tmp_path / "figures" / f"{name}.svg"
         xml.etree.ElementTree.parse(drawing.svg)

@@ -1,5 +1,6 @@
 """The page of a report can be read, sorted and trusted: looked at in a real browser."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -184,6 +185,46 @@ def test_header_is_reached_and_used_with_the_keyboard(written: Path, laptop: Bro
     assert laptop.run("return document.activeElement.closest('th').cellIndex") == 1
     laptop.press("\ue007")  # enter
     assert laptop.run("return document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
+
+
+@needs_browser
+def test_tables_of_a_whole_ladder_fit_a_laptop(tmp_path: Path, laptop: Browser) -> None:
+    """With published figures, pooled and paired p: all that a table may have."""
+    for number, (recipe, seed) in enumerate(itertools.product(LADDER, range(3))):
+        write_run(tmp_path, recipe, seed, 76 + number / 13 + (7 * number % 5) / 20, original=True, predictions=False)
+    page.write(report_of(tmp_path), {}, tmp_path / "report.html")
+    laptop.open(tmp_path / "report.html")
+    headers = laptop.run("return [...document.querySelector('table').tHead.rows[0].cells].map(c => c.textContent)")
+    assert {"adjusted p", "paired p", "verdict", "total gain", "published", "published gain"} <= set(headers)
+    wide = "return [...document.querySelectorAll('.scroll')].map(box => box.scrollWidth - box.clientWidth)"
+    assert max(laptop.run(wide)) <= 0
+
+
+@needs_browser
+def test_why_a_verdict_is_what_it_is_unfolds(written: Path, laptop: Browser) -> None:
+    laptop.open(written)
+    shown = (
+        "return [...document.querySelectorAll('details li')].filter(e => e.checkVisibility()).map(e => e.textContent)"
+    )
+    assert laptop.run(shown) == []
+    laptop.run("document.querySelector('details summary').click()")
+    said = " ".join(laptop.run(shown))
+    for word in (
+        "Seed by seed (0, 1, 2)",
+        "standard deviation",
+        "Pooled spread",
+        "standard error",
+        "Holm",
+        "Threshold",
+    ):
+        assert word in said
+
+
+def test_losses_have_a_table(written: Path) -> None:
+    text = written.read_text()
+    for header in ("training, last epoch", "validation, last epoch", "training, best epoch", "validation, best epoch"):
+        assert f"{header}</button>" in text
+    assert "training top-1" not in text.partition('<h2 id="how-to-read">')[0]  # these runs have none
 
 
 def test_gain_that_costs_less_has_no_price(tmp_path: Path) -> None:

@@ -199,6 +199,51 @@ def test_learning_curve_is_the_mean_of_the_seeds_within_their_band(tmp_path: Pat
     assert band.high == pytest.approx(np.max(expected, axis=0))
 
 
+def test_losses_are_drawn_solid_in_validation_and_dashed_in_training(tmp_path: Path, axes: Any) -> None:
+    write_ladder(tmp_path, dict.fromkeys(LADDER[:3], 1.0), seeds=2)
+    comparison = only(tmp_path)
+    caption = plots.loss_curves(axes, comparison)
+    assert caption is not None
+    assert "Dashed" in caption
+    by_colour: dict[str, dict[bool, Any]] = {}
+    for line in axes.lines:
+        by_colour.setdefault(line.get_color(), {})[line.get_linestyle() == "-"] = line
+    assert len(by_colour) == 3
+    for row in comparison.rows:
+        (lines,) = (each for each in by_colour.values() if each[True].get_label() == row.label)
+        expected = [np.mean([3 - acc1 * share / 50 for acc1 in row.acc1]) for share in (1 / 3, 2 / 3, 1)]
+        assert list(lines[True].get_ydata()) == pytest.approx(expected)
+        assert list(lines[False].get_ydata()) == pytest.approx([3 - 1 / 3, 3 - 2 / 3, 2])
+        assert list(lines[False].get_xdata()) == pytest.approx([1, 2, 3])
+    (legend,) = axes.figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {*LADDER[:3], "dashed: in training"}
+
+
+@pytest.mark.parametrize(("rungs", "last"), [(7, 1), (9, 3)])
+def test_no_rung_is_missing_in_the_legend_of_curves(tmp_path: Path, axes: Any, rungs: int, last: int) -> None:
+    """One that has no colour of its own is named all the same; several are counted."""
+    write_ladder(tmp_path, dict.fromkeys(LADDER[:rungs], 1.0), seeds=2)
+    plots.learning_curves(axes, only(tmp_path))
+    (legend,) = axes.figure.legends
+    names = [text.get_text() for text in legend.get_texts() if text.get_text() != "dashed: in training"]
+    assert len(names) == 7
+    if last == 1:
+        assert set(names) == set(LADDER[:7])
+    else:
+        assert "the other 3" in names
+
+
+def test_beginnings_that_are_far_off_do_not_flatten_the_losses(tmp_path: Path, axes: Any) -> None:
+    for seed in range(2):
+        folder = write_run(tmp_path, LADDER[0], seed, 50.0)
+        text = (folder / "metrics.jsonl").read_text()
+        (folder / "metrics.jsonl").write_text(text.replace('"val/loss": ', '"val/loss": 9000', 1))
+    plots.loss_curves(axes, only(tmp_path))
+    low, high = axes.get_ylim()
+    assert 1.5 < low < 2
+    assert high < 6
+
+
 def test_trainings_of_different_length_are_drawn_over_the_images_seen(tmp_path: Path, axes: Any) -> None:
     write_run(tmp_path, LADDER[0], 0, 50.0, epochs=2, images_seen=2000)
     write_run(tmp_path, LADDER[1], 0, 55.0, epochs=8, images_seen=8000)

@@ -54,6 +54,19 @@ def test_wider_terminals_show_more(report: Report) -> None:
     assert {"highest", "best_epoch", "top5", "published"} <= set(shown[2])
 
 
+def test_losses_have_a_table_of_their_own_with_both_epochs_at_80_columns(report: Report) -> None:
+    """r12's label is the longest; its runs end with a best epoch of 0.1 points more, and so a loss of 0.002 less."""
+    lines = tables.text(report, 80).splitlines()
+    begin = lines.index("Losses in the last epoch and in the best one (mean over the runs):")
+    assert lines[begin + 1].split("  ")[-4:] == ["val, last", "train, best", "val, best", "epoch"]
+    label = "r12_repeated_augmentation"
+    (row,) = (row for row in report.comparisons[0].rows if row.label == label)
+    (cells,) = (line.split() for line in lines[begin:] if line.startswith(label) and "/" not in line)
+    assert [float(cell) for cell in cells[1:]] == pytest.approx(
+        [2, 3 - row.mean / 50, 2, 3 - row.mean / 50 - 0.002, 3], abs=6e-4
+    )
+
+
 def test_verdicts_and_counts_are_told(report: Report) -> None:
     ladder = report.comparisons[0]
     verdicts = {row.label: row.gain.verdict for row in ladder.rows if row.gain is not None}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from synthetic import LADDER, write_ladder, write_run
 
 from recipe.ladder.comparing.compare import compare
@@ -71,6 +72,22 @@ def test_headline_of_a_single_comparison_is_a_sentence(tmp_path: Path) -> None:
         assert wording.headline(only(tmp_path / name))[0] == f"The one rung that is compared {said}"
 
 
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        ((0, 5, -5, 0.01, 0.01), "1 of 4 rungs helps, 1 hurts, 2 are unresolved."),
+        ((0, 5, 5, 0.01), "2 of 3 rungs help, 1 is unresolved."),
+        ((0, -5, 0.01, -5), "2 of 3 rungs hurt, 1 is unresolved."),
+        ((0, -5, -5), "Both rungs hurt."),
+        ((0, 0.01, 0.01), "Neither of the 2 rungs is resolved: each may help or hurt."),
+        ((0, 0.01, 0.01, -0.01), "None of the 3 rungs is resolved: each may help or hurt."),
+    ],
+)
+def test_headline_counts_what_there_is_alone(tmp_path: Path, gains: tuple[float, ...], said: str) -> None:
+    write_ladder(tmp_path, dict(zip(LADDER, gains, strict=False)), seeds=5, sd=0.3)
+    assert wording.headline(only(tmp_path))[0] == said
+
+
 def test_headline_of_single_runs_claims_nothing(tmp_path: Path) -> None:
     write_ladder(tmp_path, dict(zip(LADDER, (0, 30, 1), strict=False)), seeds=1)
     said = " ".join(wording.headline(only(tmp_path)))
@@ -87,7 +104,7 @@ def test_headline_without_shared_seeds(tmp_path: Path) -> None:
 def test_headline_names_the_largest_findings_and_counts_the_others(tmp_path: Path) -> None:
     write_ladder(tmp_path, dict(zip(LADDER, (0, 5, 6, 7, 8, 9, 10), strict=False)), seeds=5, sd=0.05)
     said = wording.headline(only(tmp_path))
-    assert said[0].startswith("6 of 6 rungs help, none hurts, none is unresolved")
+    assert said[0] == "All 6 rungs help."
     assert said[1].endswith("; 2 more.")
     named = [LADDER[number] in said[1] for number in (6, 5, 4, 3, 2, 1)]
     assert named == [True] * wording.NAMED + [False] * 2
