@@ -27,6 +27,7 @@ from recipe.plan import compose
 from recipe.plan.checks import check
 from recipe.plan.command_line import check_sweeps, quoted
 from recipe.sweep import machine, processes
+from recipe.sweep.beforehand import fetch_once
 from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool
 
@@ -118,6 +119,7 @@ class TorchrunLauncher(RecipeLauncher):
         shares = machine.shares(self.per_job, self.devices, self.at_once, len(groups), gpus)
         pool = Pool(groups, shares, self.per_job, lambda job: processes.command(self.per_job, self.arguments(job)))
         _say_what_is_to_do(pool, len(groups))
+        fetch_once([job.plan.config for job in pool.jobs if job not in pool.done])
         with kept_for_a_sweep(any(job.plan.config.data.cache == "memory" for job in jobs)):
             pool.run()
         return pool.failed
@@ -157,6 +159,7 @@ class SlurmLauncher(RecipeLauncher):
         world_size = c["nodes"] * c["per_node"]
         jobs = self.jobs(job_overrides, initial_job_idx, world_size)
         groups = [group for group in trainings(jobs) if any(job.result() is None for job in group)]
+        fetch_once([job.plan.config for group in groups for job in group])
         logs = Path(self.config.hydra.sweep.dir).absolute() / ".submitit" / "%j"
         submitted = slurm.submit(
             groups,
