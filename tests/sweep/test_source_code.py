@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
     """A copy of the project, to be changed."""
     for name in ("recipe", "conf", "hydra_plugins"):
         shutil.copytree(PROJECT / name, tmp_path / "project" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "train.py", tmp_path / "project")
+    shutil.copy2(PROJECT / "train.py", tmp_path / "project")
     return tmp_path / "project"
 
 
