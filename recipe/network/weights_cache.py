@@ -13,6 +13,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError
@@ -136,8 +137,11 @@ def kept_package(weights: str, model: ModelConfig | None = None) -> Path | None:
     """The package's file where it is there already; the arguments are those of `package_file`."""
     package, folder = package_of(weights), part(model, "recipe-ladder") if model is not None else None
     folders = [folder] if folder is not None else cache_folders()
-    files = (place / "weights" / Path(package.file).name for place in folders)
-    return next((file for file in files if _is(package, file)), None)
+    for file in (place / "weights" / Path(package.file).name for place in folders):
+        with suppress(OSError):  # not ours to look into
+            if _is(package, file):
+                return file
+    return None
 
 
 def _is(package: Package, file: Path) -> bool:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ import torchvision
 from weights_server import SHUFFLENET, Server, network, serving
 
 from recipe.config import ModelConfig
-from recipe.errors import RunError
+from recipe.errors import ConfigError, RunError
 from recipe.network import fetching, weights_cache, zoo
+from recipe.plan.compose import Plan
 
 FETCH = """
 import sys
@@ -101,6 +102,15 @@ def test_what_is_in_the_library_s_own_place_is_copied(
     here = zoo.fetch(shufflenet(tmp_path / "shared"))
     assert here.is_relative_to(tmp_path / "shared")
     assert len(server.asked) == 1
+
+
+def test_where_weights_are_kept_makes_no_other_run(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    started = ("+recipe=t00_head", "data=synthetic", "model.weights=IMAGENET1K_V2")
+    one, other = plan(*started), plan(*started, f"model.weights_cache={tmp_path}")
+    assert (one.name, one.hashes, one.former_hashes) == (other.name, other.hashes, other.former_hashes)
+    assert other.config.model.weights_cache == str(tmp_path)
+    with pytest.raises(ConfigError, match=r"model\.weights_cache does nothing here"):
+        plan("+recipe=v1", "data=synthetic", f"model.weights_cache={tmp_path}")
 
 
 @pytest.mark.parametrize("fault", ["another", "cut", "absent"])
