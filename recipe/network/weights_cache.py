@@ -11,12 +11,13 @@ import http.client
 import io
 import os
 import shutil
+import ssl
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from recipe import wheel
@@ -96,6 +97,9 @@ def check_reached(url: str) -> None:
         urlopen(Request(url, headers=AGENT, method="HEAD"), timeout=PROBE_PATIENCE).close()
     except HTTPError:  # an answer
         pass
+    except URLError as error:
+        if not isinstance(error.reason, ssl.SSLError):  # the hub's client may know more authorities than Python does
+            raise
     except http.client.HTTPException as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
