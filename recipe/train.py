@@ -20,6 +20,7 @@ from recipe.plan import command_line, compose
 from recipe.plan.hydra_errors import explain
 from recipe.plan.rungs import CONF
 from recipe.plan.trust import only_the_command_line_sets_hydra
+from recipe.sweep import source_code
 
 failures: list[UserError] = []  # of the runs of this process
 
@@ -68,6 +69,7 @@ def main() -> None:
     failures.clear()
     try:
         check_here()
+        sys.argv[1:] = source_code.checked(sys.argv[1:])
         sweep = command_line.is_sweep(sys.argv)
         torchrun.forget() if sweep else torchrun.check_environment()
         sys.argv[1:] = command_line.for_hydra(sys.argv[1:])

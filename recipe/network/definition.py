@@ -19,6 +19,7 @@ EXCLUDED = {
     "name": "it is what the others are told beside",
     "source": "it belongs to the name",
     "weights": "what the network starts from",
+    "weights_cache": "where that is kept",
     "init": "what the network starts from",
     "zero_init_residual": "what the network starts from",
     "sync_batch_norm": "whose statistics a training step takes",

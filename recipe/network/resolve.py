@@ -16,6 +16,8 @@ def resolved(model: ModelConfig) -> ModelConfig:
     if model.weights is None:
         return model
     given = os.path.expanduser(model.weights)
+    if model.weights_cache is not None:
+        model = replace(model, weights_cache=os.path.abspath(os.path.expanduser(model.weights_cache)))
     kind = kind_of(given)
     if kind == "package":
         check_package(model)

@@ -1,5 +1,7 @@
 """Weights that torchvision and timm publish: their names, the files they are kept in, the networks they are for."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from recipe.config import ModelConfig
 from recipe.errors import ConfigError, RunError
 from recipe.files import read_json
 from recipe.guesses import did_you_mean
-from recipe.network import weight_files
+from recipe.network import hub, weight_files, weights_cache
 from recipe.network.weights import exported, kind_of
 
 AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}  # of torchvision's networks
@@ -80,53 +82,100 @@ def _member(model: ModelConfig, kind: str) -> Any:
     return next((member for member in members if kind == "file" and _file_name(member) == file), None)
 
 
-def fetch(model: ModelConfig) -> None:
-    """Bring the weights into the source's cache, if they are not there: called by one process. Raises RunError."""
-    if model.source == "timm":
-        load(model)
-        return
-    path = hub_file(model)
-    if path.exists():
-        return
-    url = entry(model).url
-    prefix = path.stem.rpartition("-")[2]
+def fetch(model: ModelConfig) -> Path:
+    """Where the weights lie: fetched into the source's cache if they are not there. Raises RunError."""
+    if found := kept(model):
+        return found
+    place, url = place_of(model), url_of(model)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=True)
-    except (OSError, RuntimeError) as error:
+        if earlier := kept(replace(model, weights_cache=None)):  # in the source's own cache
+            weights_cache.copied(earlier, place)
+        elif hub.id_of(entry(model)):
+            if not hub.is_offline():
+                weights_cache.check_reached(url)
+            print(f"Fetching {url} (once) into {place}", flush=True)
+            _load_from_timm(model, offline=False)
+        else:
+            sha256 = place.stem.rpartition("-")[2] if model.source == "torchvision" else ""
+            print(f"Fetching {url} (once) into {place}", flush=True)
+            weights_cache.brought(place, lambda file: weights_cache.download(url, file, sha256))
+    except Exception as error:  # of the disk, the network, the hub
+        bring = (
+            f"that folder there from another machine, or give its {hub.SAFE}"
+            if hub.id_of(entry(model))
+            else ("the file there from another machine, or give its path")
+        )
         raise RunError(
-            f"model.weights={model.weights}: {path} is not there, and {url} could not be downloaded ({error}). "
-            "Bring the file there from another machine, or give its path as model.weights; TORCH_HOME=FOLDER names "
-            "another place"
+            f"model.weights={model.weights}: {place} is not there, and {url} could not be downloaded "
+            f"({_first_line(error)}). Bring {bring} as model.weights; {_another_place(model)}"
         ) from error
+    return place
+
+
+def _another_place(model: ModelConfig) -> str:
+    if model.weights_cache is not None:
+        return weights_cache.ANOTHER_PLACE
+    own = "HF_HOME=FOLDER" if hub.id_of(entry(model)) else "TORCH_HOME=FOLDER"
+    return f"{own} names another place, and model.weights_cache=FOLDER one that all machines of a sweep see"
+
+
+def kept(model: ModelConfig) -> Path | None:
+    """Where the weights lie, of torchvision's file or the hub's folder; None where they are not there."""
+    place, about = place_of(model), entry(model)
+    there = hub.is_whole(place, about) if hub.id_of(about) else place.exists()
+    return place if there else None
+
+
+def place_of(model: ModelConfig) -> Path:
+    """Where the weights lie once they are there."""
+    about = entry(model)
+    return hub.folder_of(about, model.weights_cache) if hub.id_of(about) else hub_file(model)
+
+
+def url_of(model: ModelConfig) -> str:
+    """What is downloaded, or on a hub asked for first."""
+    about = entry(model)
+    return hub.url_of(about) if hub.id_of(about) else str(_url(about))
 
 
 def load(model: ModelConfig) -> Any:
-    """The published tensors, on the CPU: torchvision's file, or the state of timm's network. Raises RunError."""
-    if model.source == "torchvision":
-        return weight_files.read(hub_file(model))
-    import timm
-    from huggingface_hub.constants import HF_HUB_CACHE
+    """The published tensors, on the CPU: torchvision's file, or the state of timm's network. Raises RunError.
 
-    name = f"{model.name}.{model.weights}"
+    What is there is read without asking the network for it.
+    """
+    if model.source == "torchvision":
+        return weight_files.read(fetch(model))
+    fetch(model)
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        return _load_from_timm(model, offline=True)
     except Exception as error:  # of the network, the hub, safetensors, pickle
-        repository = str(entry(model).hf_hub_id).replace("/", "--")
         raise RunError(
-            f"model.weights={model.weights}: timm could not fetch {name} ({_first_line(error)}). It is looked for in "
-            f"{HF_HUB_CACHE}/models--{repository}: bring that folder from another machine, or its model.safetensors "
-            "and give that as model.weights; HF_HOME=FOLDER names another place"
+            f"model.weights={model.weights}: timm could not read {place_of(model)} ({_first_line(error)}). Remove it, "
+            "and it is fetched anew"
         ) from error
 
 
+def _load_from_timm(model: ModelConfig, offline: bool) -> Any:
+    import timm
+
+    cache = hub.cache_of(entry(model), model.weights_cache)
+    with hub.offline() if offline else nullcontext():
+        network = timm.create_model(f"{model.name}.{model.weights}", pretrained=True, **cache)
+    return network.state_dict()
+
+
 def hub_file(model: ModelConfig) -> Path:
-    """The path where torchvision keeps the file."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / _file_name(entry(model))
+    """The path where torch.hub keeps a file, or in `model.weights_cache` would keep it."""
+    torch_s = weights_cache.part(model, "torch")
+    return (torch_s / "hub" if torch_s else Path(torch.hub.get_dir())) / "checkpoints" / _file_name(entry(model))
 
 
-def _file_name(member: Any) -> str:
-    return str(member.url).rpartition("/")[2]
+def _url(about: Any) -> str:
+    return str(about.url if isinstance(about.url, str) else about.url[0])  # timm's may come with a name
+
+
+def _file_name(about: Any) -> str:
+    return _url(about).rpartition("/")[2] if isinstance(about.url, str) else str(about.url[1])
 
 
 def _names(model: ModelConfig) -> list[str]:

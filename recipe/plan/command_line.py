@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from recipe.errors import ConfigError
 
-DATA_PATHS = ("data.root", "data.train_dir", "data.val_dir", "data.test_dir", "model.weights")
+DATA_PATHS = ("data.root", "data.train_dir", "data.val_dir", "data.test_dir", "model.weights", "model.weights_cache")
 HYDRA_PATHS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name")  # never swept over
 MULTIRUN = ("-m", "--multirun")
 HYDRAS_FLAGS = {flag for action in get_args_parser()._actions for flag in action.option_strings}

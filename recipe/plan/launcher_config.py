@@ -14,6 +14,7 @@ class TorchrunConf:
     per_job: int = 1  # processes of each job, one a GPU
     jobs: int | None = None  # at a time; null: as many as the GPUs allow, or on CPUs the cores
     promote: list[float] | None = None  # shares of the epochs: after each, settings that hurt are left out of the next
+    changed_code: str = "stop"  # where the code is another than when the sweep began; continue: jobs start all the same
 
 
 @dataclass
@@ -31,6 +32,7 @@ class SlurmConf:
     constraint: str | None = None
     at_once: int = 256  # jobs that run at a time, at most
     wait: bool = False  # until all have ended
+    changed_code: str = "stop"  # as in TorchrunConf: asked when a job starts, however long it was in the queue
     cluster: str = "slurm"  # local: on this machine, to try it
 
 

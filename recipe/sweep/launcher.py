@@ -27,8 +27,10 @@ from recipe.plan import compose
 from recipe.plan.checks import check
 from recipe.plan.command_line import check_sweeps, quoted
 from recipe.sweep import machine, processes
+from recipe.sweep.beforehand import fetch_once
 from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool
+from recipe.sweep.source_code import SourceCode
 
 NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")
 POLL_SECONDS = 2.0  # between two looks at a cluster's queue
@@ -44,6 +46,7 @@ class RecipeLauncher(Launcher):
         self.hydra_context, self.config = hydra_context, config
         os.environ.setdefault(COMMAND, uuid.uuid4().hex)  # of the jobs: one that is started again goes on
         self.by_folder: dict[str, Job] = {}
+        self.code = SourceCode(config.hydra.launcher.changed_code, _config_folders(config))
         torchrun.refuse_sweep()
         check_sweeps(config, hydra_context.config_loader)
         _let_interpolations_see(config)
@@ -77,9 +80,9 @@ class RecipeLauncher(Launcher):
         hydra = self.config.hydra
         given: Any = OmegaConf.to_container(hydra.overrides.hydra, resolve=False)
         shared = [text for text in given if not text.lstrip("+~").startswith(NOT_FOR_JOBS)]
-        folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
         return [
-            *(argument for folder in folders for argument in ("--config-dir", folder)),
+            *self.code.argument(),
+            *(argument for folder in _config_folders(self.config) for argument in ("--config-dir", folder)),
             *job.overrides,
             *shared,
             f"hydra.job.num={job.number}",
@@ -88,10 +91,22 @@ class RecipeLauncher(Launcher):
         ]
 
 
+def _config_folders(config: DictConfig) -> list[str]:
+    """What --config-dir names."""
+    return [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
+
+
 class TorchrunLauncher(RecipeLauncher):
     """Each job in processes of its own, side by side on this machine's devices."""
 
-    def __init__(self, devices: list[int] | None, per_job: int, jobs: int | None, promote: list[float] | None) -> None:
+    def __init__(
+        self,
+        devices: list[int] | None,
+        per_job: int,
+        jobs: int | None,
+        promote: list[float] | None,
+        changed_code: str,  # see SourceCode
+    ) -> None:
         self.devices, self.per_job, self.at_once, self.promote = devices, per_job, jobs, promote
         if per_job < 1 or (jobs is not None and jobs < 1):
             raise ConfigError("hydra.launcher.per_job and hydra.launcher.jobs must be at least 1")
@@ -116,10 +131,19 @@ class TorchrunLauncher(RecipeLauncher):
         finished = all(job.result() is not None for job in jobs)
         gpus = [] if on_cpu or finished else machine.visible_gpus()
         shares = machine.shares(self.per_job, self.devices, self.at_once, len(groups), gpus)
-        pool = Pool(groups, shares, self.per_job, lambda job: processes.command(self.per_job, self.arguments(job)))
+        pool = Pool(
+            groups,
+            shares,
+            self.per_job,
+            lambda job: processes.command(self.per_job, self.arguments(job)),
+            self.code.why_not,
+        )
         _say_what_is_to_do(pool, len(groups))
+        fetch_once([job.plan.config for job in pool.jobs if job not in pool.done])
         with kept_for_a_sweep(any(job.plan.config.data.cache == "memory" for job in jobs)):
             pool.run()
+        if pool.withheld:
+            raise RunError(_withheld(pool))
         return pool.failed
 
     def _worth_more(self, jobs: list[Job], share: float, failed: dict[Job, str]) -> list[Job]:
@@ -157,6 +181,7 @@ class SlurmLauncher(RecipeLauncher):
         world_size = c["nodes"] * c["per_node"]
         jobs = self.jobs(job_overrides, initial_job_idx, world_size)
         groups = [group for group in trainings(jobs) if any(job.result() is None for job in group)]
+        fetch_once([job.plan.config for group in groups for job in group])
         logs = Path(self.config.hydra.sweep.dir).absolute() / ".submitit" / "%j"
         submitted = slurm.submit(
             groups,
@@ -216,6 +241,14 @@ def _say_what_is_to_do(pool: Pool, groups: int) -> None:
         if common:
             print(f"all with {common}")
         say(machine.describe(pool.shares, pool.processes))
+
+
+def _withheld(pool: Pool) -> str:
+    told = f"\n{_failures(pool.failed, len(pool.jobs))}" if pool.failed else ""
+    return (
+        f"{pool.why_withheld}, and {len(pool.withheld)} of {count(len(pool.jobs), 'job')} were not started. The same "
+        f"command goes on with the new code; with hydra.launcher.changed_code=continue it would have gone on{told}"
+    )
 
 
 def _failures(failed: Mapping[Job, str], jobs: int) -> str:

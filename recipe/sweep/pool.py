@@ -37,6 +37,7 @@ class Pool:
         shares: Sequence[Share],
         processes: int,
         command: Callable[[Job], list[str]],
+        why_not: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Prepare to run.
 
@@ -45,15 +46,18 @@ class Pool:
             shares: one for each job that runs at a time.
             processes: of each job.
             command: a job's command line.
+            why_not: asked before each start: why no further job may start; None where it may.
         """
         self.jobs = [job for group in trainings for job in group]
         self.done = {job for job in self.jobs if job.result() is not None}
         self.failed: dict[Job, str] = {}  # with the reason
+        self.withheld: list[Job] = []  # not started, for a reason that holds for all
+        self.why_withheld = ""
         self._waiting = [list(group) for group in trainings if not self.done.issuperset(group)]
         self._running: list[Running] = []
         self.shares, self.processes = shares, processes
         self._free = list(shares)
-        self._command = command
+        self._command, self._why_not = command, why_not
         self._screen, self._clock = Screen(), Clock([group[0] for group in self._waiting], len(shares))
         self._busy = 0.0  # seconds that jobs which have ended took
         self._drawn = 0.0
@@ -91,6 +95,10 @@ class Pool:
         if not left:
             self._free.append(share)
             return
+        if reason := self._why_not():
+            self._free.append(share)
+            self._withhold(left, reason)
+            return
         try:
             process = start(left[0], self._command(left[0]), share, self.processes)
         except OSError as error:
@@ -122,6 +130,13 @@ class Pool:
                 how = f"killed by signal {-code}" if code < 0 else "stopped" if code == STOPPED else f"exit code {code}"
                 self._fail([job, *rest], how)
 
+    def _withhold(self, group: list[Job], reason: str) -> None:
+        """Start no job of a group."""
+        if not self.withheld:
+            self._screen.say(f"{reason}: no further job is started")
+        self.withheld += group
+        self.why_withheld = reason
+
     def _fail(self, group: list[Job], how: str) -> None:
         """Note a failure. What was to take this job's weights does not train in its place."""
         job, *rest = group
@@ -151,8 +166,8 @@ class Pool:
             return
         self._drawn = now
         busy = self._busy + sum(now - running.began for running in self._running)
-        left = self._clock.left(busy, self.done | self.failed.keys())
-        waiting = len(self.jobs) - len(self.done) - len(self.failed) - len(self._running)
+        left = self._clock.left(busy, self.done | self.failed.keys() | set(self.withheld))
+        waiting = len(self.jobs) - len(self.done) - len(self.failed) - len(self._running) - len(self.withheld)
         counts = {"done": len(self.done), "running": len(self._running), "waiting": waiting, "failed": len(self.failed)}
         summary = [f"{count} {name}" for name, count in counts.items() if count or name == "done"]
         if left is not None:
