@@ -6,7 +6,7 @@ Fieller (1954) does it for a ratio). Where the gain crosses 0 once, that set cov
 """
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +57,7 @@ def zero(gains: Sequence[At]) -> float | None:
 def _between(gains: Sequence[At]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Budgets from the first to the last; the gain there, and half of its interval. (points,) each."""
     x = np.log([each.budget for each in gains])
-    fine = np.concatenate([np.linspace(a, b, FINE, endpoint=False) for a, b in zip(x, x[1:], strict=False)])
+    fine = np.concatenate([np.linspace(a, b, FINE, endpoint=False) for a, b in pairwise(x)])
     fine = np.append(fine, x[-1])
     left = np.clip(np.searchsorted(x, fine, side="right") - 1, 0, len(x) - 2)
     share = (fine - x[left]) / (x[left + 1] - x[left])
