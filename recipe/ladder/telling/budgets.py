@@ -50,15 +50,17 @@ def short(number: float) -> str:
 
 
 def draw(figure: Any, series: Series) -> str:
-    """A panel for each ingredient on an empty figure: gains, their intervals, the crossing shaded. Returns the caption."""
-    columns = min(3, len(series.ingredients))
-    lines = -(-len(series.ingredients) // columns)
+    """A panel for each ingredient on an empty figure: gains with intervals, crossings shaded. Returns the caption."""
+    count = len(series.ingredients)
+    columns = 2 if count == 4 else min(3, count)
+    lines = -(-count // columns)
     figure.set_size_inches(1.5 + 3.6 * columns, 0.8 + 2.9 * lines)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes, one in zip(panels, series.ingredients, strict=False):
         _panel(axes, one)
-    for axes in panels[len(series.ingredients) :]:
-        axes.set_visible(False)
+    for number, axes in enumerate(panels):
+        axes.set_visible(number < count)
+        axes.tick_params(labelbottom=number + columns >= count)  # the lowest of its column that is shown
     figure.supxlabel(series.axis, fontsize=13)
     figure.supylabel("gain in top-1, points", fontsize=13)
     return (
