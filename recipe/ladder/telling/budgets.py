@@ -100,10 +100,11 @@ def _said(found: Sequence[Piece], crossing: float | None, axis: str) -> str:
             f"{VERBS[first.sign]} up to {short(first.last)} {axis} and {VERBS[last.sign]} from {short(last.first)} on"
             f" (the crossing is between {short(middle.first)} and {short(middle.last)} with 95% confidence{about})"
         )
-    return (
-        "; ".join(f"{VERBS[piece.sign]} between {short(piece.first)} and {short(piece.last)}" for piece in found)
-        + f" {axis}"
-    )
+    if len(found) == 2:
+        end = f"(tried: {short(first.first)} to {short(last.last)})"
+        return f"{VERBS[first.sign]} up to {short(first.last)} {axis} and {VERBS[last.sign]} beyond that {end}"
+    told = [f"{VERBS[piece.sign]} between {short(piece.first)} and {short(piece.last)}" for piece in found]
+    return f"{', '.join(told)} {axis}"
 
 
 def _cell(at: At | None) -> str:
