@@ -1,8 +1,8 @@
 """How often a report calls nothing a gain, on real runs: `python benchmarks/honest_control.py RUNS [--splits 1000]`.
 
-RUNS holds one recipe's runs, 20 seeds of it or so. They are split at random into groups, which are reported as if they
-were the rungs of a ladder. As all are one recipe, whatever the report calls a help or a hurt is a false call: that should
-be so in about 5% of the splits, or fewer.
+RUNS holds one recipe's runs, 20 seeds of it or so. They are split at random into groups, which are reported as if
+they were the rungs of a ladder. As all are one recipe, whatever the report calls a help or a hurt is a false call:
+that should be so in about 5% of the splits, or fewer.
 """
 
 import argparse
