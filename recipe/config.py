@@ -104,6 +104,7 @@ class DataConfig:
     val_fraction: float | None = key(None, above=0, below=1)  # held out of one folder of class folders; null: val_dir
     folds: int | None = key(None, at_least=2)  # cross-validation: equal parts of the training set; null: off
     fold: int | None = key(None, at_least=0)  # the part to validate on, from 0; the others are trained on
+    first_per_class: int | None = key(None, at_least=1, since="0.2", unit="images")  # to train on, at most; null: all
     exif_orientation: bool = key(False)  # turn photos as their EXIF says; the published runs did not
     on_corrupt: str = key(
         "fail", choices=("fail", "skip"), affects="nothing"

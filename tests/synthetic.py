@@ -46,6 +46,7 @@ def write_run(
     images_seen: int = 3000,
     unique_images: int = 1000,
     images: int = 2000,
+    photos: int = 1000,
     classes: int = 4,
     correct: np.ndarray | None = None,
     predictions: bool = True,
@@ -67,6 +68,7 @@ def write_run(
         fold, folds: of cross-validation: the fold that is held out, and of how many.
         best: top-1 of the best epoch; None: that of the last. With `trained_in` there is none.
         ema: whether averaged weights were evaluated as well, and are the ones that count.
+        images, photos: to validate and to train on.
         correct: (images,) bool: which images the run is right about. Without: as many as acc1 says, easy ones first.
         data: fingerprints, {"train": …, "val": …}.
         finished: without result.json and predictions.npz otherwise.
@@ -104,7 +106,7 @@ def write_run(
         "overrides": [*(f"{key}={value}" for key, value in chosen.items() if value is not None), *overrides],
         "config": values,
         "classes": names,
-        "images": dict(KNOWN[about_rung["on"]].images) if original else {"train": 1000, "val": images},
+        "images": dict(KNOWN[about_rung["on"]].images) if original else {"train": photos, "val": images},
         "starts": [{"started": "2026-11-22T14:30:24+0000", "world_size": 1, "device": "cpu", "packages": {}}],
     }
     (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")

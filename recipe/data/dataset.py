@@ -12,7 +12,7 @@ from recipe.config import DataConfig
 from recipe.data.class_folders import look_alikes
 from recipe.data.decode import Picture
 from recipe.data.formats import FORMATS
-from recipe.data.split import held_out, is_divided
+from recipe.data.split import first_of_each_class, held_out, is_divided
 from recipe.errors import DataError
 
 Version = TypeVar("Version")  # a data set, or two that are parts of one
@@ -122,14 +122,22 @@ def _open(config: DataConfig, split: str) -> Dataset:
         raise DataError(
             f"{images.root or config.name} has {len(images.classes)} classes, not data.num_classes={config.num_classes}"
         )
-    return images
+    return _trained_on(images, config) if split == "train" and not is_divided(config) else images
+
+
+def _trained_on(images: Dataset, config: DataConfig) -> Dataset:
+    """The images of a training set that are trained on."""
+    if config.first_per_class is None:
+        return images
+    chosen = first_of_each_class(images.labels, images.classes, config.first_per_class)
+    return images.part(chosen, f"first {config.first_per_class} of each class")
 
 
 def _divide(images: Dataset, config: DataConfig) -> tuple[Dataset, Dataset]:
     """A training and a validation set from one."""
     names = [str(images.root / name) for name in images.classes] if images.root is not None else images.classes
     validates, what = held_out(images.labels, names, config)
-    return images.part(~validates, f"without {what}"), images.part(validates, what)
+    return _trained_on(images.part(~validates, f"without {what}"), config), images.part(validates, what)
 
 
 def _version(versions: Iterator[Version], wanted: str | None, fingerprint: Callable[[Version], str]) -> Version:

@@ -1,4 +1,4 @@
-"""Which images of a training set validate: a share of every class, or one of several equal parts.
+"""Which images of a training set validate, a share of every class or one of several equal parts; and which train.
 
 The same images for every seed and recipe, so that runs are compared on them. Nothing is copied.
 """
@@ -61,6 +61,27 @@ def folds_of(labels: np.ndarray, classes: list[str], folds: int) -> np.ndarray:
     parts = np.empty(len(labels), dtype=np.int64)
     parts[order] = np.arange(len(order)) % folds  # in turn, one class after the other
     return parts
+
+
+def first_of_each_class(labels: np.ndarray, classes: list[str], count: int) -> np.ndarray:
+    """Which images are trained on, (images,) bool: of each class `count`, or all where it has fewer.
+
+    Which they are neither a seed nor the order of file names says, and the first 50 are among the first 100.
+
+    Args:
+        labels: (images,) int64.
+
+    Raises DataError where no class has more: then it changes nothing but the run's name.
+    """
+    mask = np.zeros(len(labels), dtype=bool)
+    for label in range(len(classes)):
+        mask[_shuffled(labels, label, "first_per_class")[:count]] = True
+    if mask.all():
+        largest = int(np.bincount(labels).max())
+        raise DataError(
+            f"data.first_per_class={count}: no class has more than {largest} training images; leave it out to take all"
+        )
+    return mask
 
 
 def part_fingerprint(fingerprint: str, what: str) -> str:
