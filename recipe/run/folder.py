@@ -170,6 +170,7 @@ def write_result(
         "name": plan.name,
         "recipe": plan.rung.name,
         "seed": plan.config.seed,
+        "data_root": plan.config.data.root,
         **about,
         "training_hash": plan.training_hash,
         "result_hash": plan.result_hash,

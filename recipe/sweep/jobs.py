@@ -67,7 +67,8 @@ class Job:
             return None
         try:
             result = read_json(path)
-            root = stored_config.load(self.folder / "config.yaml").data.root
+            of_earlier_versions = "data_root" not in result
+            root = stored_config.data_root(self.folder / "config.yaml") if of_earlier_versions else result["data_root"]
         except RunError:
             return None
         hashes = {"training": result.get("training_hash"), "result": result.get("result_hash")}
