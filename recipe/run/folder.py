@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -253,6 +254,7 @@ def _environment(ranks: Ranks) -> dict[str, Any]:
         "threads_per_rank": torch.get_num_threads(),
         "device": ranks.device.type,
         "gpu": gpu,
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "cuda": torch.version.cuda if gpu else None,
         "cpu": platform.processor() or platform.machine(),
         "cores": cores(),

@@ -27,6 +27,7 @@ from recipe.sweep import machine, processes
 from recipe.sweep.composing import Composer, let_interpolations_see
 from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool
+from recipe.sweep.record import SweepRecord
 
 NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")
 POLL_SECONDS = 2.0  # between two looks at a cluster's queue
@@ -46,6 +47,7 @@ class RecipeLauncher(Launcher):
         check_sweeps(config, hydra_context.config_loader)
         let_interpolations_see(config)
         self.composer = Composer(hydra_context.config_loader, config)
+        self.record: SweepRecord | None = SweepRecord(Path(config.hydra.sweep.dir).absolute())
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first: int, world_size: int) -> list[Job]:
         """Jobs, composed and checked: a wrong one is refused before the first begins."""
@@ -53,6 +55,8 @@ class RecipeLauncher(Launcher):
         jobs = with_short_titles(jobs)
         for line in the_same(jobs, self.by_folder):
             say(line)
+        if self.record is not None:
+            self.record.add(jobs, type(self).__name__.removesuffix("Launcher").lower())
         return jobs
 
     def _job(self, overrides: Sequence[str], number: int, world_size: int) -> Job:
@@ -108,6 +112,7 @@ class TorchrunLauncher(RecipeLauncher):
         gpus = [] if on_cpu or finished else machine.visible_gpus()
         shares = machine.shares(self.per_job, self.devices, self.at_once, len(groups), gpus)
         pool = Pool(groups, shares, self.per_job, lambda job: processes.command(self.per_job, self.arguments(job)))
+        pool.record = self.record
         _say_what_is_to_do(pool, len(groups))
         with kept_for_a_sweep(any(job.plan.config.data.cache == "memory" for job in jobs)):
             pool.run()
