@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from recipe.sweep.overview import Screen
+from recipe.sweep.status import Status, status
 from recipe.sweep.status_text import lines
 
 SECONDS = 2.0  # between two looks, with --watch
@@ -31,28 +33,24 @@ def add_to(parsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print, once or again and again. Raises RunError where there is nothing to look at."""
-    from recipe.sweep.overview import Screen
-    from recipe.sweep.status import status
-
     screen = Screen()
-    while True:
-        found = status(arguments.folders)
-        goes_on = arguments.watch and found.goes_on
-        if arguments.json:
-            print(json.dumps(found.as_json(), indent=None if arguments.watch else 2), flush=True)
-        else:
-            width, height = shutil.get_terminal_size()
-            live = goes_on and sys.stdout.isatty()
-            if arguments.watch:
-                screen.draw([])
-            text = lines(found, width, height - 2 if live else None)
-            if live:
-                screen.draw(text, most=height - 1)
-            else:
-                print("\n".join(text), flush=True)
-        if not goes_on:
-            return
-        try:
+    try:
+        while _show(status(arguments.folders), arguments, screen):
             time.sleep(SECONDS)
-        except KeyboardInterrupt:
-            return
+    except KeyboardInterrupt:
+        if not arguments.watch:
+            raise
+
+
+def _show(found: Status, arguments: argparse.Namespace, screen: Screen) -> bool:
+    """Print how it stands. Returns whether to look again."""
+    again = bool(arguments.watch and found.goes_on)
+    width, height = shutil.get_terminal_size()
+    if arguments.json:
+        print(json.dumps(found.as_json(), indent=None if arguments.watch else 2), flush=True)
+    elif again and sys.stdout.isatty():
+        screen.draw(lines(found, width - 1, height - 1), most=height - 1)
+    else:
+        screen.draw([])
+        print("\n".join(lines(found, width)), flush=True)
+    return again

@@ -1,7 +1,7 @@
 """The plans of a sweep's jobs: those that differ in plain values (seed=3, optimizer.lr=0.2) are composed by Hydra once.
 
 To Hydra a plain value is what is set last, in what it has composed from files. So the jobs of a sweep are composed
-without their plain values; these are then set in it, or where no other value follows from them, in the config made of it.
+without their plain values; these are then set in it, or where no other value follows from them, in its config.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""`hydra.launcher.dry_run=true`: what a sweep would train, go on with or skip, and how long that takes. Starts nothing."""
+"""`hydra.launcher.dry_run=true`: what a sweep would train, go on with or skip, and how long that takes.
+
+Nothing is started, and nothing written.
+"""
 
 from collections.abc import Sequence
 
@@ -77,7 +80,7 @@ def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) 
         "train": "would train",
         "resume": "would go on",
         "evaluate": "would evaluate",
-        "runs": "run at this moment",
+        "runs": "run now",
     }
     counts = [f"{number} {word}" for verb, word in words.items() if (number := list(verbs.values()).count(verb))]
     skipped = list(verbs.values()).count("skip")
@@ -90,8 +93,8 @@ def _in_all(hours: float, sources: set[str], unknown: int) -> list[str]:
     lines = [f"estimated  {_hours(hours)} (rate {' and '.join(sorted(sources))})"] if sources else []
     if unknown:
         lines.append(
-            f"estimated  unknown for {count(unknown, 'training')}: no finished run of the same model here, or how many "
-            "images there are; hydra.launcher.rate=IMAGES_A_SECOND_AND_DEVICE, or max_steps=50 on the machine, says more"
+            f"estimated  unknown for {count(unknown, 'training')}: no finished run of the same model here, or not "
+            "how many images there are; hydra.launcher.rate=IMAGES_A_SECOND_AND_DEVICE, or a max_steps=50 run, says"
         )
     return lines
 

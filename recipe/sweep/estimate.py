@@ -55,7 +55,11 @@ def earlier(folders: Iterable[Path]) -> Earlier:
 
 
 def rate_of(config: Config, known: Earlier, given: float | None = None) -> Rate | None:
-    """How fast a run will train; None where nothing is known. `given`: images a second and device, at its resolution."""
+    """How fast a run will train; None where nothing is known.
+
+    Args:
+        given: images a second of a device, at the run's resolution.
+    """
     if given is not None:
         return Rate(given, "as given")
     values = _values(config)
@@ -104,7 +108,7 @@ def _values(config: Config) -> dict[str, Any]:
 
 
 def _kind(values: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides how long an image takes, pixels last. (A key of a later version is not in the config of all runs.)"""
+    """What decides how long an image takes, pixels last. (Not all versions wrote all keys.)"""
     names = ("model.name", "model.source", "model.freeze", "runtime.precision", "resolution.train_crop")
     defaults = {"model.source": "torchvision", "model.freeze": "none"}
     return tuple(values.get(name, defaults.get(name)) for name in names)

@@ -82,7 +82,7 @@ class Started:
 
     @property
     def lives(self) -> bool:
-        """Whether the command that started the sweep is still at work. (Of another machine: where the disk has locks.)"""
+        """Whether the command that started the sweep is at work. (Of another machine: where the disk has locks.)"""
         if is_locked(self.path.with_suffix(".lock")):
             return True
         return self.about.get("host") == socket.gethostname() and _is_that_command(self.about)

@@ -183,7 +183,8 @@ def _devices(start: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
         return f"GPU {','.join(named)}"
     if not start:
         return None
-    return f"{start.get('world_size', 1)} x {start.get('gpu') or start.get('device')}"
+    processes, device = start.get("world_size", 1), str(start.get("gpu") or start.get("device"))
+    return device if processes == 1 else f"{processes} x {device}"
 
 
 def _holder(folder: Path) -> tuple[str | None, int | None]:

@@ -6,7 +6,7 @@ from recipe.output import count
 from recipe.sweep.status import RunStatus, Status
 
 MOST_FAILED = 10  # that are listed
-LEAST_TITLE = 16  # columns
+TITLE_SHARE = 0.35  # of the columns, for the title at least, where it needs as many
 
 
 def lines(status: Status, width: int, most: int | None = None) -> list[str]:
@@ -25,7 +25,7 @@ def lines(status: Status, width: int, most: int | None = None) -> list[str]:
     failed = [run for run in status.runs if run.state == "failed"]
     last: list[str] = []
     for run in failed[:MOST_FAILED]:
-        last += [f"failed   {run.title}", f"         | {run.why or 'its console says nothing'}"]
+        last += [f"failed   {_shortened(run.title, width - 9)}", f"         | {run.why or 'its console says nothing'}"]
     if len(failed) > MOST_FAILED:
         last.append(f"         … and {len(failed) - MOST_FAILED} more failed")
     running = [run for run in status.runs if run.state == "running"]
@@ -52,11 +52,11 @@ def _table(runs: Sequence[RunStatus], width: int) -> list[str]:
     columns = ["", "epoch", "images/s", "top-1", "left", "where"]
     shown = [number for number in range(6) if any(row[number] for row in rows)]
     widths = {number: max(len(columns[number]), *(len(row[number]) for row in rows)) for number in shown if number}
-    others = sum(widths.values()) + 2 * len(widths)
-    title = max(LEAST_TITLE, min(max(len(row[0]) for row in rows), width - others))
+    longest, others = max(len(row[0]) for row in rows), sum(widths.values()) + 2 * len(widths)
+    title = min(longest, max(int(TITLE_SHARE * width), width - others))
     found = []
     for row in [columns, *rows]:
-        cells = [_cut(row[0], title).ljust(title)]
+        cells = [_shortened(row[0], title).ljust(title)]
         for number, room in widths.items():
             cells.append(row[number].ljust(room) if number == 5 else row[number].rjust(room))
         found.append("  ".join(cells).rstrip())
@@ -66,7 +66,7 @@ def _table(runs: Sequence[RunStatus], width: int) -> list[str]:
 def _row(run: RunStatus) -> list[str]:
     epoch = f"{run.epoch}/{run.epochs}" if run.epoch else f"0/{run.epochs}" if run.epochs else ""
     slurm = f"job {run.slurm_job} {run.slurm_state or ''}".strip() if run.slurm_job else ""
-    process = f"process {run.pid}" if run.pid is not None else ""
+    process = f"pid {run.pid}" if run.pid is not None else ""
     where = ", ".join(text for text in (slurm, run.host, process if not slurm else "", run.devices) if text)
     return [
         run.title,
@@ -76,6 +76,14 @@ def _row(run: RunStatus) -> list[str]:
         "" if run.seconds_left is None else _duration(run.seconds_left),
         where,
     ]
+
+
+def _shortened(title: str, width: int) -> str:
+    """A title without its middle, where it is too long: what tells runs apart stands at its end, as the seed does."""
+    if len(title) <= width:
+        return title
+    end = min(len(title.rpartition(" ")[2]) + 1, width // 2)
+    return f"{title[: width - end - 1]}…{title[-end:]}"
 
 
 def _cut(text: str, width: int) -> str:

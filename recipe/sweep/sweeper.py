@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 
 def sweep(sweeper: BasicSweeper, arguments: list[str]) -> list[Any]:
     """What all jobs have come to, in batches of hydra.sweeper.max_batch_size. Raises what the launcher raises."""
-    assert sweeper.config is not None and sweeper.launcher is not None and sweeper.hydra_context is not None
+    assert sweeper.config is not None  # it was set up
+    assert sweeper.launcher is not None
+    assert sweeper.hydra_context is not None
     hydra = sweeper.config.hydra
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
     overrides = parser.parse_overrides([*sweeper._parse_config(), *arguments])

@@ -36,7 +36,7 @@ SWEEPS = {
     "lists and dicts": ("+recipe=v1", "augment.scale=[0.1,1.0],[0.2,1.0]", "model.args={groups: 1}", "seed=0,1"),
     "numbers of jobs": ("+recipe=v1", "seed=0,1,2", "hydra.sweep.subdir=${hydra.job.num}-${hydra:job.id}/s${seed}"),
     "command lines": ("+recipe=v1", "seed=0,1", "hydra.sweep.subdir=${hydra.job.override_dirname}"),
-    "interpolations": ("+recipe=v1", "seed=30,40", "epochs=${seed}"),
+    "interpolations": ("+recipe=v1", "seed=30,40", "schedule=cosine", "epochs=${seed}"),
     "of several keys": ("+recipe=v1", "seed=2,3", "optimizer.lr=0.1,0.2", "optimizer.weight_decay=${optimizer.lr}"),
     "added keys": ("+recipe=v1", "++seed=0,1", "optimizer.lr=0.1"),
     "of quotes": ("+recipe=v1", "model.name='resnet18',\"resnet34\"", "seed=0,1"),
@@ -90,7 +90,12 @@ def test_jobs_that_differ_in_plain_values_are_composed_by_hydra_once(monkeypatch
     master, jobs = master_and_jobs(("+recipe=v1,v2", "seed=range(20)", "optimizer.lr=0.1,0.2", *DATA))
     asked: list[list[str]] = []
     load = loader.load_sweep_config
-    monkeypatch.setattr(loader, "load_sweep_config", lambda *given: asked.append(given[1]) or load(*given))
+
+    def counted(master: Any, overrides: list[str]) -> Any:
+        asked.append(overrides)
+        return load(master, overrides)
+
+    monkeypatch.setattr(loader, "load_sweep_config", counted)
     composer = Composer(loader, master)
     assert len({composer.plan(overrides, 0).folder for overrides in jobs}) == 80
     assert asked == [[f"+recipe={recipe}", *DATA] for recipe in ("v1", "v2")]
