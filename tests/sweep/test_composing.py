@@ -43,6 +43,8 @@ SWEEPS = {
     "nothing": ("+recipe=v1",),
 }  # fmt: skip
 
+LONG = {"folds", "batches, which scale others", "lengths and a schedule", "additions", "lists and dicts", "of quotes"}
+
 
 @pytest.fixture(autouse=True)
 def hydra() -> Iterator[None]:
@@ -74,7 +76,9 @@ def composed_by_itself(master: Any, overrides: list[str], number: int) -> Plan:
     return replace(plan, folder=folder, hydra_files={})
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in SWEEPS]
+)
 def test_plans_are_those_of_composing_each(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     master, jobs = master_and_jobs((*SWEEPS[name], *(given for given in DATA if given[:5] not in str(SWEEPS[name]))))
     expected = [composed_by_itself(master, overrides, number) for number, overrides in enumerate(jobs, 4)]
