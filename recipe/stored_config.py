@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -16,6 +17,15 @@ def load(path: Path) -> Config:
     try:
         return typed(OmegaConf.load(path))
     except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+        raise unreadable(path, error) from error
+
+
+def data_root(path: Path) -> str | None:
+    """The data.root of a run folder's config, and nothing else of it: a tenth of the time. Raises RunError."""
+    try:
+        with path.open("rb") as file:
+            return yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["data"]["root"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, YAMLError) as error:
         raise unreadable(path, error) from error
 
 

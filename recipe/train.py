@@ -9,7 +9,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from hydra_plugins.recipe_launcher.launcher import SlurmLauncher, TorchrunLauncher
+from hydra_plugins.recipe_launcher.launcher import LadderSweeper, SlurmLauncher, TorchrunLauncher
 from recipe.encoding import any_locale
 from recipe.errors import RunError, UserError, check_here, fail, rank_local
 from recipe.machine import torchrun
@@ -55,9 +55,9 @@ def run(composed: DictConfig) -> None:
 
 
 def register_launchers() -> None:
-    """Make the launchers known to Hydra, whose own search does not see editable installations."""
-    for launcher in (TorchrunLauncher, SlurmLauncher):
-        Plugins.instance().register(launcher)
+    """Make the launchers and the sweeper known to Hydra, whose own search does not see editable installations."""
+    for plugin in (TorchrunLauncher, SlurmLauncher, LadderSweeper):
+        Plugins.instance().register(plugin)
 
 
 def main() -> None:
@@ -73,8 +73,8 @@ def main() -> None:
         sweep = command_line.is_sweep(sys.argv)
         torchrun.forget() if sweep else torchrun.check_environment()
         sys.argv[1:] = command_line.for_hydra(sys.argv[1:])
-        compose.register()
         register_launchers()
+        compose.register()  # behind Hydra's look for plugins, in which its own sweeper takes that name
         only_the_command_line_sets_hydra()
         if sweep and not {"--cfg", "-c", "--info", "-i"} & set(sys.argv):
             torchrun.refuse_sweep()

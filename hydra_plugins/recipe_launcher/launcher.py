@@ -1,12 +1,13 @@
-"""The launchers by the names that Hydra knows them by. What they do is in recipe/sweep/launcher.py.
+"""The launchers and the sweeper by the names that Hydra knows them by. What they do is in recipe/sweep.
 
-Hydra takes launchers from `hydra_plugins` alone and imports this module at every start, a sweep's or not: so each gets
+Hydra takes them from `hydra_plugins` alone and imports this module at every start, a sweep's or not: so each gets
 its namesake only when a sweep needs it.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -19,6 +20,7 @@ class Namesake:
     def __init__(self, **options: Any) -> None:
         from recipe.sweep import launcher
 
+        self.dry_run, self.rate = options.pop("dry_run"), options.pop("rate")
         self.launcher: Launcher = getattr(launcher, type(self).__name__)(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -27,6 +29,10 @@ class Namesake:
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs. Returns what each has come to."""
+        if self.dry_run:
+            from recipe.sweep import dry_run
+
+            return dry_run.launch(self.launcher, job_overrides, initial_job_idx, self.rate)
         return self.launcher.launch(job_overrides, initial_job_idx)
 
 
@@ -36,3 +42,13 @@ class TorchrunLauncher(Namesake, Launcher):
 
 class SlurmLauncher(Namesake, Launcher):
     """`hydra/launcher=slurm`."""
+
+
+class LadderSweeper(BasicSweeper):
+    """`hydra/sweeper=basic`, the default, for launchers that compose and check every job themselves, as ours do."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run all jobs. Returns what they have come to."""
+        from recipe.sweep.sweeper import sweep
+
+        return sweep(self, arguments)

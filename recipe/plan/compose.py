@@ -29,7 +29,7 @@ from recipe.plan.command_line import for_hydra
 from recipe.plan.cross_checks import check_not_taken_for_the_demo
 from recipe.plan.hashes import digest, former_hashes, training_hash
 from recipe.plan.inert import inert, refuse_inert
-from recipe.plan.launcher_config import LAUNCHERS
+from recipe.plan.launcher_config import LAUNCHERS, SWEEPER
 from recipe.plan.naming import run_name
 from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.plan.scaling import refuse_vanishing, scale
@@ -67,7 +67,8 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=_schema())
     for name, node in LAUNCHERS.items():
         ConfigStore.instance().store(group="hydra/launcher", name=name, node=node, provider="recipe_launcher")
-    sweeper = BasicSweeperConf(params={})  # Hydra's own null takes no values from a command line
+    # Hydra's own params=null take no values from a command line.
+    sweeper = BasicSweeperConf(_target_=SWEEPER, params={})
     ConfigStore.instance().store(group="hydra/sweeper", name="basic", node=sweeper, provider="hydra")
     root = Path(os.environ.get("RECIPE_OUTPUTS") or PROJECT).resolve()
     OmegaConf.register_new_resolver("outputs", lambda: str(root / "outputs"), replace=True)
@@ -113,24 +114,56 @@ def _ingredients_of(composed: Any, hydra: Any) -> str:
     return "\n".join((values, OmegaConf.to_yaml(hydra.overrides), str(hydra.runtime.config_sources)))
 
 
-def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
-    """The plan of one run, from what Hydra composed. Raises ConfigError with one message.
+@dataclass(frozen=True)
+class Composition:
+    """What Hydra composed for one run, in values: all that a plan is made of."""
+
+    unscaled: Config
+    as_they_stand: frozenset[str]  # the keys that `scale` leaves alone
+    overrides: tuple[str, ...]  # of the command line
+    about_hydra: tuple[str, ...]  # overrides of `hydra.*`
+    rung: Rung
+    chain: tuple[str, ...]
+
+    @property
+    def literal(self) -> frozenset[str]:
+        """The dotted keys of the command line."""
+        return frozenset(key_of(override) for override in self.overrides)
+
+
+def composition(composed: Any, hydra: Any) -> Composition:
+    """What Hydra composed, if the choices of the command line hold in it. Raises ConfigError with one message.
 
     Args:
         composed: with or without `hydra`, Hydra's own part.
-        to_run: otherwise it is only looked at, and a file or run of weights need not be there.
     """
     given: Any = OmegaConf.to_container(hydra.overrides, resolve=False)  # ${…} in them is theirs to resolve
     overrides, about_hydra = given["task"], tuple(given["hydra"])
-    literal = frozenset(key_of(override) for override in overrides)
-
     composed = without(composed, "hydra")
     check_keys(composed)
     recipe = chosen_recipe(overrides)
     check_groups_survive(composed, overrides, about_hydra, _compose)
     check_ablations(composed, overrides, about_hydra, _compose)
+    sources = [source.path for source in hydra.runtime.config_sources]
+    literal = frozenset(key_of(override) for override in overrides)
+    return Composition(
+        unscaled=typed(composed),
+        as_they_stand=_unscaled(literal, composed),
+        overrides=tuple(overrides),
+        about_hydra=about_hydra,
+        rung=rung(recipe, sources),
+        chain=tuple(chain(recipe, sources)),
+    )
 
-    config = scale(typed(composed), _unscaled(literal, composed))
+
+def planned(of: Composition, to_run: bool = True) -> Plan:
+    """The plan of a run, scaled and checked; without its folder. Raises ConfigError with one message.
+
+    Args:
+        to_run: otherwise it is only looked at, and a file or run of weights need not be there.
+    """
+    overrides, literal = list(of.overrides), of.literal
+    config = scale(of.unscaled, of.as_they_stand)
     root = config.data.root  # empty where $IMAGENET_DIR is
     config.data.root = os.path.abspath(os.path.expanduser(root)) if root else None
     check(config, int(os.environ.get("WORLD_SIZE", "1")))
@@ -143,33 +176,43 @@ def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
     _check_model_args(config)
     _check_timm_optimizer(config)
 
-    sources = [source.path for source in hydra.runtime.config_sources]
-    differences = _differences(config, overrides, about_hydra)
+    differences = _differences(config, overrides, of.about_hydra)
     if not to_run and config.model.weights is not None and kind_of(config.model.weights) == "file":
         config.model.weights = None
     config.model = resolved(config.model)
     if "model.weights" in differences and config.model.weights is not None:
         differences["model.weights"] = text(identity(config.model.weights))
-    name = run_name(recipe, differences)
-    output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
     return Plan(
         config=config,
-        rung=rung(recipe, sources),
-        name=name,
-        folder=Path(output_dir),
+        rung=of.rung,
+        name=run_name(of.rung.name, differences),
+        folder=Path(),
         training_hash=training_hash(config),
         result_hash=digest(config, {"weights", "result"}),
         former_hashes=former_hashes(config),
-        chain=tuple(chain(recipe, sources)),
+        chain=of.chain,
         differences=differences,
-        overrides=tuple(overrides),
+        overrides=of.overrides,
         literal=literal,
-        hydra_files={
-            "config.yaml": OmegaConf.to_yaml(without(composed, "rung")),
-            "hydra.yaml": OmegaConf.to_yaml(hydra),
-            "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(overrides)),
-        },
+        hydra_files={},
     )
+
+
+def plan(composed: Any, hydra: Any, to_run: bool = True) -> Plan:
+    """The plan of one run, from what Hydra composed. Raises ConfigError with one message.
+
+    Args:
+        composed: with or without `hydra`, Hydra's own part.
+        to_run: otherwise it is only looked at, and a file or run of weights need not be there.
+    """
+    made = planned(composition(composed, hydra), to_run)
+    output_dir = OmegaConf.select(hydra, "runtime.output_dir", throw_on_missing=False) or ""
+    hydra_files = {
+        "config.yaml": OmegaConf.to_yaml(without(without(composed, "hydra"), "rung")),
+        "hydra.yaml": OmegaConf.to_yaml(hydra),
+        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(made.overrides))),
+    }
+    return replace(made, folder=Path(output_dir), hydra_files=hydra_files)
 
 
 def plan_of(overrides: list[str], to_run: bool = True) -> Plan:
@@ -245,6 +288,14 @@ def _compose(overrides: tuple[str, ...]) -> DictConfig:
 
 
 @lru_cache(maxsize=128)
+def _choices(overrides: tuple[str, ...]) -> dict[str, str | None]:
+    """The option of each config group, as `hydra.runtime.choices` has them; nothing is composed for that."""
+    loader: Any = GlobalHydra.instance().config_loader()
+    defaults = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
+    return dict(defaults.overrides.known_choices)
+
+
+@lru_cache(maxsize=128)
 def _scaled_values(overrides: tuple[str, ...]) -> dict[str, Any]:
     config = scale(typed(without(_compose(overrides), "hydra")), frozenset())
     return {key: counted(value, about) for key, value, about in leaves(config)}
@@ -253,9 +304,9 @@ def _scaled_values(overrides: tuple[str, ...]) -> dict[str, Any]:
 def _differences(config: Config, overrides: list[str], about_hydra: tuple[str, ...]) -> dict[str, str]:
     """What differs from the recipe, sorted: the choice of data and scale by name, other keys by value."""
     alone = [*about_hydra, *(override for override in overrides if key_of(override) in RECIPE_GROUPS)]
-    own_choices = _compose(tuple(alone)).hydra.runtime.choices
     chosen = {key: value for key, _, value in (o.partition("=") for o in overrides) if key in ("data", "scale")}
     base_values = _scaled_values((*alone, *(f"{group}={choice}" for group, choice in chosen.items())))
+    own_choices = _choices(tuple(alone)) if chosen else {}
     parts = {group: choice for group, choice in chosen.items() if choice != own_choices[group]}
     idle = inert(config)
     for key, value, about in leaves(config):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 PLUGIN = "hydra_plugins.recipe_launcher.launcher"  # Hydra takes launchers from hydra_plugins alone
+SWEEPER = f"{PLUGIN}.LadderSweeper"
 
 
 @dataclass
@@ -13,6 +14,8 @@ class TorchrunConf:
     devices: list[int] | None = None  # numbers of the GPUs to use; null: all
     per_job: int = 1  # processes of each job, one a GPU
     jobs: int | None = None  # at a time; null: as many as the GPUs allow, or on CPUs the cores
+    dry_run: bool = False  # say what would be trained, and how long that takes: nothing is started or written
+    rate: float | None = None  # images a second and device, for that; null: of earlier runs in the sweep's folder
     promote: list[float] | None = None  # shares of the epochs: after each, settings that hurt are left out of the next
     changed_code: str = "stop"  # where the code is another than when the sweep began; continue: jobs start all the same
 
@@ -33,6 +36,8 @@ class SlurmConf:
     at_once: int = 256  # jobs that run at a time, at most
     wait: bool = False  # until all have ended
     changed_code: str = "stop"  # as in TorchrunConf: asked when a job starts, however long it was in the queue
+    dry_run: bool = False  # say what would be trained, and how long that takes: nothing is started or written
+    rate: float | None = None  # images a second and device, for that; null: of earlier runs in the sweep's folder
     cluster: str = "slurm"  # local: on this machine, to try it
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def own_data(recipe: str, sources: Iterable[str] | None = None) -> str | None:
     """The data option that a recipe's file, or the nearest that it builds on, chooses; None where none does."""
     sources = None if sources is None else list(sources)
     path = recipe_file(recipe, sources)
-    content: Any = OmegaConf.load(path) if path is not None else {}
+    content: Any = _content(path) if path is not None else {}
     for entry in content.get("defaults", []):
         if not isinstance(entry, str) and "override /data" in entry:
             return str(entry["override /data"])
@@ -71,7 +72,7 @@ def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
     path = recipe_file(recipe, sources)
     if path is None:
         return Rung(recipe, None, None, {})
-    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    content: Any = _content(path)
     parent = _parent(content)
     about = content.get("rung") or {}
     return Rung(
@@ -84,6 +85,18 @@ def rung(recipe: str, sources: Iterable[str] | None = None) -> Rung:
         source=about.get("source") or (rung(parent, sources).source if parent else None),
         on=(own_data(recipe, sources) or "imagenet") if about.get("published") else None,  # the ladder's name none
     )
+
+
+def _content(path: Path) -> Any:
+    """What a recipe's file holds."""
+    about = path.stat()
+    return _parsed(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, changed: int, size: int) -> Any:
+    """The file's content as it was at that time: a sweep asks for the files below a rung hundreds of times."""
+    return OmegaConf.to_container(OmegaConf.load(path))
 
 
 def _parent(content: Any) -> str | None:

@@ -26,7 +26,8 @@ def only_the_command_line_sets_hydra() -> None:
     def once(self: ConfigLoaderImpl, name: str | None, overrides: list[str], *rest: Any, **options: Any) -> DictConfig:
         """A sweep composes each job twice, and all are compared with the same one."""
         known: dict[Any, DictConfig] = vars(self).setdefault("composed_before", {})
-        key = name, *overrides, *rest, *sorted(options.items())
+        # from_shell only words what Hydra refuses
+        key = name, *overrides, *rest, *sorted(item for item in options.items() if item[0] != "from_shell")
         if key not in known:
             known[key] = compose(self, name, overrides, *rest, **options)
         return known[key]

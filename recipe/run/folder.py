@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -170,6 +171,7 @@ def write_result(
         "name": plan.name,
         "recipe": plan.rung.name,
         "seed": plan.config.seed,
+        "data_root": plan.config.data.root,
         **about,
         "training_hash": plan.training_hash,
         "result_hash": plan.result_hash,
@@ -252,6 +254,7 @@ def _environment(ranks: Ranks) -> dict[str, Any]:
         "threads_per_rank": torch.get_num_threads(),
         "device": ranks.device.type,
         "gpu": gpu,
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "cuda": torch.version.cuda if gpu else None,
         "cpu": platform.processor() or platform.machine(),
         "cores": cores(),

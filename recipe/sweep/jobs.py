@@ -67,7 +67,8 @@ class Job:
             return None
         try:
             result = read_json(path)
-            root = stored_config.load(self.folder / "config.yaml").data.root
+            of_earlier_versions = "data_root" not in result
+            root = stored_config.data_root(self.folder / "config.yaml") if of_earlier_versions else result["data_root"]
         except RunError:
             return None
         hashes = {"training": result.get("training_hash"), "result": result.get("result_hash")}
@@ -82,7 +83,7 @@ class Job:
         """The share of its training that is done, and the newest of its figures by name."""
         figures: dict[str, float] = {}
         done, whole = 0.0, False
-        for row in _last_rows(self.folder / "metrics.jsonl"):
+        for row in last_rows(self.folder / "metrics.jsonl"):
             figures.update({name: value for name, value in row.items() if value is not None})
             whole = "val/acc1" in row
         if figures:
@@ -94,8 +95,7 @@ class Job:
 
     def last_lines(self, count: int = 5) -> list[str]:
         """The last lines that its console showed."""
-        lines = _tail(self.folder / CONSOLE).decode(errors="replace").splitlines()
-        return [line for line in lines if line.strip()][-count:]
+        return last_lines(self.folder, count)
 
 
 def with_short_titles(jobs: Sequence[Job]) -> list[Job]:
@@ -177,7 +177,14 @@ def _average(job: Job) -> tuple[float, int] | None:
     return None if ema.decay is None else (ema.decay, ema.steps)
 
 
-def _last_rows(path: Path) -> list[dict[str, Any]]:
+def last_lines(folder: Path, count: int) -> list[str]:
+    """The last lines that the console of a run's job showed; none where it had none of its own."""
+    lines = _tail(folder / CONSOLE).decode(errors="replace").splitlines()
+    return [line for line in lines if line.strip()][-count:]
+
+
+def last_rows(path: Path) -> list[dict[str, Any]]:
+    """The last rows of a run's metrics.jsonl."""
     rows = []
     for line in _tail(path).splitlines():
         try:

@@ -7,15 +7,13 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, read_json
@@ -23,13 +21,14 @@ from recipe.machine import limits, torchrun
 from recipe.machine.restarts import COMMAND
 from recipe.machine.shared_files import kept_for_a_sweep
 from recipe.output import count, say
-from recipe.plan import compose
 from recipe.plan.checks import check
 from recipe.plan.command_line import check_sweeps, quoted
 from recipe.sweep import machine, processes
 from recipe.sweep.beforehand import fetch_once
+from recipe.sweep.composing import Composer, let_interpolations_see
 from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool
+from recipe.sweep.record import SweepRecord
 from recipe.sweep.source_code import SourceCode
 
 NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")
@@ -49,7 +48,9 @@ class RecipeLauncher(Launcher):
         self.code = SourceCode(config.hydra.launcher.changed_code, _config_folders(config))
         torchrun.refuse_sweep()
         check_sweeps(config, hydra_context.config_loader)
-        _let_interpolations_see(config)
+        let_interpolations_see(config)
+        self.composer = Composer(hydra_context.config_loader, config)
+        self.record: SweepRecord | None = SweepRecord(Path(config.hydra.sweep.dir).absolute())
 
     def jobs(self, job_overrides: Sequence[Sequence[str]], first: int, world_size: int) -> list[Job]:
         """Jobs, composed and checked: a wrong one is refused before the first begins."""
@@ -57,23 +58,17 @@ class RecipeLauncher(Launcher):
         jobs = with_short_titles(jobs)
         for line in the_same(jobs, self.by_folder):
             say(line)
+        if self.record is not None:
+            self.record.add(jobs, type(self).__name__.removesuffix("Launcher").lower())
         return jobs
 
     def _job(self, overrides: Sequence[str], number: int, world_size: int) -> Job:
-        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(composed):
-            composed.hydra.job.id, composed.hydra.job.num = number, number
-            try:
-                plan = compose.plan(composed, composed.hydra)
-                check(plan.config, world_size)
-            except ConfigError as error:
-                raise ConfigError(f"{' '.join(overrides)}: {error}") from error
-            raw: Any = OmegaConf.to_container(composed.hydra.sweep, resolve=False)
-            composed.hydra.sweep.subdir = raw["subdir"].replace("${run_name:}", plan.name)  # which it would plan again
-        _let_interpolations_see(composed)
-        folder = Path(composed.hydra.sweep.dir).absolute() / composed.hydra.sweep.subdir
-        _let_interpolations_see(self.config)
-        return Job(tuple(overrides), replace(plan, folder=folder), number)
+        try:
+            plan = self.composer.plan(overrides, number)
+            check(plan.config, world_size)
+        except ConfigError as error:
+            raise ConfigError(f"{' '.join(overrides)}: {error}") from error
+        return Job(tuple(overrides), plan, number)
 
     def arguments(self, job: Job) -> list[str]:
         """What follows train.py in a job's command: its own overrides and those about Hydra that all share."""
@@ -138,6 +133,7 @@ class TorchrunLauncher(RecipeLauncher):
             lambda job: processes.command(self.per_job, self.arguments(job)),
             self.code.why_not,
         )
+        pool.record = self.record
         _say_what_is_to_do(pool, len(groups))
         fetch_once([job.plan.config for job in pool.jobs if job not in pool.done])
         with kept_for_a_sweep(any(job.plan.config.data.cache == "memory" for job in jobs)):
@@ -207,12 +203,6 @@ class SlurmLauncher(RecipeLauncher):
         if failed:
             raise RunError(_failures(failed, len(jobs)))
         return [_returned(job) for job in jobs]
-
-
-def _let_interpolations_see(config: DictConfig) -> None:
-    """Make a configuration the one that `${hydra:…}` looks into: Hydra holds one for the process."""
-    HydraConfig.instance().set_config(config)
-    OmegaConf.set_readonly(config.hydra, False)
 
 
 def _rises(shares: Sequence[float]) -> bool:

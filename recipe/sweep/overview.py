@@ -27,12 +27,12 @@ class Screen:
         self._clear()
         say(line)
 
-    def draw(self, lines: Sequence[str]) -> None:
-        """Draw the block, in place of the one before."""
+    def draw(self, lines: Sequence[str], most: int = LINES) -> None:
+        """Draw the block of at most so many lines, in place of the one before."""
         if self._live:
             self._clear()
             width, height = shutil.get_terminal_size()
-            shown = lines[: min(LINES, height - 1)]
+            shown = lines[: min(most, height - 1)]
             for line in shown:
                 print(line[: width - 1])
             sys.stdout.flush()

@@ -12,6 +12,7 @@ from recipe.sweep.jobs import Job
 from recipe.sweep.machine import Share
 from recipe.sweep.overview import Clock, Screen, duration, running_line
 from recipe.sweep.processes import kill, start
+from recipe.sweep.record import SweepRecord
 
 POLL_SECONDS = 0.2  # between two looks at the processes
 DRAW_SECONDS = 1.0
@@ -59,6 +60,7 @@ class Pool:
         self._free = list(shares)
         self._command, self._why_not = command, why_not
         self._screen, self._clock = Screen(), Clock([group[0] for group in self._waiting], len(shares))
+        self.record: SweepRecord | None = None  # where to note what becomes of the jobs
         self._busy = 0.0  # seconds that jobs which have ended took
         self._drawn = 0.0
 
@@ -106,6 +108,8 @@ class Pool:
             self._fail(left, str(error))
             return
         self._screen.say(f"started  {left[0].title}")
+        if self.record is not None:
+            self.record.note(left[0], state="running", pid=process.pid, devices=list(share.gpus))
         self._running.append(Running(left[0], left[1:], share, process, time.monotonic()))
 
     def _look(self) -> None:
@@ -117,6 +121,8 @@ class Pool:
             # Another sweep may have begun it in the same moment, and finished it.
             if (code == 0 and (job.folder / "result.json").exists()) or job.result() is not None:
                 self.done.add(job)
+                if self.record is not None:
+                    self.record.note(job, state="finished")
                 accuracy = read_json(job.folder / "result.json")["acc1"]
                 took = duration(time.monotonic() - running.began)
                 at = f"{len(self.done)}/{len(self.jobs)}"
@@ -147,6 +153,9 @@ class Pool:
         for other in rest:
             self.failed[other] = f"its training, {job.title}, failed"
             self._screen.say(f"failed   {other.title}: {self.failed[other]}")
+        if self.record is not None:
+            for each in group:
+                self.record.note(each, state="failed", why=self.failed[each])
 
     def _stop(self) -> None:
         """Ask what still runs to save and end, and wait for it."""

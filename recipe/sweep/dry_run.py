@@ -1,0 +1,109 @@
+"""`hydra.launcher.dry_run=true`: what a sweep would train, go on with or skip, and how long that takes.
+
+Nothing is started, and nothing written.
+"""
+
+from collections.abc import Sequence
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from recipe.ladder.reading.collect import find
+from recipe.output import count, say
+from recipe.sweep import estimate
+from recipe.sweep.jobs import Job, trainings
+from recipe.sweep.launcher import RecipeLauncher
+
+SHOWN = 60  # jobs that are listed of those that would train
+
+
+def launch(
+    launcher: RecipeLauncher, job_overrides: Sequence[Sequence[str]], first: int, rate: float | None
+) -> list[JobReturn]:
+    """What Hydra takes for the jobs' results. Raises ConfigError where one is wrong.
+
+    Args:
+        launcher: set up for the sweep.
+        rate: images a second of a device; None: as earlier runs in the sweep's folder.
+    """
+    launcher.record = None
+    nodes = launcher.config.hydra.launcher.get("nodes", 1)
+    jobs = launcher.jobs(job_overrides, first, nodes * launcher.per_job)
+    groups = trainings(jobs)
+    folder = jobs[0].folder.parents[1]
+    known = estimate.earlier(find(folder)) if folder.is_dir() else estimate.Earlier({}, {})
+    verbs = {job: _what_happens(job, job is not group[0]) for group in groups for job in group}
+    for line in _lines(verbs, known, rate):
+        say(line)
+    return [
+        JobReturn(overrides=job.overrides, working_dir=str(job.folder), status=JobStatus.COMPLETED, _return_value=None)
+        for job in jobs
+    ]
+
+
+def _what_happens(job: Job, follows: bool) -> str:
+    if job.result() is not None:
+        return "skip"
+    if job.is_running():
+        return "runs"
+    if follows:
+        return "evaluate"
+    begun = (job.folder / "checkpoints" / "last.pt").exists() and job.plan.config.resume == "auto"
+    return "resume" if begun else "train"
+
+
+def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) -> list[str]:
+    """What would happen, job by job, and in all."""
+    lines, hours, sources, unknown = [], 0.0, set(), 0
+    for job, verb in verbs.items():
+        if verb == "skip":
+            continue
+        told = f"{verb:<9}{job.title}"
+        if verb == "evaluate":
+            told += "  (takes the weights of another job's training)"
+        elif verb in ("train", "resume"):
+            done = job.progress()[0] if verb == "resume" else 0.0
+            at = f"  from {done:.0%}" if verb == "resume" else ""
+            rate = estimate.rate_of(job.plan.config, known, given)
+            images = estimate.num_images(job.plan.config, _data_option(job), known)
+            if rate is None or images is None:
+                unknown += 1
+                told += at
+            else:
+                each = estimate.device_hours(job.plan.config, images, rate) * (1 - done)
+                hours += each
+                sources.add(rate.source)
+                told += f"{at}  {_hours(each)}"
+        lines.append(told)
+    more = [f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN + 1 else []
+    shown = lines[:SHOWN] if more else lines
+    words = {
+        "train": "would train",
+        "resume": "would go on",
+        "evaluate": "would evaluate",
+        "runs": "run now",
+    }
+    counts = [f"{number} {word}" for verb, word in words.items() if (number := list(verbs.values()).count(verb))]
+    skipped = list(verbs.values()).count("skip")
+    counts.append(f"{skipped} finished before")
+    summary = f"{count(len(verbs), 'job')}: {', '.join(counts)}"
+    return [*shown, *more, summary, *_in_all(hours, sources, unknown), "dry run: nothing was started or written"]
+
+
+def _in_all(hours: float, sources: set[str], unknown: int) -> list[str]:
+    lines = [f"estimated  {_hours(hours)} (rate {' and '.join(sorted(sources))})"] if sources else []
+    if unknown:
+        lines.append(
+            f"estimated  unknown for {count(unknown, 'training')}: no finished run of the same model here, or not "
+            "how many images there are; hydra.launcher.rate=IMAGES_A_SECOND_AND_DEVICE, or a max_steps=50 run, says"
+        )
+    return lines
+
+
+def _data_option(job: Job) -> str | None:
+    """The choice of `data` on the command line."""
+    chosen = [text.partition("=")[2] for text in job.overrides if text.startswith("data=")]
+    return chosen[-1] if chosen else None
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} device-hours" if hours >= 1 else f"{60 * hours:.1f} device-minutes"
