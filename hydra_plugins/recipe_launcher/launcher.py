@@ -1,10 +1,12 @@
-"""The launchers by the names that Hydra knows them by. What they do is in recipe/sweep/launcher.py.
+"""The launchers by the names that Hydra knows them by. What they do is in recipe/sweep/launcher.py, and for clusters in
+recipe/sweep/slurm/launcher.py.
 
 Hydra takes launchers from `hydra_plugins` alone and imports this module at every start, a sweep's or not: so each gets
 its namesake only when a sweep needs it.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -14,12 +16,12 @@ from omegaconf import DictConfig
 
 
 class Namesake:
-    """What Hydra asks of a launcher, handed on to the class of the same name in `recipe.sweep.launcher`."""
+    """What Hydra asks of a launcher, handed on to the class of the same name in `module`."""
+
+    module = "recipe.sweep.launcher"
 
     def __init__(self, **options: Any) -> None:
-        from recipe.sweep import launcher
-
-        self.launcher: Launcher = getattr(launcher, type(self).__name__)(**options)
+        self.launcher: Launcher = getattr(import_module(self.module), type(self).__name__)(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hand over what Hydra has composed."""
@@ -36,3 +38,5 @@ class TorchrunLauncher(Namesake, Launcher):
 
 class SlurmLauncher(Namesake, Launcher):
     """`hydra/launcher=slurm`."""
+
+    module = "recipe.sweep.slurm.launcher"
