@@ -13,13 +13,13 @@ from slurm_cluster import slurm
 from recipe.files import CONSOLE
 from recipe.sweep.slurm import queue, submit
 
-TINY = (
-    *("+recipe=v1", "scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false"),
-    *("data.workers=0", "data=synthetic", "data.size=64", "batch_size=32", "micro_batch_size=16", "log.every_steps=1"),
-)
-LONG = ("epochs=60", "evaluate.every=60")  # 120 steps
-ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.partition=low")
-PATIENCE = 300  # seconds, for anything on two cores that others use
+TINY = (  # noqa: SIM905
+    "+recipe=v2 scale=demo scale.resolution=0.0715 sampler.repetitions=1 model.name=shufflenet_v2_x0_5 data=synthetic "
+    "data.size=64 batch_size=32 micro_batch_size=16 data.workers=0 log.images=false log.every_steps=1"
+).split()
+LONG = ("epochs=40", "evaluate.every=40")  # 80 steps
+ON_SLURM = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.partition=low"]
+PATIENCE = 600  # seconds, for anything on two cores that others use
 
 
 def submitted(outputs: Path, *arguments: str) -> str:
@@ -90,7 +90,7 @@ def told(outputs: Path) -> str:
     return "\n".join([*texts, slurm("squeue", check=False)])
 
 
-def step_processes(outputs: Path) -> list[int]:
+def processes_of(outputs: Path) -> list[int]:
     """The ids of the processes of the job's training that have train.py in their command."""
     found = []
     run = str(run_of(outputs)).encode()
