@@ -83,11 +83,9 @@ def test_what_cannot_be_meant_is_refused(given: dict[str, Any], words: str) -> N
 def test_processes_on_several_nodes_meet_at_the_first() -> None:
     template = processes.command(4, ["+recipe=v2"], rendezvous(2))
     assert "--nnodes=2" in template
-    known = {"HEAD": "node7", "PORT": "29512", "ID": "512", "IS_HEAD": "false"}
-    told = [filled(argument, known) for argument in template]
-    assert {"--rdzv_endpoint=node7:29512", "--rdzv_id=512", "--rdzv_conf=is_host=false", "--nproc_per_node=4"} <= set(
-        told
-    )
+    known = {"HEAD": "node7", "PORT": "29512", "NODE": "1"}
+    told = {filled(argument, known) for argument in template}
+    assert {"--node_rank=1", "--master_addr=node7", "--master_port=29512", "--nproc_per_node=4"} <= told
     assert "torch.distributed.run" in processes.command(1, [], rendezvous(2))  # one process on each of two nodes
     assert "torch.distributed.run" not in processes.command(1, [], rendezvous(1))
 

@@ -94,9 +94,9 @@ def _start_step(task: Task) -> None:
     """
     cores = os.environ.get("SLURM_CPUS_PER_TASK")  # which srun, since 22.05, does not take from sbatch
     task.own.mkdir(parents=True, exist_ok=True)
-    program = node_program("recipe.sweep.slurm.node", sys.executable, *sys.argv[1:2], task.own.name, _head())
+    program = node_program("recipe.sweep.slurm.node", sys.executable, sys.argv[1], task.own.name, _head(), _free_port())
     options = (
-        *(f"--nodes={task.nodes}", f"--ntasks={task.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=0"),
+        *(f"--nodes={task.nodes}", f"--ntasks={task.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"),
         *("--mpi=none", "--cpu-bind=none", "--input=none", "--open-mode=append", "--quiet"),
         f"--output={str(task.own).replace('%', '%%')}/node.%t.log",
         *([f"--cpus-per-task={cores}"] if cores else []),
@@ -104,17 +104,19 @@ def _start_step(task: Task) -> None:
     srun = subprocess.Popen(["srun", *options, *program], stdin=subprocess.DEVNULL, start_new_session=True)
     while len(task.read_all(begun())) < task.nodes:
         if srun.poll() is not None:
-            _finish(task, *_not_begun(srun.returncode))
+            _finish(task, *_not_begun(task, srun.returncode))
         time.sleep(POLL_SECONDS / 5)
     with suppress(ProcessLookupError):
         os.killpg(srun.pid, signal.SIGKILL)
     srun.wait()
 
 
-def _not_begun(code: int) -> tuple[str, str]:
+def _not_begun(task: Task, code: int) -> tuple[str, str]:
     if _state() not in ("RUNNING", None):
         return "left to Slurm", "stopped before it began"
-    return "failed", f"srun ended with exit code {code} before the runs began: see its words above"
+    printed = "".join(path.read_text(errors="replace") for path in sorted(task.own.glob("node.*.log")))
+    last = [line for line in printed.splitlines() if line.strip()][-1:]
+    return "failed", ": ".join([f"srun ended with exit code {code} before the runs began", *last])
 
 
 def _head() -> str:
@@ -128,6 +130,12 @@ def _head() -> str:
             if word.startswith("NodeAddr="):
                 return word.partition("=")[2]
     return name
+
+
+def _free_port() -> str:
+    """One of this node that nobody uses now."""
+    with socket.create_server(("", 0)) as server:
+        return str(server.getsockname()[1])
 
 
 def _is_there() -> bool:

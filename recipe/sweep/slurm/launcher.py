@@ -87,11 +87,10 @@ class SlurmLauncher(RecipeLauncher):
 
 
 def rendezvous(nodes: int) -> list[str]:
-    """Torchrun's options for processes that meet across nodes, on the first."""
+    """Torchrun's options for processes that meet across nodes; the first node has the first ranks, and so the console."""
     if nodes == 1:
         return ["--standalone"]
-    where = ["--rdzv_endpoint={HEAD}:{PORT}", "--rdzv_conf=is_host={IS_HEAD}"]
-    return [f"--nnodes={nodes}", "--rdzv_backend=c10d", "--rdzv_id={ID}", *where]
+    return [f"--nnodes={nodes}", "--node_rank={NODE}", "--master_addr={HEAD}", "--master_port={PORT}"]
 
 
 def _groups_to_submit(jobs: list[Job], queued: list[Submitted]) -> list[list[Job]]:

@@ -24,12 +24,11 @@ TAIL = 65_536  # bytes at the end of what a run printed that are looked at
 KILLED = re.compile(
     r"Signal \d+ \(SIG\w+\) received by PID|another process of this run has ended|that loads data has died"
 )
-FIRST_PORT, PORTS = 29500, 1000  # where the processes of a job on several nodes meet
 
 
 def main() -> None:
-    """Run what is left of a task. Arguments: the array's folder, the task's number, the first node's address."""
-    folder, number, head = sys.argv[1:4]
+    """Run what is left of a task. Arguments: the array's folder, the task's number, the address and port to meet at."""
+    folder, number, head, port = sys.argv[1:5]
     task, node = Task.read(Path(folder), int(number)), int(os.environ.get("SLURM_PROCID", "0"))
     heard: list[int] = []
 
@@ -38,10 +37,8 @@ def main() -> None:
 
     for each in ASKS_TO_STOP:
         signal.signal(each, note)
-    task.write(begun(node), {"pid": os.getpid()})
-    job = os.environ["SLURM_JOB_ID"]
-    port = FIRST_PORT + int(job) % PORTS
-    known = {"HEAD": head, "PORT": str(port), "ID": job, "IS_HEAD": "true" if node == 0 else "false"}
+    task.write(begun(node), {"node": os.environ.get("SLURMD_NODENAME", ""), "pid": os.getpid()})
+    known = {"HEAD": head, "PORT": port, "NODE": str(node)}
     code, run, printed = 0, task.folders[0], ""
     for run, template in zip(task.folders, task.commands, strict=True):
         if heard or code:

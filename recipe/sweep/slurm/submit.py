@@ -78,7 +78,7 @@ def submit(
 
     Args:
         groups: jobs that still have to run; those in one list follow each other.
-        command: a job's command line, with HEAD, PORT, ID and IS_HEAD for what is known on its nodes alone.
+        command: a job's command line, with HEAD, PORT and NODE for what is known on its nodes alone.
         options: of sbatch.
         keys: the launcher's.
         after: ids of jobs that must have ended before.

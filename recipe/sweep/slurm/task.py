@@ -28,7 +28,7 @@ class Task:
     requeues: int
     command: str  # names the sweep, see recipe/machine/restarts.py
     folders: list[Path]  # of its runs, which follow each other
-    commands: list[list[str]]  # of these; with HEAD, PORT, ID, IS_HEAD for what is known on a node alone
+    commands: list[list[str]]  # of these; with HEAD, PORT and NODE for what is known on a node alone
 
     @classmethod
     def read(cls, array: Path, number: int) -> "Task":
