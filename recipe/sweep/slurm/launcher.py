@@ -87,7 +87,7 @@ class SlurmLauncher(RecipeLauncher):
 
 
 def rendezvous(nodes: int) -> list[str]:
-    """Torchrun's options for processes that meet across nodes; the first node has the first ranks, and so the console."""
+    """Torchrun's options for processes that meet across nodes; the first node has rank 0, and so the console."""
     if nodes == 1:
         return ["--standalone"]
     return [f"--nnodes={nodes}", "--node_rank={NODE}", "--master_addr={HEAD}", "--master_port={PORT}"]
