@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,12 @@ def submitted(outputs: Path, *arguments: str) -> str:
 
 def alone(outputs: Path, *arguments: str, processes: int = 0) -> Path:
     """The folder of the same training, undisturbed and without Slurm."""
-    done = ended(started(outputs, *TINY, *arguments, processes=processes))
+    return whole(outputs, started(outputs, *TINY, *arguments, processes=processes))
+
+
+def whole(outputs: Path, process: subprocess.Popen[str]) -> Path:
+    """The folder of a run that was started, when it has ended."""
+    done = ended(process, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return next(path.parent for path in outputs.glob("*/*/seed=0/result.json"))
 

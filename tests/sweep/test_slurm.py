@@ -10,7 +10,6 @@ from slurm_sweeps import (
     LONG,
     ON_SLURM,
     TINY,
-    alone,
     jobs_of,
     outcome_of,
     run_of,
@@ -18,6 +17,7 @@ from slurm_sweeps import (
     until_finished,
     until_in_queue_again,
     until_trained_to,
+    whole,
 )
 
 from recipe.files import CONSOLE
@@ -33,14 +33,18 @@ def test_a_preempted_training_is_submitted_once_saves_and_ends_as_if_undisturbed
     assert len(jobs_of(tmp_path)) == 1
     slurm("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
     until_in_queue_again(tmp_path)
+    undisturbed = started(tmp_path / "alone", *TINY, *LONG)
     stopped_at = steps_logged(run_of(tmp_path))
     assert 5 <= stopped_at < 80
-    until_finished(tmp_path)
+    try:
+        until_finished(tmp_path)
+    finally:
+        expected = whole(tmp_path / "alone", undisturbed)
     console = (run_of(tmp_path) / CONSOLE).read_text()
     assert console.count("Stopped after step") == 1
     assert console.count("going on from the checkpoint") == 1
     assert outcome_of(tmp_path)["state"] == "finished"
-    assert_same_ending(run_of(tmp_path), alone(tmp_path / "alone", *LONG))
+    assert_same_ending(run_of(tmp_path), expected)
 
 
 @pytest.mark.parametrize(

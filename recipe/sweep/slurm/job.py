@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from recipe.errors import RunError
 from recipe.machine.signals import ASKS_TO_STOP
 from recipe.sweep.slurm import queue
-from recipe.sweep.slurm.task import OUTCOME, Task, attempt, begun, ended, node_program
+from recipe.sweep.slurm.task import OUTCOME, QueuedTraining, attempt, begun, ended, node_program
 
 STARTS = "starts.json"
 POLL_SECONDS = 0.5  # between two looks into the task's folder
@@ -33,7 +33,7 @@ def main() -> None:
     """Run a task to its end, or to its next place in the queue. Argument: the array's folder."""
     for each in ASKS_TO_STOP:
         signal.signal(each, lambda *_: None)  # its parts have them too; without an answer it would end before them
-    task = Task.read(Path(sys.argv[1]), int(os.environ["SLURM_ARRAY_TASK_ID"]))
+    task = QueuedTraining.read(Path(sys.argv[1]), int(os.environ["SLURM_ARRAY_TASK_ID"]))
     fruitless = _starts_without_a_save(task)
     _say(f"start {attempt() + 1} on {os.environ.get('SLURM_JOB_NODELIST', '?')}")
     if fruitless > task.requeues:
@@ -57,7 +57,7 @@ def main() -> None:
         _finish(task, "failed", f"{why}; {error}")
 
 
-def _starts_without_a_save(task: Task) -> int:
+def _starts_without_a_save(task: QueuedTraining) -> int:
     """How many starts before this one have saved nothing, since the last that did."""
     before: dict[str, Any] = {}
     with suppress(OSError, ValueError):
@@ -68,7 +68,7 @@ def _starts_without_a_save(task: Task) -> int:
     return int(fruitless)
 
 
-def _run_on_all_nodes(task: Task) -> list[dict[str, Any]]:
+def _run_on_all_nodes(task: QueuedTraining) -> list[dict[str, Any]]:
     """Returns how its parts have ended; less than one a node where some have left no word."""
     _start_step(task)
     looked, first_end = time.monotonic(), None
@@ -85,7 +85,7 @@ def _run_on_all_nodes(task: Task) -> list[dict[str, Any]]:
         time.sleep(POLL_SECONDS)
 
 
-def _start_step(task: Task) -> None:
+def _start_step(task: QueuedTraining) -> None:
     """Start its parts, and let go of them.
 
     srun answers SIGTERM, which `scancel` and `scontrol requeue` send to it as well, by SIGKILL to all that it has
@@ -111,7 +111,7 @@ def _start_step(task: Task) -> None:
     srun.wait()
 
 
-def _not_begun(task: Task, code: int) -> tuple[str, str]:
+def _not_begun(task: QueuedTraining, code: int) -> tuple[str, str]:
     if _state() not in ("RUNNING", None):
         return "left to Slurm", "stopped before it began"
     printed = "".join(path.read_text(errors="replace") for path in sorted(task.own.glob("node.*.log")))
@@ -160,7 +160,7 @@ def _state() -> str | None:
             time.sleep(5)
 
 
-def _why(task: Task, ends: list[dict[str, Any]]) -> str:
+def _why(task: QueuedTraining, ends: list[dict[str, Any]]) -> str:
     """One line for how it ended."""
     for end in ends:
         if end["stopped"]:
@@ -171,13 +171,13 @@ def _why(task: Task, ends: list[dict[str, Any]]) -> str:
     return str(next((end for end in bad if end["killed"]), bad[0])["last"])
 
 
-def _last_words(task: Task) -> str:
+def _last_words(task: QueuedTraining) -> str:
     with suppress(OSError, ValueError, LookupError):
         return str(json.loads((task.own / OUTCOME).read_text(encoding="utf-8"))["why"])
     return "its nodes were lost"
 
 
-def _finish(task: Task, state: str, why: str) -> NoReturn:
+def _finish(task: QueuedTraining, state: str, why: str) -> NoReturn:
     task.write(OUTCOME, {"state": state, "why": why})
     _say(": ".join(filter(None, (state, why))))
     sys.exit(0 if state == "finished" else 1)

@@ -17,7 +17,7 @@ from recipe.files import CONSOLE
 from recipe.machine.restarts import COMMAND
 from recipe.machine.signals import ASKS_TO_STOP, STOPPED, end_with_parent
 from recipe.output import opened
-from recipe.sweep.slurm.task import Task, begun, ended
+from recipe.sweep.slurm.task import QueuedTraining, begun, ended
 
 TAIL = 65_536  # bytes at the end of what a run printed that are looked at
 # What is said of a process that was killed: by torchrun, by the ranks that miss it, by the rank that misses a worker.
@@ -29,7 +29,7 @@ KILLED = re.compile(
 def main() -> None:
     """Run what is left of a task. Arguments: the array's folder, the task's number, the address and port to meet at."""
     folder, number, head, port = sys.argv[1:5]
-    task, node = Task.read(Path(folder), int(number)), int(os.environ.get("SLURM_PROCID", "0"))
+    task, node = QueuedTraining.read(Path(folder), int(number)), int(os.environ.get("SLURM_PROCID", "0"))
     heard: list[int] = []
 
     def note(signal_number: int, _: FrameType | None) -> None:

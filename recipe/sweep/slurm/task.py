@@ -20,7 +20,7 @@ CHECKPOINT = Path("checkpoints") / "last.pt"  # as recipe.network.kept_files nam
 
 
 @dataclass(frozen=True)
-class Task:
+class QueuedTraining:
     """A training, and what its nodes know of it. `own`: its folder."""
 
     own: Path
@@ -31,7 +31,7 @@ class Task:
     commands: list[list[str]]  # of these; with HEAD, PORT and NODE for what is known on a node alone
 
     @classmethod
-    def read(cls, array: Path, number: int) -> "Task":
+    def read(cls, array: Path, number: int) -> "QueuedTraining":
         """The one of this number."""
         all_of_them = json.loads((array / TASKS).read_text(encoding="utf-8"))
         this = all_of_them["tasks"][number]
