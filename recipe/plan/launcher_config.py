@@ -39,7 +39,7 @@ class SlurmConf:
     exclude: str | None = None  # nodes, as in node[3,7-9]
     reservation: str | None = None
     mail: str | None = None  # address, for the end and the failure of a sweep's jobs
-    sbatch: list[str] = field(default_factory=list)  # further options of sbatch, as in [--licenses=data,--nice=100]
+    sbatch: list[str] = field(default_factory=list)  # further options of sbatch, as in ['--nice=100']
     setup: list[str] = field(default_factory=list)  # lines of bash before each job, as in [module load cuda]
     python: str | None = None  # on the nodes; null: the one that the sweep was started with
     at_once: int = 256  # jobs that run at a time, at most

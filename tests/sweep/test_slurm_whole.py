@@ -58,8 +58,15 @@ def test_two_shells_at_once_train_nothing_twice(cluster: None, tmp_path: Path) -
 def test_keys_in_which_clusters_differ(cluster: None, tmp_path: Path) -> None:
     """From another folder, with a folder of the sweep relative to it, which has a space in its name."""
     given = (
-        *("gres=gpu:1", "cpus_per_task=2", "mem=1000M", "time=0-02:00:00", "exclude=node1", "mail=nobody@localhost"),
-        *("setup=[export FROM_SETUP=here,echo $FROM_SETUP > setup.txt]", "sbatch=[--comment=ours]"),
+        *(
+            "gres=gpu:1",
+            "cpus_per_task=2",
+            "mem=1000M",
+            "time=0-02:00:00",
+            "exclude='node[1,1]'",
+            "mail=nobody@localhost",
+        ),
+        *("setup=['export FROM_SETUP=here','echo $FROM_SETUP > setup.txt']", "sbatch=['--comment=ours']"),
         *(f"python={sys.executable}", "partition=low"),
     )
     keys = [f"hydra.launcher.{text}" for text in given]

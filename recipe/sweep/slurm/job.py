@@ -97,13 +97,16 @@ def _start_step(task: QueuedTraining) -> None:
     program = node_program("recipe.sweep.slurm.node", sys.executable, sys.argv[1], task.own.name, _head(), _free_port())
     options = (
         *(f"--nodes={task.nodes}", f"--ntasks={task.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"),
-        *("--mpi=none", "--cpu-bind=none", "--input=none", "--open-mode=append", "--quiet"),
+        *("--mpi=none", "--input=none", "--open-mode=append", "--quiet"),
         f"--output={str(task.own).replace('%', '%%')}/node.%t.log",
         *([f"--cpus-per-task={cores}"] if cores else []),
+        *(["--cpu-bind=none"] if _binds() else []),  # torchrun's processes share the node's cores
     )
     srun = subprocess.Popen(["srun", *options, *program], stdin=subprocess.DEVNULL, start_new_session=True)
     while len(task.read_all(begun())) < task.nodes:
-        if srun.poll() is not None:
+        if srun.poll() == 0:  # all has ended, and a network file system has not shown it yet
+            return
+        if srun.returncode is not None:
             _finish(task, *_not_begun(task, srun.returncode))
         time.sleep(POLL_SECONDS / 5)
     with suppress(ProcessLookupError):
@@ -130,6 +133,13 @@ def _head() -> str:
             if word.startswith("NodeAddr="):
                 return word.partition("=")[2]
     return name
+
+
+def _binds() -> bool:
+    """Whether the cluster binds steps to cores; elsewhere srun complains of the option."""
+    with suppress(RunError):
+        return "affinity" in queue.setting("TaskPlugin")
+    return False
 
 
 def _free_port() -> str:

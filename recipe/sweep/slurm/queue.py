@@ -73,7 +73,7 @@ def state(job_id: str) -> str | None:
     return found[1] if found else None
 
 
-def largest_array() -> int:
-    """How many jobs one array may have."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told(["scontrol", "show", "config"]), re.M)
-    return max(1, int(found[1])) if found else 1001
+def setting(name: str) -> str:
+    """A setting of the cluster, as in slurm.conf(5); empty where it has none of that name. Raises RunError."""
+    found = re.search(rf"^{name}\s*=\s*(.*?)\s*$", told(["scontrol", "show", "config"]), re.M)
+    return found[1] if found else ""

@@ -85,7 +85,8 @@ def submit(
 
     Raises RunError with sbatch's own words where it refuses.
     """
-    most = queue.largest_array()
+    said = queue.setting("MaxArraySize")
+    most = max(1, int(said)) if said.isdecimal() else 1001
     parts = [groups[first : first + most] for first in range(0, len(groups), most)]
     found: list[Submitted] = []
     for part in parts:
