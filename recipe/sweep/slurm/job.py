@@ -23,9 +23,8 @@ from recipe.sweep.slurm.task import OUTCOME, QueuedTraining, attempt, begun, end
 
 STARTS = "starts.json"
 POLL_SECONDS = 0.5  # between two looks into the task's folder
-FIRST_STEP = 0
-STEP_SECONDS = 60.0  # between two questions whether the step is still there
 OTHERS_SECONDS = 90.0  # that the other nodes have once one has ended: torchrun's own wait, and a network file system's
+WORDS_SECONDS = 30.0  # until a network file system shows what the nodes have written, once srun has ended
 ASKING_SECONDS = 60.0  # in which a controller that does not answer is asked again
 
 
@@ -70,28 +69,24 @@ def _starts_without_a_save(task: QueuedTraining) -> int:
 
 def _run_on_all_nodes(task: QueuedTraining) -> list[dict[str, Any]]:
     """Returns how its parts have ended; less than one a node where some have left no word."""
-    _start_step(task)
-    looked, first_end = time.monotonic(), None
+    srun = _start_step(task)
+    until = float("inf")
     while True:
-        ends = task.read_all(ended())
-        now = time.monotonic()
-        first_end = first_end or (now if ends else None)
-        if len(ends) == task.nodes or (first_end and now - first_end > OTHERS_SECONDS):
-            return ends
-        if now - looked > STEP_SECONDS:
-            looked = now
-            if not _is_there():
-                return task.read_all(ended())
+        ends, over = task.read_all(ended()), srun.poll() is not None
+        if len(ends) == task.nodes or time.monotonic() > until:
+            break
+        if over or ends:
+            until = min(until, time.monotonic() + (WORDS_SECONDS if over else OTHERS_SECONDS))
         time.sleep(POLL_SECONDS)
+    if not ends and not task.read_all(begun()):
+        _finish(task, *_not_begun(task, srun.returncode))
+    with suppress(subprocess.TimeoutExpired):
+        srun.wait(WORDS_SECONDS)
+    return ends
 
 
-def _start_step(task: QueuedTraining) -> None:
-    """Start its parts, and let go of them.
-
-    srun answers SIGTERM, which `scancel` and `scontrol requeue` send to it as well, by SIGKILL to all that it has
-    started, before that could save. So it is ended itself once its parts have begun (with the process that it has
-    beside it, which would end them too): the step does not need it, and writes to its files by itself.
-    """
+def _start_step(task: QueuedTraining) -> "subprocess.Popen[bytes]":
+    """Start its parts, by srun: as a step of Slurm's they get the signals of preemption, which spare the script."""
     cores = os.environ.get("SLURM_CPUS_PER_TASK")  # which srun, since 22.05, does not take from sbatch
     task.own.mkdir(parents=True, exist_ok=True)
     program = node_program("recipe.sweep.slurm.node", sys.executable, sys.argv[1], task.own.name, _head(), _free_port())
@@ -102,19 +97,10 @@ def _start_step(task: QueuedTraining) -> None:
         *([f"--cpus-per-task={cores}"] if cores else []),
         *(["--cpu-bind=none"] if _binds() else []),  # torchrun's processes share the node's cores
     )
-    srun = subprocess.Popen(["srun", *options, *program], stdin=subprocess.DEVNULL, start_new_session=True)
-    while len(task.read_all(begun())) < task.nodes:
-        if srun.poll() == 0:  # all has ended, and a network file system has not shown it yet
-            return
-        if srun.returncode is not None:
-            _finish(task, *_not_begun(task, srun.returncode))
-        time.sleep(POLL_SECONDS / 5)
-    with suppress(ProcessLookupError):
-        os.killpg(srun.pid, signal.SIGKILL)
-    srun.wait()
+    return subprocess.Popen(["srun", *options, *program], stdin=subprocess.DEVNULL)
 
 
-def _not_begun(task: QueuedTraining, code: int) -> tuple[str, str]:
+def _not_begun(task: QueuedTraining, code: int | None) -> tuple[str, str]:
     if _state() not in ("RUNNING", None):
         return "left to Slurm", "stopped before it began"
     printed = "".join(path.read_text(errors="replace") for path in sorted(task.own.glob("node.*.log")))
@@ -146,15 +132,6 @@ def _free_port() -> str:
     """One of this node that nobody uses now."""
     with socket.create_server(("", 0)) as server:
         return str(server.getsockname()[1])
-
-
-def _is_there() -> bool:
-    job = os.environ["SLURM_JOB_ID"]
-    try:
-        lines = queue.told(["squeue", "--steps", "--noheader", f"--jobs={job}", "--format=%i"]).split()
-        return any(line.endswith(f".{FIRST_STEP}") for line in lines)  # the job itself is called 12_3 there
-    except RunError:
-        return True  # not known
 
 
 def _state() -> str | None:
