@@ -102,5 +102,11 @@ def test_the_last_line_is_the_one_that_tells() -> None:
     assert last_line(2, "epoch 1\nError: no such file\n=====\n") == "no such file"
     torchrun = "  exitcode  : -9 (pid: 7)\n  traceback : Signal 9 (SIGKILL) received by PID 7\n====\n"
     assert last_line(1, torchrun) == "Signal 9 (SIGKILL) received by PID 7"
+    assert KILLED.search(torchrun)
+    lost = "Error: another process of this run has ended\n"
+    assert last_line(1, lost + torchrun) == "Signal 9 (SIGKILL) received by PID 7"
+    asked = torchrun.replace("9", "15").replace("KILL", "TERM")  # by torchrun, as another rank had failed
+    assert not KILLED.search(asked)
+    assert last_line(1, "Error: no such file\n" + asked) == "no such file"
     assert last_line(-9, "epoch 1/2\n") == "killed by signal 9"
     assert last_line(1, "Traceback\nZeroDivisionError: division by zero\n") == "ZeroDivisionError: division by zero"

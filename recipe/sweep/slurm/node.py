@@ -22,7 +22,7 @@ from recipe.sweep.slurm.task import QueuedTraining, begun, ended
 TAIL = 65_536  # bytes at the end of what a run printed that are looked at
 # What is said of a process that was killed: by torchrun, by the ranks that miss it, by the rank that misses a worker.
 KILLED = re.compile(
-    r"Signal \d+ \(SIG\w+\) received by PID|another process of this run has ended|that loads data has died"
+    r"Signal (?!15\b)\d+ \(SIG\w+\) received by PID|another process of this run has ended|that loads data has died"
 )
 
 
@@ -80,9 +80,9 @@ def _end(code: int, printed: str, heard: bool) -> dict[str, Any]:
 
 
 def last_line(code: int, printed: str) -> str:
-    """The one line that says how a run ended: its own error, or torchrun's word on a process, or simply the last."""
+    """The one line that says how a run ended: torchrun's word on a killed process, its error, or the last."""
     lines = [line.strip() for line in printed.splitlines() if re.search(r"\w", line)]
-    for pattern in (r"Error( \(rank \d+\))?: ", r"traceback *: (?=Signal)"):
+    for pattern in (r"traceback *: (?=Signal (?!15\b))", r"Error( \(rank \d+\))?: "):
         for line in reversed(lines):
             if found := re.match(pattern, line):
                 return line[found.end() :]
