@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 import uuid
@@ -129,7 +130,13 @@ def _submit_array(
         str(folder / "job.sh"),
     ]
     (folder / "job.sh").write_text(_script(folder, keys, arguments), encoding="utf-8")
-    array = queue.told(arguments).strip().split(";")[0]  # with the cluster's name behind it, where there are several
+    try:
+        array = (
+            queue.told(arguments).strip().split(";")[0]
+        )  # behind it the cluster, of several
+    except RunError:
+        shutil.rmtree(folder)
+        raise
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     found = [
         Submitted(
