@@ -1,13 +1,15 @@
 """What is asked of Slurm, in the words of sbatch(1)."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recipe.errors import ConfigError
+from recipe.errors import ConfigError, RunError
 from recipe.plan.launcher_config import SlurmConf
 from recipe.sweep import processes
+from recipe.sweep.slurm import queue
 from recipe.sweep.slurm.launcher import rendezvous
 from recipe.sweep.slurm.node import KILLED, filled, last_line
 from recipe.sweep.slurm.request import options, processes_per_node, seconds
@@ -95,7 +97,7 @@ def test_what_runs_say_of_a_process_that_was_killed_is_recognised() -> None:
 
     assert KILLED.search(faults.LOST_A_PROCESS)
     assert KILLED.search(faults.dead_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")))
-    assert not KILLED.search(faults.not_finite(7, faults.Path("not_finite.json")))
+    assert not KILLED.search(faults.not_finite(7, Path("not_finite.json")))
 
 
 def test_the_last_line_is_the_one_that_tells() -> None:
@@ -110,3 +112,9 @@ def test_the_last_line_is_the_one_that_tells() -> None:
     assert last_line(1, "Error: no such file\n" + asked) == "no such file"
     assert last_line(-9, "epoch 1/2\n") == "killed by signal 9"
     assert last_line(1, "Traceback\nZeroDivisionError: division by zero\n") == "ZeroDivisionError: division by zero"
+
+
+def test_without_slurm_the_message_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RunError, match="there is no sbatch on this machine: start the sweep on a machine that submits"):
+        queue.told(["sbatch"])

@@ -131,9 +131,7 @@ def _submit_array(
     ]
     (folder / "job.sh").write_text(_script(folder, keys, arguments), encoding="utf-8")
     try:
-        array = (
-            queue.told(arguments).strip().split(";")[0]
-        )  # behind it the cluster, of several
+        array = queue.told(arguments).strip().split(";")[0]  # behind it the cluster, of several
     except RunError:
         shutil.rmtree(folder)
         raise
