@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo ladder wheels test test-fast test-all soak lint tensorboard clean
+.PHONY: help demo ladder wheels test test-fast test-all slurm soak lint tensorboard clean
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -40,6 +40,13 @@ test-fast: $(VENV)/.dev  ## What one runs while typing: the parts and their rule
 
 test-all: $(VENV)/.dev  ## Tests, the long ones too
 	$(BIN)/pytest -n 2 --dist worksteal
+
+slurm:  ## Install a real Slurm for its tests, which are skipped without: as root, where there is apt-get
+	@if command -v slurmctld slurmd sbatch munged >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+			slurmctld slurmd slurm-client munge; } || echo "Slurm could not be installed: its tests are skipped"; \
+	else echo "Slurm is not installed here: its tests are skipped"; fi
 
 soak: $(VENV)/.dev  ## Kill and resume a run 50 times and compare it with one left alone, about 20 minutes
 	$(BIN)/python tests/soak.py

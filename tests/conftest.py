@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+import slurm_cluster
 from hydra.core.global_hydra import GlobalHydra
 from photos import CLASSES, save_photos
 
@@ -113,6 +114,20 @@ def photo_run(tmp_path_factory: pytest.TempPathFactory, plan: Callable[..., Plan
     composed = plan("+recipe=v2", *PHOTO_RUN, f"data.root={root / 'data'}")
     train(replace(composed, folder=root / "run"))
     return root / "run"
+
+
+@pytest.fixture(scope="session")
+def slurm_daemons() -> Iterator[None]:
+    """A real Slurm of two nodes, for all tests of this process; it is skipped where Slurm is not installed."""
+    with slurm_cluster.running():
+        yield
+
+
+@pytest.fixture
+def cluster(slurm_daemons: None) -> Iterator[None]:
+    """Its nodes, for one test alone."""
+    with slurm_cluster.for_one_test():
+        yield
 
 
 @pytest.fixture

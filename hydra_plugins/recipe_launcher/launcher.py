@@ -5,6 +5,7 @@ its namesake only when a sweep needs it.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,13 +16,13 @@ from omegaconf import DictConfig
 
 
 class Namesake:
-    """What Hydra asks of a launcher, handed on to the class of the same name in `recipe.sweep.launcher`."""
+    """What Hydra asks of a launcher, handed on to the class of the same name in `module`."""
+
+    module = "recipe.sweep.launcher"
 
     def __init__(self, **options: Any) -> None:
-        from recipe.sweep import launcher
-
         self.dry_run, self.rate = options.pop("dry_run"), options.pop("rate")
-        self.launcher: Launcher = getattr(launcher, type(self).__name__)(**options)
+        self.launcher: Launcher = getattr(import_module(self.module), type(self).__name__)(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hand over what Hydra has composed."""
@@ -42,6 +43,8 @@ class TorchrunLauncher(Namesake, Launcher):
 
 class SlurmLauncher(Namesake, Launcher):
     """`hydra/launcher=slurm`."""
+
+    module = "recipe.sweep.slurm.launcher"
 
 
 class LadderSweeper(BasicSweeper):

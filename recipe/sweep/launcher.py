@@ -1,10 +1,9 @@
-"""Starts every job of `python train.py -m …` as processes of its own: on this machine, or on a cluster.
+"""Starts every job of `python train.py -m …` as processes of its own on this machine. (Clusters: slurm/launcher.py.)
 
 Hydra knows these launchers by their namesakes in hydra_plugins/recipe_launcher.
 """
 
 import os
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,6 @@ from recipe.sweep.record import SweepRecord
 from recipe.sweep.source_code import SourceCode
 
 NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")
-POLL_SECONDS = 2.0  # between two looks at a cluster's queue
 
 
 class RecipeLauncher(Launcher):
@@ -116,8 +114,8 @@ class TorchrunLauncher(RecipeLauncher):
             jobs = self._worth_more(jobs, share, failed)
         failed |= self._run(jobs)
         if failed:
-            raise RunError(_failures(failed, len(job_overrides)))
-        return [_returned(job) for job in jobs]
+            raise RunError(failures(failed, len(job_overrides)))
+        return [returned(job) for job in jobs]
 
     def _run(self, jobs: list[Job]) -> dict[Job, str]:
         """Run what has not finished. Returns the jobs that failed, with the reasons."""
@@ -162,64 +160,8 @@ class TorchrunLauncher(RecipeLauncher):
         return [job for job in jobs if job.setting not in left_out]
 
 
-class SlurmLauncher(RecipeLauncher):
-    """Each training a job of a Slurm cluster."""
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-        self.per_job = options["per_node"]
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit what has not finished; with `wait`, see it through. Raises RunError when any failed then."""
-        from recipe.sweep import slurm
-
-        c = self.options
-        world_size = c["nodes"] * c["per_node"]
-        jobs = self.jobs(job_overrides, initial_job_idx, world_size)
-        groups = [group for group in trainings(jobs) if any(job.result() is None for job in group)]
-        fetch_once([job.plan.config for group in groups for job in group])
-        logs = Path(self.config.hydra.sweep.dir).absolute() / ".submitit" / "%j"
-        submitted = slurm.submit(
-            groups,
-            lambda job: processes.command(c["per_node"], self.arguments(job), slurm.rendezvous(c["nodes"])),
-            c["cluster"],
-            logs,
-            _submitit_options(c),
-        )
-        numbers = ", ".join(job.job_id for job in submitted)
-        named = f" ({numbers})" if numbers else ""
-        print(f"{count(len(jobs), 'job')}: {len(submitted)} submitted{named}, logs in {logs.parent}")
-        print("The same command submits again what has not finished: not before these have left the queue.")
-        if not c["wait"]:
-            return [JobReturn(overrides=job.overrides, working_dir=str(job.folder)) for job in jobs]
-        while not all(job.done() for job in submitted):
-            time.sleep(POLL_SECONDS)
-        failed = {
-            job: f"see also {each.paths.stderr}"
-            for group, each in zip(groups, submitted, strict=True)
-            for job in group
-            if each.exception() is not None and job.result() is None
-        }
-        if failed:
-            raise RunError(_failures(failed, len(jobs)))
-        return [_returned(job) for job in jobs]
-
-
 def _rises(shares: Sequence[float]) -> bool:
     return list(shares) == sorted(set(shares))
-
-
-def _submitit_options(c: dict[str, Any]) -> dict[str, Any]:
-    options = {
-        "nodes": c["nodes"],
-        "tasks_per_node": 1,  # torchrun starts the processes of a node
-        "gpus_per_node": c["per_node"],
-        "cpus_per_task": c["cpus_per_gpu"] and c["cpus_per_gpu"] * c["per_node"],
-        "timeout_min": c["timeout_min"],
-        "slurm_array_parallelism": c["at_once"],
-        **{f"slurm_{name}": c[name] for name in ("partition", "account", "qos", "constraint")},
-    }
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _say_what_is_to_do(pool: Pool, groups: int) -> None:
@@ -234,14 +176,15 @@ def _say_what_is_to_do(pool: Pool, groups: int) -> None:
 
 
 def _withheld(pool: Pool) -> str:
-    told = f"\n{_failures(pool.failed, len(pool.jobs))}" if pool.failed else ""
+    told = f"\n{failures(pool.failed, len(pool.jobs))}" if pool.failed else ""
     return (
         f"{pool.why_withheld}, and {len(pool.withheld)} of {count(len(pool.jobs), 'job')} were not started. The same "
         f"command goes on with the new code; with hydra.launcher.changed_code=continue it would have gone on{told}"
     )
 
 
-def _failures(failed: Mapping[Job, str], jobs: int) -> str:
+def failures(failed: Mapping[Job, str], jobs: int) -> str:
+    """What a sweep ends with whose jobs have not all come to their ends, `failed` with the reasons."""
     lines = [f"  {job.title}: {how}; its console is in {job.folder / CONSOLE}" for job, how in failed.items()]
     return f"{len(failed)} of {count(jobs, 'job')} failed; the same command tries them again\n" + "\n".join(lines)
 
@@ -250,7 +193,7 @@ def _accuracy(job: Job) -> float:
     return float(read_json(job.folder / "result.json")["acc1"])
 
 
-def _returned(job: Job) -> JobReturn:
+def returned(job: Job) -> JobReturn:
     """A job's top-1, for a sweeper that looks for the best."""
     return JobReturn(
         overrides=job.overrides,
