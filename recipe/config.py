@@ -84,8 +84,7 @@ class ModelConfig:
     sync_batch_norm: bool = key(False)  # batch norm over the whole step; needs one process per micro-batch and GPUs
     # To start from: torchvision's name (IMAGENET1K_V2), a timm tag, DEFAULT, package:NAME, a file, a run's folder.
     weights: str | None = key(None)  # null: random; what stands in the hash is a file's content, not its path
-    # Folder for weights that are fetched, which all machines of a sweep see; null: torch's, Hugging Face's, our caches.
-    weights_cache: str | None = key(None, affects="nothing", used_by={"weights": ()}, since="0.2")
+    weights_cache: str | None = key(None, affects="nothing", used_by={"weights": ()}, since="0.2")  # of fetched ones
     freeze: str = key("none")  # backbone: all but the head; backbone_but_norms; a stage's name: it and all before it
     frozen_batch_norm: str = key("train", choices=("train", "eval"))  # train: frozen ones still follow the batches
     head: str = key("linear", choices=("linear", "mlp", "concat_pool"))  # recipe/network/heads.py

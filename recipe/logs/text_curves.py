@@ -29,7 +29,7 @@ PANELS = {
 }
 
 
-class Line(NamedTuple):
+class Trace(NamedTuple):
     """A curve of a panel."""
 
     name: str
@@ -63,7 +63,7 @@ def drawn(series: Mapping[str, Series], columns: int) -> list[str]:
         columns: that may be used.
     """
     found = {
-        title: [Line(name, series[tag]) for tag, name in tags.items() if series.get(tag)]
+        title: [Trace(name, series[tag]) for tag, name in tags.items() if series.get(tag)]
         for title, tags in PANELS.items()
     }
     shown = {title: lines for title, lines in found.items() if any(len(line.points) > 1 for line in lines)}
@@ -75,7 +75,7 @@ def drawn(series: Mapping[str, Series], columns: int) -> list[str]:
     return [(" " * BETWEEN).join(parts).rstrip() for parts in zip(*panels, strict=True)]
 
 
-def _panel(title: str, lines: Sequence[Line], epochs: tuple[int, int], width: int) -> list[str]:
+def _panel(title: str, lines: Sequence[Trace], epochs: tuple[int, int], width: int) -> list[str]:
     """Title, ROWS of letters and an axis, `width` columns each."""
     form = ".1f" if "%" in title else ".2f"
     figures = [figure for line in lines for figure in line.points.values()]

@@ -34,7 +34,9 @@ class Sweep:
 
         def keep(pool: Pool) -> None:
             self.jobs = pool.jobs
-            self.arguments = [[text for text in pool._command(job) if "=" in text] for job in pool.jobs]
+            self.arguments = [
+                [text for text in pool._command(job) if "=" in text and not text.startswith("--")] for job in pool.jobs
+            ]
             pool.failed = dict.fromkeys(pool.jobs, "not run")
 
         monkeypatch.setattr(Pool, "run", keep)
