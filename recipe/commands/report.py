@@ -9,7 +9,7 @@ from recipe.errors import RunError
 from recipe.files import write_atomically
 
 if TYPE_CHECKING:
-    from recipe.ladder.telling.figures import Drawing
+    from recipe.ladder.telling.drawing import Drawing
     from recipe.ladder.telling.thumbnails import Thumbnail
 
 
@@ -44,9 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
     found = collect(arguments.folders)
 
     from recipe.ladder.comparing.compare import compare
-    from recipe.ladder.comparing.comparison import Report
     from recipe.ladder.comparing.data_sets import across
     from recipe.ladder.comparing.on_test import compare_with_test_images
+    from recipe.ladder.comparing.report import Report
     from recipe.ladder.telling import csv_files, tables  # scipy, once there is something to compare
 
     comparisons = compare_with_test_images(found) if arguments.split == "test" else compare(found)

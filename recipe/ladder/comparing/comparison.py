@@ -6,15 +6,11 @@ them: `tables`, `csv_files`, `figures`, `page`, `tensorboard`.
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipe.ladder.comparing.statistics import Difference, Pooled
 from recipe.ladder.reading.records import RunRecord, Unit
 from recipe.plan.published import NOTHING, Published
-
-if TYPE_CHECKING:
-    from recipe.ladder.comparing.data_sets import AcrossData
 
 SAME = "not compared (the same training)"  # the verdict on two settings that are one training, evaluated alike
 
@@ -117,18 +113,3 @@ class Comparison:
     def has_totals(self) -> bool:
         """Whether a gain over the first row is another than that over the setting which a row is compared with."""
         return any(row.parent != self.rows[0].name for row in self.rows[1:])
-
-
-@dataclass
-class Report:
-    """All that run folders say."""
-
-    roots: list[Path]
-    comparisons: list[Comparison]
-    runs: list[RunRecord]  # all, those with problems included
-    across: list["AcrossData"] = field(default_factory=list)  # the comparisons that several data sets have
-
-    @property
-    def problems(self) -> list[RunRecord]:
-        """The runs whose figures are not used."""
-        return [run for run in self.runs if run.problem is not None]

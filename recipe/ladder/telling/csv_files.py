@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.ladder.comparing.comparison import Comparison, Gain, Row
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading import losses
 from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.wording import points

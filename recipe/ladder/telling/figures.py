@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recipe.errors import RunError
-from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.report import Report
 
 try:
     import matplotlib
@@ -18,6 +19,7 @@ from matplotlib import pyplot as plt
 
 from recipe.ladder.telling import plots
 from recipe.ladder.telling.data_sets.forest import forest
+from recipe.ladder.telling.drawing import Drawing
 from recipe.ladder.telling.wording import prefix
 
 STYLE: dict[Any, Any] = {
@@ -40,16 +42,6 @@ class Curve(NamedTuple):
     x: list[float]
     y: list[float]
     error: list[float]  # half the length of the bars
-
-
-class Drawing(NamedTuple):
-    """A figure of a report, as files."""
-
-    comparison: int  # its number in the report, from 0; of what several data sets say together from -1 down
-    kind: str  # ladder, gains, response, learning_curves, loss_curves, cost, data_sets
-    caption: str
-    svg: Path
-    png: Path
 
 
 def draw(report: Report, folder: Path) -> dict[str, Drawing]:

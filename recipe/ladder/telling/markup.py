@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from recipe.ladder.telling import wording
 
 if TYPE_CHECKING:
-    from recipe.ladder.telling.figures import Drawing
+    from recipe.ladder.telling.drawing import Drawing
 
 LONG = 14  # characters of a header
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from recipe import __version__
 from recipe.files import write_atomically
-from recipe.ladder.comparing.comparison import Comparison, Report, Row
+from recipe.ladder.comparing.comparison import Comparison, Row
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import beside_tables, losses_table, on_test, tables, why, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
@@ -23,7 +24,7 @@ from recipe.ladder.telling.markup import Cell, figure, number, signed, table
 from recipe.output import count
 
 if TYPE_CHECKING:
-    from recipe.ladder.telling.figures import Drawing
+    from recipe.ladder.telling.drawing import Drawing
     from recipe.ladder.telling.thumbnails import Thumbnail
 
 HERE = Path(__file__).parent

@@ -6,7 +6,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from recipe.ladder.comparing.comparison import Comparison, Gain, Report, Row
+from recipe.ladder.comparing.comparison import Comparison, Gain, Row
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.records import RunRecord
 from recipe.ladder.telling import beside_tables, compared, layout, losses_table, on_test, why
 from recipe.ladder.telling.data_sets import tables as data_sets

@@ -18,13 +18,14 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from recipe.encoding import shown
-from recipe.ladder.comparing.comparison import Comparison, Report, Row
+from recipe.ladder.comparing.comparison import Comparison, Row
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading import histories, losses
 from recipe.ladder.telling import tables
 from recipe.ladder.telling.wording import prefix, slug
 
 if TYPE_CHECKING:
-    from recipe.ladder.telling.figures import Drawing
+    from recipe.ladder.telling.drawing import Drawing
 
 ENDING = ".report"  # of our event files: writing again takes these away and no others
 MOST_POINTS = 1000  # of a curve: TensorBoard shows no more

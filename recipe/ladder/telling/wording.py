@@ -4,7 +4,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Report, Row
+from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Row
+from recipe.ladder.comparing.report import Report
 from recipe.output import count
 
 NAMED = 4  # findings of a kind that a headline names; the table has the rest

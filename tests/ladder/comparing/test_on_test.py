@@ -11,9 +11,10 @@ import pytest
 from synthetic import LADDER, VAL_FINGERPRINT, write_run
 
 from recipe.errors import RunError
-from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.comparison import Comparison
 from recipe.ladder.comparing.data_sets import across
 from recipe.ladder.comparing.on_test import compare_with_test_images
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import csv_files, on_test, page, tables
 from recipe.ladder.telling.data_sets import tables as data_sets

@@ -7,7 +7,8 @@ import pytest
 from synthetic import write_run
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading import histories
 from recipe.ladder.reading.collect import collect
 

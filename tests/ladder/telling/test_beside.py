@@ -8,7 +8,7 @@ import pytest
 from synthetic import VAL_FINGERPRINT, write_run
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Report
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import csv_files, page, tables
 

@@ -10,7 +10,8 @@ from matplotlib import pyplot as plt
 from synthetic import LADDER, write_ladder, write_run
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import figures
 

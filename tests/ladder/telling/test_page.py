@@ -11,7 +11,8 @@ from browser import CHROMIUM, DRIVER, Browser, browser
 from synthetic import LADDER, write_ladder, write_run
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import figures, page
 

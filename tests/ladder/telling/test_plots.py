@@ -15,7 +15,8 @@ from scipy import stats
 from synthetic import LADDER, write_ladder, write_run
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.comparing.statistics import difference
 from recipe.ladder.reading import histories
 from recipe.ladder.reading.collect import collect

@@ -14,7 +14,7 @@ from recipe import stored_config
 from recipe.data import dataset as datasets
 from recipe.errors import DataError
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Report
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import page
 from recipe.ladder.telling.classes_and_images import MOST_FLIPS

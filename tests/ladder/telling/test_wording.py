@@ -10,7 +10,8 @@ import pytest
 from synthetic import LADDER, write_ladder, write_run
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.comparison import Comparison, Report
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import wording
 from recipe.output import count

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from recipe.ladder.comparing.comparison import Report
+from recipe.ladder.comparing.report import Report
 from recipe.ladder.telling.data_sets import tables
 from recipe.ladder.telling.markup import Cell, figure, table, told
 
 if TYPE_CHECKING:
-    from recipe.ladder.telling.figures import Drawing
+    from recipe.ladder.telling.drawing import Drawing
 
 
 def sections(report: Report, drawings: Sequence["Drawing"]) -> Iterator[str]:

@@ -1,0 +1,23 @@
+"""All that a report says: comparisons, what several data sets say together, and the runs that they were made of."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recipe.ladder.comparing.comparison import Comparison
+from recipe.ladder.comparing.data_sets import AcrossData
+from recipe.ladder.reading.records import RunRecord
+
+
+@dataclass
+class Report:
+    """All that run folders say."""
+
+    roots: list[Path]
+    comparisons: list[Comparison]
+    runs: list[RunRecord]  # all, those with problems included
+    across: list[AcrossData] = field(default_factory=list)  # the comparisons that several data sets have
+
+    @property
+    def problems(self) -> list[RunRecord]:
+        """The runs whose figures are not used."""
+        return [run for run in self.runs if run.problem is not None]

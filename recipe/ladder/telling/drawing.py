@@ -1,0 +1,14 @@
+"""A figure of a report that has been drawn."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Drawing(NamedTuple):
+    """A figure of a report, as files."""
+
+    comparison: int  # its number in the report, from 0; of what several data sets say together from -1 down
+    kind: str  # ladder, gains, response, learning_curves, loss_curves, cost, data_sets
+    caption: str
+    svg: Path
+    png: Path
