@@ -118,8 +118,14 @@ def _setting(run: RunRecord) -> Setting:
     changes = tuple(
         (key, ", ".join(value.strip("[]").split(","))) for key, value in sorted(given, reverse=True) if key in CHANGES
     )
-    varied = {key: value for key, value in differences.items() if key not in (*CHOICES, *CHANGES)}
     names = {key for key, _ in given}
+    varied = {key: value for key, value in differences.items() if key not in (*CHOICES, *CHANGES)}
+    chosen = {key: value for key, value in differences.items() if key in CHOICES}
+    own_scale = {key.removeprefix("scale."): value for key, value in given if key.startswith("scale.")}
+    if own_scale:  # what follows from its factors is no override, as it is none of scale=demo
+        name = own_scale.pop("name", chosen.get("scale", "own"))
+        chosen["scale"] = f"{name} ({', '.join(f'{key}={value}' for key, value in sorted(own_scale.items()))})"
+        varied = {key: value for key, value in varied.items() if key in names or key.partition(".")[0] in names}
     if "epochs" in names and not names & {"schedule", "schedule.step_size", *CHANGES}:
         varied.pop("schedule.step_size", None)  # it follows the epochs: recipe.plan.scaling
     return Setting(
@@ -128,7 +134,7 @@ def _setting(run: RunRecord) -> Setting:
         chain=list(rung["chain"]),
         index=rung["index"],
         published=NOTHING if varied or changes else run.published,
-        chosen={key: value for key, value in differences.items() if key in CHOICES},
+        chosen=chosen,
         varied=varied,
         changes=changes,
         given=frozenset(key for key, _ in given),

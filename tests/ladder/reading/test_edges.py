@@ -212,3 +212,18 @@ def test_report_of_one_fold_asks_for_more_folds(tmp_path: Path) -> None:
     assert one.rows[1].gain is not None
     assert one.rows[1].gain.verdict == "unresolved (one fold)"
     assert "Train more folds, as in data.fold=0,1,2,3,4, to learn what each rung is worth." in wording.headline(one)
+
+
+def test_a_scale_of_ones_own_divides_no_ladder_and_each_length_has_its_own(
+    plan: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """Factors give the rungs different epochs, and a warm-up to some of them only: none of that is an override."""
+    for factor in ("0.1", "0.3"):
+        for number, rung in enumerate((LADDER[0], LADDER[1], LADDER[3])):
+            own = "scale=demo", f"scale.epochs={factor}", "scale.resolution=0.25", "optimizer.weight_decay=0.001"
+            write_planned(tmp_path, plan(f"+recipe={rung}", *own), [50 + number, 50.1 + 1.1 * number, 50.3 + number])
+    short, long = compare(collect([tmp_path]))
+    for ladder, factor in ((short, "0.1"), (long, "0.3")):
+        assert parents(ladder) == {LADDER[0]: None, LADDER[1]: LADDER[0], LADDER[3]: LADDER[1]}
+        scale = f"demo (epochs={factor}, resolution=0.25)"
+        assert ladder.common == {"data": "grocery", "scale": scale, "optimizer.weight_decay": "0.001"}
