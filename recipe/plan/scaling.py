@@ -59,8 +59,7 @@ def scale(config: Config, literal: Set[str]) -> Config:
         if config.schedule.name == "exponential" and "schedule.gamma" not in literal:
             change("schedule.gamma", config.schedule.gamma ** (1 / factor.epochs))
         change("schedule.interval", "step")  # warm-up and steps are now fractions of an epoch
-    given = {"schedule", "schedule.step_size"} & literal
-    if config.schedule.name == "step" and "epochs" in literal and not given and _vanishing(config) > 0.5:
+    if config.schedule.name == "step" and "epochs" in literal and _vanishing(config) > 0.5:
         change("schedule.step_size", _baseline_s_step(config))
     own_weights = config.model.weights is not None and "model.weights" not in literal  # the recipe's, for its model
     if factor.model is not None and config.model.name == SCALED_FROM_MODEL and not own_weights:
