@@ -7,14 +7,11 @@ them: `tables`, `csv_files`, `figures`, `page`, `tensorboard`.
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from recipe.ladder.comparing.statistics import Difference, Pooled
 from recipe.ladder.reading.records import RunRecord, Unit
 from recipe.plan.published import NOTHING, Published
-
-if TYPE_CHECKING:
-    from recipe.ladder.comparing.data_sets import AcrossData
 
 SAME = "not compared (the same training)"  # the verdict on two settings that are one training, evaluated alike
 
@@ -119,6 +116,47 @@ class Comparison:
         return any(row.parent != self.rows[0].name for row in self.rows[1:])
 
 
+class GainOnData(NamedTuple):
+    """A gain on one data set."""
+
+    n: int  # shared seeds
+    gain: float  # points
+    low: float  # its 95% interval over seeds, as in the data set's own table; NaN with one seed
+    high: float
+    error: float  # standard error over seeds, points; NaN with one
+    better: float  # P(a run of the setting is more accurate than one of the other)
+    verdict: str
+
+
+@dataclass(frozen=True)
+class MeanGain:
+    """A setting over another, on the data sets that have both."""
+
+    label: str
+    over: str  # the other's label
+    by_data: list[GainOnData | None]  # one for each data set; None where it was not compared
+    mean: float  # points
+    low: float  # 95% interval, data sets random; NaN where nothing tells their spread
+    high: float
+    p: float  # two-sided: that the mean over such data sets is 0
+    adjusted: float  # after Holm over the settings
+    verdict: str  # helps, hurts, unresolved
+    better: float  # probability of improvement (Agarwal et al., 2021): mean over the data sets
+    better_low: float  # its 95% interval, by resampling the runs within each data set; NaN where that tells none
+    better_high: float
+
+
+@dataclass(frozen=True)
+class AcrossData:
+    """Settings that were compared on several data sets."""
+
+    shape: str  # as of Comparison
+    data: list[str]  # labels
+    gains: list[MeanGain]
+    ranks: dict[str, float]  # mean rank by label, 1 the best, of the settings that all data sets have; in table order
+    on_test: bool = False  # by their test images
+
+
 @dataclass
 class Report:
     """All that run folders say."""
@@ -126,7 +164,7 @@ class Report:
     roots: list[Path]
     comparisons: list[Comparison]
     runs: list[RunRecord]  # all, those with problems included
-    across: list["AcrossData"] = field(default_factory=list)  # the comparisons that several data sets have
+    across: list[AcrossData] = field(default_factory=list)  # the comparisons that several data sets have
 
     @property
     def problems(self) -> list[RunRecord]:
