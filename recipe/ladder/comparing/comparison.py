@@ -6,7 +6,7 @@ them: `tables`, `csv_files`, `figures`, `page`, `tensorboard`.
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from recipe.ladder.comparing.statistics import Difference, Pooled
 from recipe.ladder.reading.records import RunRecord, Unit
@@ -113,3 +113,44 @@ class Comparison:
     def has_totals(self) -> bool:
         """Whether a gain over the first row is another than that over the setting which a row is compared with."""
         return any(row.parent != self.rows[0].name for row in self.rows[1:])
+
+
+class GainOnData(NamedTuple):
+    """A gain on one data set."""
+
+    n: int  # shared seeds
+    gain: float  # points
+    low: float  # its 95% interval over seeds, as in the data set's own table; NaN with one seed
+    high: float
+    error: float  # standard error over seeds, points; NaN with one
+    better: float  # P(a run of the setting is more accurate than one of the other)
+    verdict: str
+
+
+@dataclass(frozen=True)
+class MeanGain:
+    """A setting over another, on the data sets that have both."""
+
+    label: str
+    over: str  # the other's label
+    by_data: list[GainOnData | None]  # one for each data set; None where it was not compared
+    mean: float  # points
+    low: float  # 95% interval, data sets random; NaN where nothing tells their spread
+    high: float
+    p: float  # two-sided: that the mean over such data sets is 0
+    adjusted: float  # after Holm over the settings
+    verdict: str  # helps, hurts, unresolved
+    better: float  # probability of improvement (Agarwal et al., 2021): mean over the data sets
+    better_low: float  # its 95% interval, by resampling the runs within each data set; NaN where that tells none
+    better_high: float
+
+
+@dataclass(frozen=True)
+class AcrossData:
+    """Settings that were compared on several data sets."""
+
+    shape: str  # as of Comparison
+    data: list[str]  # labels
+    gains: list[MeanGain]
+    ranks: dict[str, float]  # mean rank by label, 1 the best, of the settings that all data sets have; in table order
+    on_test: bool = False  # by their test images

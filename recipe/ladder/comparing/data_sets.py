@@ -14,58 +14,17 @@ being shorter than the seeds alone allow, where gains agree by chance (Knapp and
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special, stats
 
 from recipe.ladder.comparing import statistics
-from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Row
+from recipe.ladder.comparing.comparison import SAME, AcrossData, Comparison, Gain, GainOnData, MeanGain, Row
 from recipe.ladder.comparing.statistics import LEVEL
 
 RESAMPLED = 2000  # of the bootstrap of the probability of improvement
-
-
-class GainOnData(NamedTuple):
-    """A gain on one data set."""
-
-    n: int  # shared seeds
-    gain: float  # points
-    low: float  # its 95% interval over seeds, as in the data set's own table; NaN with one seed
-    high: float
-    error: float  # standard error over seeds, points; NaN with one
-    better: float  # P(a run of the setting is more accurate than one of the other)
-    verdict: str
-
-
-@dataclass(frozen=True)
-class MeanGain:
-    """A setting over another, on the data sets that have both."""
-
-    label: str
-    over: str  # the other's label
-    by_data: list[GainOnData | None]  # one for each data set; None where it was not compared
-    mean: float  # points
-    low: float  # 95% interval, data sets random; NaN where nothing tells their spread
-    high: float
-    p: float  # two-sided: that the mean over such data sets is 0
-    adjusted: float  # after Holm over the settings
-    verdict: str  # helps, hurts, unresolved
-    better: float  # probability of improvement (Agarwal et al., 2021): mean over the data sets
-    better_low: float  # its 95% interval, by resampling the runs within each data set; NaN where that tells none
-    better_high: float
-
-
-@dataclass(frozen=True)
-class AcrossData:
-    """Settings that were compared on several data sets."""
-
-    shape: str  # as of Comparison
-    data: list[str]  # labels
-    gains: list[MeanGain]
-    ranks: dict[str, float]  # mean rank by label, 1 the best, of the settings that all data sets have; in table order
-    on_test: bool = False  # by their test images
 
 
 class _Found(NamedTuple):

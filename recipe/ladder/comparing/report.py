@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recipe.ladder.comparing.comparison import Comparison
-from recipe.ladder.comparing.data_sets import AcrossData
+from recipe.ladder.comparing.comparison import AcrossData, Comparison
 from recipe.ladder.reading.records import RunRecord
 
 

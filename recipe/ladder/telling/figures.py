@@ -18,8 +18,8 @@ matplotlib.use("agg")  # no display
 from matplotlib import pyplot as plt
 
 from recipe.ladder.telling import plots
-from recipe.ladder.telling.data_sets.forest import forest
 from recipe.ladder.telling.drawing import Drawing
+from recipe.ladder.telling.forest import forest
 from recipe.ladder.telling.wording import prefix
 
 STYLE: dict[Any, Any] = {

@@ -53,7 +53,11 @@ def write(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Should a text slip through unescaped after all, the browser still loads nothing and runs no other script.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    body = [_top(report), *across.sections(report, list(figures.values()))]
+    of_data_sets = [
+        "".join(figure(drawing) for drawing in figures.values() if drawing.comparison == -1 - place)
+        for place in range(len(report.across))
+    ]
+    body = [_top(report), *across.sections(report, of_data_sets)]
     for place, comparison in enumerate(report.comparisons):
         drawings = [drawing for drawing in figures.values() if drawing.comparison == place]
         body.append(_comparison(place, comparison, drawings, thumbnails[place] if thumbnails else {}))

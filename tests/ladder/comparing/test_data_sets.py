@@ -12,7 +12,8 @@ from scipy import stats
 from synthetic import LADDER, write_run
 
 from recipe.ladder.comparing.compare import compare
-from recipe.ladder.comparing.data_sets import AcrossData, MeanGain, across, improvement, mean_over_data
+from recipe.ladder.comparing.comparison import AcrossData, MeanGain
+from recipe.ladder.comparing.data_sets import across, improvement, mean_over_data
 from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import csv_files, page, tables

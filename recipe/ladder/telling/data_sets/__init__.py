@@ -1,1 +1,1 @@
-"""What several data sets say together: tables, a figure, a CSV."""
+"""What several data sets say together: for a terminal, Markdown, CSV and the page."""

@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from recipe.ladder.comparing.report import Report
 from recipe.ladder.telling.data_sets import tables
-from recipe.ladder.telling.markup import Cell, figure, table, told
-
-if TYPE_CHECKING:
-    from recipe.ladder.telling.drawing import Drawing
+from recipe.ladder.telling.markup import Cell, table, told
 
 
-def sections(report: Report, drawings: Sequence["Drawing"]) -> Iterator[str]:
-    """One for each of `report.across`, with its figure."""
-    for number, across in enumerate(report.across):
+def sections(report: Report, figures: Sequence[str]) -> Iterator[str]:
+    """One for each of `report.across`, with its figure, which is HTML already."""
+    for across, figure in zip(report.across, figures, strict=True):
         first, *others = tables.findings(across)
         shown = tables.columns(across)
         rows = zip(*(column.cells for column in shown), strict=True)
@@ -27,7 +23,7 @@ def sections(report: Report, drawings: Sequence["Drawing"]) -> Iterator[str]:
                 "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in others) + "</ul>",
                 table(caption, [column.header for column in shown], cells),
                 '<div class="figures">',
-                *(figure(drawing) for drawing in drawings if drawing.comparison == -1 - number),
+                figure,
                 "</div>",
                 "</section>",
             ]

@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from recipe.ladder.comparing.data_sets import AcrossData, MeanGain
+from recipe.ladder.comparing.comparison import AcrossData, MeanGain
 from recipe.ladder.telling import layout
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import interval, p_value, signed

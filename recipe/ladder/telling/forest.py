@@ -4,7 +4,7 @@ import math
 import textwrap
 from typing import Any
 
-from recipe.ladder.comparing.data_sets import AcrossData
+from recipe.ladder.comparing.comparison import AcrossData
 from recipe.ladder.telling.plots import BLACK, GREY, LINES
 
 MARKERS = "osv^<>Pp*h"
