@@ -86,6 +86,7 @@ def test_scancel_saves_and_the_job_stays_out_until_it_is_submitted_again(
     slurm("scancel", job(tmp_path))
     until(lambda: is_over(tmp_path), tmp_path)
     assert console(tmp_path).count("Stopped after step") == 1, told(tmp_path)
+    assert outcome_of(tmp_path) == {"state": "left to Slurm", "why": "stopped by a signal"}
     assert "JobState=CANCELLED" in slurm("scontrol", "show", "job", job(tmp_path))
     assert not (run_of(tmp_path) / "result.json").exists()
     assert "1 job: 1 submitted" in submitted(tmp_path, *LONG, *nodes)
