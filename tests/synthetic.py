@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import timm.data
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.data.known import KNOWN
 from recipe.plan import rungs
+from recipe.schema import leaves
 from recipe.stored_config import text
 
 STEPS = 10  # an epoch

@@ -2,10 +2,11 @@
 
 import pytest
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.guesses import SYNONYMS, VALUES, did_you_mean, nearest
 from recipe.plan.choices import known_keys
 from recipe.plan.rungs import CONF
+from recipe.schema import leaves
 
 RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml"))
 

@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.output import count
 from recipe.plan import compose, published, rungs
 from recipe.plan.ablations import ABLATIONS, key_of
 from recipe.plan.compose import Plan
+from recipe.schema import leaves
 from recipe.stored_config import text
 
 WORLD_SIZES = (1, 2, 4, 8)

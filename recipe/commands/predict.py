@@ -139,8 +139,8 @@ def _write_csv(path: Path, predictions: "list[Prediction]", classes: list[str]) 
 
 
 def _annotate(folder: Path, predictions: "list[Prediction]", classes: list[str], count: int) -> None:
-    from recipe import lettering
     from recipe.finished.annotation import annotate, targets
+    from recipe.logs import lettering
 
     where = targets((found.file for found in predictions), folder)
     try:

@@ -11,7 +11,7 @@ import torchvision.transforms.v2.functional as F
 from PIL import Image, ImageDraw
 
 from recipe.data.decode import open_image
-from recipe.lettering import Letters
+from recipe.logs.lettering import Letters
 
 SHARE = 18  # of the photo's shorter side: one of so many parts is the height of the letters
 SMALLEST = 12  # pixels

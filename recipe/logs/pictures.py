@@ -13,7 +13,7 @@ from recipe.data.micro_batch import Task, load_micro_batches
 from recipe.data.order import Order
 from recipe.data.transforms import apply_eval
 from recipe.errors import DataError
-from recipe.lettering import Letters
+from recipe.logs.lettering import Letters
 from recipe.training.evaluate import Evaluation
 from recipe.training.loop import Training, prepare
 

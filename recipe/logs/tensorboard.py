@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from recipe import lettering, stored_config
-from recipe.config import Config, leaves
-from recipe.logs import pictures
+from recipe import stored_config
+from recipe.config import Config
+from recipe.logs import lettering, pictures
 from recipe.logs.journal import Journal
 from recipe.logs.run_view import RunView
+from recipe.schema import leaves
 from recipe.stored_config import text
 from recipe.training.evaluate import Evaluation
 

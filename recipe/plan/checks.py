@@ -6,11 +6,12 @@ Knows the schema alone, neither torch nor Hydra: a wrong config is refused in we
 import math
 from typing import Any
 
-from recipe.config import MISSING, TORCH_OPTIMIZERS, Config, OptimizerConfig, leaves
+from recipe.config import TORCH_OPTIMIZERS, Config, OptimizerConfig
 from recipe.errors import ConfigError
 from recipe.guesses import did_you_mean
 from recipe.machine.limits import cores, device
 from recipe.plan.cross_checks import CONTRADICTIONS, divisors, either
+from recipe.schema import MISSING, leaves
 
 
 def check(config: Config, world_size: int = 1) -> None:

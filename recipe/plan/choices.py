@@ -8,11 +8,12 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.errors import ConfigError
 from recipe.guesses import did_you_mean
 from recipe.plan.ablations import ABLATIONS, key_of
 from recipe.plan.rungs import RECIPE_GROUPS
+from recipe.schema import leaves
 from recipe.stored_config import text
 
 SECTIONS = [item.name for item in fields(Config) if is_dataclass(item.type)]  # the config groups

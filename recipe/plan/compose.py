@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from recipe.config import Config, counted, leaves
+from recipe.config import Config
 from recipe.errors import ConfigError
 from recipe.network import available
 from recipe.network.resolve import resolved
@@ -33,6 +33,7 @@ from recipe.plan.launcher_config import LAUNCHERS, SWEEPER
 from recipe.plan.naming import run_name
 from recipe.plan.rungs import CONF, IN_CHECKOUT, PACKAGE, RECIPE_GROUPS, Rung, chain, choice, recipe_file, rung
 from recipe.plan.scaling import refuse_vanishing, scale
+from recipe.schema import counted, leaves
 from recipe.stored_config import text, typed, without
 
 PROJECT = PACKAGE.parent if IN_CHECKOUT else Path()  # where outputs go, unless $RECIPE_OUTPUTS says otherwise

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from recipe.config import Config, counted, leaves
+from recipe.config import Config
 from recipe.network.weights import identity
 from recipe.plan.inert import inert
 from recipe.plan.naming import hash_of
+from recipe.schema import counted, leaves
 
 
 def training_hash(config: Config) -> str:

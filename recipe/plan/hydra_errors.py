@@ -9,7 +9,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.encoding import shown
 from recipe.errors import UserError
 from recipe.guesses import did_you_mean
@@ -18,6 +18,7 @@ from recipe.plan.ablations import ABLATIONS
 from recipe.plan.choices import known_keys
 from recipe.plan.command_line import DATA_PATHS
 from recipe.plan.rungs import CONF, RECIPE_GROUPS
+from recipe.schema import leaves
 
 
 def explain(error: BaseException) -> str | None:

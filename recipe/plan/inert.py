@@ -3,10 +3,11 @@
 from collections.abc import Set
 from dataclasses import replace
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.errors import ConfigError
 from recipe.ingredients.schedule import learning_rate
 from recipe.plan.cross_checks import either
+from recipe.schema import leaves
 from recipe.stored_config import text
 
 

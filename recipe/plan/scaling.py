@@ -8,9 +8,10 @@ from collections.abc import Mapping, Set
 from copy import deepcopy
 from typing import Any
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.errors import ConfigError
 from recipe.ingredients.schedule import rates_of_a_run
+from recipe.schema import leaves
 from recipe.stored_config import text
 
 SCALED_FROM_MODEL = "resnet50"  # the reference ladder's model: what `scale.model` replaces

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from recipe import stored_config
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.data import dataset as datasets
 from recipe.data import region
 from recipe.data.prepare.fetch import fetch
@@ -37,6 +37,7 @@ from recipe.plan.ablations import ABLATIONS, key_of
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.rungs import RECIPE_GROUPS
 from recipe.run import kept
+from recipe.schema import leaves
 from recipe.stored_config import text
 from recipe.training.evaluate import Evaluation, primary_weights
 

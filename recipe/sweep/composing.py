@@ -21,10 +21,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.plan import compose
 from recipe.plan.ablations import key_of
 from recipe.plan.compose import Composition, Plan
+from recipe.schema import leaves
 
 PLAIN = int | float | str | bool | None
 SIMPLE_RESOLVERS = ("oc.env", "step_size", "outputs", "multirun_outputs")  # which look at their arguments alone

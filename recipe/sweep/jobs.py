@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from recipe import stored_config
-from recipe.config import leaves
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
 from recipe.machine.restarts import COMMAND, begun_by_this_command
 from recipe.plan import hashes
 from recipe.plan.compose import Plan
+from recipe.schema import leaves
 
 # What makes other runs of the same hashes: other images, and whether to begin anew.
 BESIDE_THE_HASHES = ("data.root", "data.train_dir", "data.val_dir", "data.on_corrupt", "resume")

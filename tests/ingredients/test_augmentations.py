@@ -10,10 +10,11 @@ from photos import photo
 from torchvision.transforms import functional as vision
 from torchvision.transforms.functional import pil_to_tensor
 
-from recipe.config import AugmentConfig, ResolutionConfig, key
+from recipe.config import AugmentConfig, ResolutionConfig
 from recipe.data.transforms import TrainDraw, apply_train, draw_train
 from recipe.ingredients.augment import AUGMENTATIONS, Augmentation
 from recipe.randomness import Draws
+from recipe.schema import key
 
 OTHER_STREAMS = {"crop", "flip", "policy", "erase", "mix", "order", "folds", "val_fraction", "device"}
 

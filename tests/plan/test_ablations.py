@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from recipe import __main__
-from recipe.config import Config, DataConfig, leaves
+from recipe.config import Config, DataConfig
 from recipe.data.dataset import load
 from recipe.errors import ConfigError
 from recipe.logs.console import opening
@@ -22,6 +22,7 @@ from recipe.plan import compose, hashes
 from recipe.plan.checks import check
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.hydra_errors import explain
+from recipe.schema import leaves
 
 Composer = Callable[..., Plan]
 

@@ -11,12 +11,12 @@ import torchvision
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from recipe.config import leaves
 from recipe.errors import ConfigError
 from recipe.ingredients.schedule import cycled_momentum, learning_rate
 from recipe.plan import rungs
 from recipe.plan.compose import PROJECT, Plan, plan_of
 from recipe.plan.hydra_errors import explain
+from recipe.schema import leaves
 
 Composer = Callable[..., Plan]
 FOLDER = PROJECT / "conf" / "experiment"

@@ -9,8 +9,8 @@ import torch
 from photos import save_photos
 from safetensors.torch import load_file
 
-from recipe.config import leaves
 from recipe.plan.compose import PROJECT, Plan
+from recipe.schema import leaves
 
 Composer = Callable[..., Plan]
 

@@ -8,9 +8,9 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from recipe.config import leaves
 from recipe.plan.compose import PROJECT, Plan
 from recipe.plan.hydra_errors import explain
+from recipe.schema import leaves
 
 Composer = Callable[..., Plan]
 

@@ -4,8 +4,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from recipe.config import Config, ScaleConfig, ScheduleConfig, leaves
+from recipe.config import Config, ScaleConfig, ScheduleConfig
 from recipe.plan.scaling import FACTORS, scale
+from recipe.schema import leaves
 
 TWICE = ScaleConfig(name="twice", epochs=2, resolution=2, batch_size=2, micro_batch_size=2, evaluate_every=2)
 KEYS = {dotted: about for dotted, _, about in leaves(Config())}

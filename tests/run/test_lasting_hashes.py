@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from processes import ended, metrics, started
 
-from recipe.config import Config, key
+from recipe.config import Config
 from recipe.files import unpack
 from recipe.plan import hashes
 from recipe.plan.compose import Plan
 from recipe.plan.hashes import training_hash
+from recipe.schema import key
 
 Composer = Callable[..., Plan]
 

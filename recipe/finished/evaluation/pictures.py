@@ -13,8 +13,8 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import LogNorm
 from matplotlib.font_manager import FontProperties, fontManager
 
-from recipe import lettering
 from recipe.finished.evaluation.measures import Measures
+from recipe.logs import lettering
 
 # The same figures give the same file; a $ in a class's name is a $.
 STYLE: dict[Any, Any] = {"font.size": 14, "svg.hashsalt": "recipe-ladder", "text.parse_math": False}

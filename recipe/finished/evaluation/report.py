@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipe import lettering
 from recipe.files import write_atomically
 from recipe.finished.evaluation.measures import Measures
 from recipe.finished.evaluation.scores import ClassScore, macro_f1, wilson
+from recipe.logs import lettering
 
 WORST = 20  # classes that are printed; classes.csv has all
 NAME = 18, 26  # characters of a class's name and the gap behind it: at least, at most

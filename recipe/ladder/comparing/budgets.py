@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from recipe.config import Config, leaves
+from recipe.config import Config
 from recipe.ladder.comparing.comparison import Comparison, Row
 from recipe.ladder.comparing.crossing import At
+from recipe.schema import leaves
 
 # What may differ between two budgets of a kind, and nothing else may.
 LENGTHS = frozenset(key for key, _, about in leaves(Config()) if str(about.get("unit", "")).startswith("epochs"))

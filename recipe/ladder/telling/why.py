@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from scipy import special
 
-from recipe.ladder.comparing.comparison import Comparison, Gain, Row
+from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Row
 from recipe.ladder.comparing.statistics import LEVEL, detectable
 from recipe.ladder.reading.predictions import shared_units
 from recipe.ladder.telling.wording import interval, p_value, signed
@@ -35,6 +35,9 @@ def as_lines(comparison: Comparison) -> Iterator[str]:
 def _sentences(row: Row, over: Row, tests: int, others_pooled: bool) -> Iterator[str]:
     assert row.gain is not None
     gain, found = row.gain, row.gain.difference
+    if gain.verdict == SAME:
+        yield f"{row.label} and {over.label} are one training, evaluated alike: all values that count are the same."
+        return
     yield _differences(row, over, gain)
     if found.n < 2:
         yield from _without_spread(gain)

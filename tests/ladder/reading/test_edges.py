@@ -9,12 +9,12 @@ from typing import Any
 from synthetic import LADDER, write_run
 from synthetic import write_seeds as write
 
-from recipe.config import leaves
 from recipe.ladder.comparing.compare import compare
 from recipe.ladder.comparing.comparison import SAME, Comparison
 from recipe.ladder.reading.collect import collect
 from recipe.ladder.telling import compared, tables, wording
 from recipe.plan.compose import Plan
+from recipe.schema import leaves
 
 
 def write_planned(root: Path, made: Plan, acc1: Sequence[float]) -> None:

@@ -11,11 +11,11 @@ import pytest
 from synthetic import LADDER, write_run
 from synthetic import write_seeds as write
 
-from recipe.config import leaves
 from recipe.ladder.comparing.compare import compare
 from recipe.ladder.comparing.comparison import Comparison
 from recipe.ladder.reading.collect import collect
 from recipe.plan.compose import Plan
+from recipe.schema import leaves
 
 
 def compared(root: Path) -> list[Comparison]:

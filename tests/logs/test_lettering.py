@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from recipe import lettering
-from recipe.lettering import Letters
+from recipe.logs import lettering
+from recipe.logs.lettering import Letters
 from recipe.plan.compose import PROJECT
 
 ALWAYS = (
