@@ -81,9 +81,10 @@ def test_no_two_classes_have_one_name() -> None:
     assert not {name for name, times in count.items() if times > 1}
 
 
-def test_hydra_is_known_to_plan_train_and_the_launcher_alone() -> None:
+def test_hydra_is_known_to_plan_train_and_what_starts_sweeps_alone() -> None:
     knowing = set()
     for path in CODE.rglob("*.py"):
         if re.search(r"^\s*(from|import) hydra\b", path.read_text(encoding="utf-8"), re.M):
             knowing.add(str(path.relative_to(CODE)))
-    assert {name for name in knowing if not name.startswith("plan/")} == {"train.py", *LAUNCHERS}
+    starts_sweeps = {f"sweep/{name}.py" for name in ("sweeper", "composing", "dry_run")}
+    assert {name for name in knowing if not name.startswith("plan/")} == {"train.py", *LAUNCHERS, *starts_sweeps}

@@ -67,10 +67,11 @@ class Composer:
         if changed and any(known.named.intersection(key.split(".")) for key in changed):
             return self._with_folder(fresh := self._compose(overrides, plain), compose.planned(fresh.made), number)
         made = replace(known.made, overrides=tuple(overrides), unscaled=deepcopy(known.made.unscaled))
-        for key, text in changed.items():
-            *section, name = key.split(".")
-            setattr(getattr(made.unscaled, section[0]) if section else made.unscaled, name, _converted(text))
         self._set(known.config, overrides, plain)
+        for key in changed:
+            *section, name = key.split(".")
+            value = OmegaConf.select(known.config, key)  # in the schema's type: 1 of optimizer.lr=1 is 1.0
+            setattr(getattr(made.unscaled, section[0]) if section else made.unscaled, name, value)
         return self._with_folder(known, compose.planned(made), number)
 
     def _compose(self, overrides: Sequence[str], plain: dict[str, str]) -> Composed:
@@ -152,14 +153,6 @@ def _is_plain(override: str) -> bool:
         return not parsed.is_sweep_override() and isinstance(parsed.value(), PLAIN) and "${" not in override
     except HydraException:
         return False
-
-
-@lru_cache(maxsize=4096)
-def _converted(override: str) -> Any:
-    """The value in the schema's type: 1 of optimizer.lr=1 is 1.0. Raises what Hydra raises."""
-    schema = OmegaConf.structured(Config)
-    ConfigLoaderImpl._apply_overrides_to_config([_parsed(override)], schema)
-    return OmegaConf.select(schema, key_of(override))
 
 
 def _interpolations(values: Any) -> Iterator[str]:

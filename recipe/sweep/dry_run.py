@@ -3,10 +3,12 @@
 Nothing is started, and nothing written.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from recipe.errors import ConfigError
 from recipe.ladder.reading.collect import find
 from recipe.output import count, say
 from recipe.sweep import estimate
@@ -14,6 +16,8 @@ from recipe.sweep.jobs import Job, trainings
 from recipe.sweep.launcher import RecipeLauncher
 
 SHOWN = 60  # jobs that are listed of those that would train
+NO_RATE = "no run of that model has finished here; hydra.launcher.rate=… says images a second of a device"
+NO_IMAGES = "how many images there are is known once a run of that data has begun here"
 
 
 def launch(
@@ -25,6 +29,8 @@ def launch(
         launcher: set up for the sweep.
         rate: images a second of a device; None: as earlier runs in the sweep's folder.
     """
+    if rate is not None and not rate > 0:
+        raise ConfigError(f"hydra.launcher.rate={rate:g}: images a second of a device must be above 0")
     launcher.record = None
     nodes = launcher.config.hydra.launcher.get("nodes", 1)
     jobs = launcher.jobs(job_overrides, first, nodes * launcher.per_job)
@@ -53,7 +59,7 @@ def _what_happens(job: Job, follows: bool) -> str:
 
 def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) -> list[str]:
     """What would happen, job by job, and in all."""
-    lines, hours, sources, unknown = [], 0.0, set(), 0
+    lines, hours, sources, unknown = [], 0.0, set(), Counter[str]()
     for job, verb in verbs.items():
         if verb == "skip":
             continue
@@ -66,7 +72,7 @@ def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) 
             rate = estimate.rate_of(job.plan.config, known, given)
             images = estimate.num_images(job.plan.config, _data_option(job), known)
             if rate is None or images is None:
-                unknown += 1
+                unknown[NO_RATE if rate is None else NO_IMAGES] += 1
                 told += at
             else:
                 each = estimate.device_hours(job.plan.config, images, rate) * (1 - done)
@@ -89,14 +95,9 @@ def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) 
     return [*shown, *more, summary, *_in_all(hours, sources, unknown), "dry run: nothing was started or written"]
 
 
-def _in_all(hours: float, sources: set[str], unknown: int) -> list[str]:
+def _in_all(hours: float, sources: set[str], unknown: Counter[str]) -> list[str]:
     lines = [f"estimated  {_hours(hours)} (rate {' and '.join(sorted(sources))})"] if sources else []
-    if unknown:
-        lines.append(
-            f"estimated  unknown for {count(unknown, 'training')}: no finished run of the same model here, or not "
-            "how many images there are; hydra.launcher.rate=IMAGES_A_SECOND_AND_DEVICE, or a max_steps=50 run, says"
-        )
-    return lines
+    return lines + [f"estimated  unknown for {count(number, 'training')}: {why}" for why, number in unknown.items()]
 
 
 def _data_option(job: Job) -> str | None:

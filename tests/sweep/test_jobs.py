@@ -67,6 +67,22 @@ def finished(plan: Callable[..., Plan], tmp_path: Path) -> Job:
     return done
 
 
+def test_a_run_of_another_folder_of_images_is_not_this_one(finished: Job) -> None:
+    """Whether its result says where they were, or as in earlier versions only its config does."""
+    path = finished.folder / "result.json"
+    result = json.loads(path.read_text())
+    assert finished.result() == result
+    for root, same in ((None, True), ("/elsewhere", False)):
+        path.write_text(json.dumps({**result, "data_root": root}))
+        assert (finished.result() is not None) == same
+    config = replace(finished.plan.config, data=replace(finished.plan.config.data, root="/elsewhere"))
+    path.write_text(json.dumps(result))
+    (finished.folder / "config.yaml").write_text(stored_config.to_yaml(config))
+    assert finished.result() is None
+    (finished.folder / "config.yaml").write_text("data: [")
+    assert finished.result() is None
+
+
 def test_resume_never_trains_what_this_sweep_has_not_finished(
     finished: Job, plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

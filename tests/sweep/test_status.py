@@ -51,7 +51,7 @@ def test_a_sweep_is_seen_from_outside_while_it_runs_and_after(tmp_path: Path) ->
     dry = ended(started(tmp_path, "-m", "seed=0,1", *SWEEP, "hydra.launcher.dry_run=true"))
     assert dry.returncode == 0, dry.stderr
     assert "4 jobs: 4 would train, 0 finished before" in dry.stdout
-    assert "unknown for 4 trainings" in dry.stdout
+    assert "unknown for 4 trainings: no run of that model has finished here" in dry.stdout
     assert not list(tmp_path.iterdir())
 
     sweep = started(tmp_path, "-m", "seed=0,1", *SWEEP)
