@@ -15,6 +15,7 @@ from recipe.output import opened
 from recipe.sweep.jobs import Job
 from recipe.sweep.machine import Share
 
+OF_THE_USER = ("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "PET_SHUTDOWN_TIMEOUT")  # by which the environment says it
 SECONDS_TO_SAVE = 600  # from a signal until torchrun kills; its own are 30, which a large model's save may take
 
 
@@ -38,7 +39,7 @@ def _shutdown_timeout() -> list[str]:
     Its file is read, not imported: the launcher does without PyTorch.
     """
     found = find_spec("torch")
-    if found is None or found.origin is None or "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" in os.environ:
+    if found is None or found.origin is None or set(OF_THE_USER) & set(os.environ):
         return []
     with suppress(OSError):
         if "--shutdown-timeout" in (Path(found.origin).parent / "distributed" / "run.py").read_text(encoding="utf-8"):
