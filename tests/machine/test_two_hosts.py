@@ -51,7 +51,7 @@ def test_two_hosts_train_what_one_does(
 
 
 def test_elastic_run_goes_on_on_the_host_that_is_left(tmp_path: Path) -> None:
-    """--nnodes=1:2: all of a host is killed, and the other one goes on from the last save with the ranks that it has."""
+    """--nnodes=1:2: all of a host is killed; the other one goes on from the last save, with the ranks that it has."""
     if reason := hosts.cannot():
         pytest.skip(reason)
     run = tmp_path / "run"
