@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from recipe.config import RuntimeConfig
 from recipe.errors import RunError, UserError
-from recipe.machine import limits, rendezvous
+from recipe.machine import interfaces, limits, rendezvous
 from recipe.machine.numerics import set_numerics
 from recipe.machine.signals import end_with_parent
 
@@ -179,7 +179,10 @@ def start(config: RuntimeConfig) -> Ranks:
         device_id = device if device.type == "cuda" else None
         own: dict[str, Any] = {}
         if store is not None:
-            own = {"store": rendezvous.meet(store, rank, world_size, TIMEOUT), "rank": rank, "world_size": world_size}
+            met = rendezvous.meet(store, rank, world_size, TIMEOUT)
+            if world_size > local_world_size:
+                interfaces.choose(met, rank, world_size)
+            own = {"store": met, "rank": rank, "world_size": world_size}
         dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id, **own)
     return Ranks(rank, world_size, local_rank, local_world_size, device, command)
 
