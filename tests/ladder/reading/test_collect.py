@@ -139,8 +139,9 @@ def test_real_run_is_read(plan: Callable[..., Plan], tmp_path: Path) -> None:
     assert (row.acc1, row.images, row.best_acc1) == ([result["acc1"]], 64, result["best"]["acc1"])
     assert row.device_hours == pytest.approx(result["device_seconds"] / 3600)
     assert row.published == NOTHING  # other values than the rung's
-    assert comparison.common == {"data": "synthetic", "scale": "demo"} | {
-        key: value for key, value in composed.differences.items() if key not in ("data", "scale")
+    follows = ("data", "scale", "resolution.train_crop", "resolution.val_crop", "resolution.val_resize")
+    assert comparison.common == {"data": "synthetic", "scale": "demo (resolution=0.0715)"} | {
+        key: value for key, value in composed.differences.items() if key not in follows
     }
     assert (comparison.images, len(comparison.classes)) == (16, 10)
     synthetic = json.loads((write_run(tmp_path / "synthetic") / "environment.json").read_text())

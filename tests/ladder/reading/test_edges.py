@@ -222,8 +222,9 @@ def test_a_scale_of_ones_own_divides_no_ladder_and_each_length_has_its_own(
         for number, rung in enumerate((LADDER[0], LADDER[1], LADDER[3])):
             own = "scale=demo", f"scale.epochs={factor}", "scale.resolution=0.25", "optimizer.weight_decay=0.001"
             write_planned(tmp_path, plan(f"+recipe={rung}", *own), [50 + number, 50.1 + 1.1 * number, 50.3 + number])
-    short, long = compare(collect([tmp_path]))
-    for ladder, factor in ((short, "0.1"), (long, "0.3")):
+    by_scale = {one.common["scale"]: one for one in compare(collect([tmp_path]))}
+    assert len(by_scale) == 2
+    for factor in ("0.1", "0.3"):
+        ladder = by_scale[scale := f"demo (epochs={factor}, resolution=0.25)"]
         assert parents(ladder) == {LADDER[0]: None, LADDER[1]: LADDER[0], LADDER[3]: LADDER[1]}
-        scale = f"demo (epochs={factor}, resolution=0.25)"
         assert ladder.common == {"data": "grocery", "scale": scale, "optimizer.weight_decay": "0.001"}
