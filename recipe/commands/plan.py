@@ -22,9 +22,7 @@ def add_to(parsers: Any) -> None:
         epilog="Example: recipe plan '+recipe=glob(r*)' --sd 0.2",
     )
     parser.add_argument("recipes", metavar="+recipe=…", help="recipes as train.py -m takes them: glob(r*) or v1,v2")
-    parser.add_argument(
-        "--sd", type=float, default=SD, metavar="POINTS", help="of the runs of one recipe (%(default)s)"
-    )
+    parser.add_argument("--sd", type=float, default=SD, metavar="POINTS", help="of one recipe's runs (%(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -34,12 +32,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--sd {arguments.sd:g}: must be above 0")
     names = chosen(arguments.recipes)
     found = published_gains(names)
-    print(f"{'recipe':<28}{'over':<28}{'published gain':>15}{'seeds alone':>13}{'in this ladder':>16}")
+    first, second = max(map(len, found)), max(len(over) for over, _ in found.values())
+    print(f"{'':{first + second + 2}}{'published':>10}{'seeds needed':>19}")
+    print(f"{'recipe':{first}}  {'over':{second}}{'gain':>10}{'alone':>8}{'in ladder':>11}")
     for name, (over, gain) in found.items():
         alone, together = seeds(gain, arguments.sd, len(found))
-        print(f"{name:<28}{over:<28}{gain:>+15.3f}{alone:>13}{together:>16}")
+        print(f"{name:{first}}  {over:{second}}{gain:>+10.3f}{alone:>8}{together:>11}")
     print(f"Paired t-tests, seeds with an sd of {arguments.sd:g} points, 80% power, {len(found)} gains in the ladder.")
-    print("recipe report also lends spreads from rung to rung, and so finds most gains with fewer seeds.")
+    print("recipe report also lends spreads from rung to rung, and may need fewer.")
 
 
 def chosen(text: str) -> list[str]:
@@ -76,7 +76,7 @@ def published_gains(names: Sequence[str]) -> dict[str, tuple[str, float]]:
 
 
 def seeds(gain: float, sd: float, tests: int) -> tuple[str, str]:
-    """Seeds that find a gain in 4 of 5 cases by a paired t-test: by itself, and at 5% / tests as Holm's first step has it.
+    """Seeds that find a gain in 4 of 5 cases by a paired t-test: by itself, and at 5% / tests, Holm's first step.
 
     Args:
         gain, sd: points; sd is of the runs of one recipe, which differ from those of another by √2 times that.

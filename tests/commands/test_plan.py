@@ -41,4 +41,5 @@ def test_what_names_no_recipe_is_refused(text: str) -> None:
 
 def test_a_spread_of_nothing_is_refused() -> None:
     said = _said("+recipe=glob(r*)", "--sd", "0")
-    assert said.returncode == 2 and "--sd 0: must be above 0" in said.stderr
+    assert said.returncode == 2
+    assert "--sd 0: must be above 0" in said.stderr
