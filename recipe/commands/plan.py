@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name, (over, gain) in found.items():
         alone, together = seeds(gain, arguments.sd, len(found))
         print(f"{name:{first}}  {over:{second}}{gain:>+10.3f}{alone:>8}{together:>11}")
-    print(f"Paired t-tests, seeds with an sd of {arguments.sd:g} points, 80% power, {len(found)} gains in the ladder.")
+    print(f"Paired t-tests, sd over seeds {arguments.sd:g} points, 80% power, {len(found)} gains in the ladder.")
     print("recipe report also lends spreads from rung to rung, and may need fewer.")
 
 
