@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from recipe.commands import clean, curves, data, evaluate, explain, export, predict, report, status, weights
+from recipe.commands import clean, curves, data, evaluate, explain, export, plan, predict, report, status, weights
 from recipe.commands.bench import command as bench
 from recipe.encoding import any_locale
 from recipe.errors import check_here, fail
@@ -13,7 +13,7 @@ from recipe.output import show_what_can_be_shown, tell_what_was_not_shown
 from recipe.plan.command_line import refuse_empty, with_home
 from recipe.plan.hydra_errors import explain as explain_error
 
-COMMANDS = (evaluate, predict, export, explain, report, status, curves, clean, data, weights, bench)
+COMMANDS = (evaluate, predict, export, explain, plan, report, status, curves, clean, data, weights, bench)
 
 
 def main() -> None:
