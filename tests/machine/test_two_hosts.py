@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hosts
 import pytest
-from processes import assert_same_ending, ended, killed, metrics, started, steps_logged, when
+from processes import assert_same_ending, ended, started
 from test_rendezvous import RUN
 
 pytestmark = pytest.mark.slow
@@ -48,23 +48,3 @@ def test_two_hosts_train_what_one_does(
     done = [ended(process, timeout=150) for process in begun]
     assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
     assert_same_ending(whole, run)
-
-
-def test_elastic_run_goes_on_on_the_host_that_is_left(tmp_path: Path) -> None:
-    """--nnodes=1:2: all of a host is killed; the other one goes on from the last save, with the ranks that it has."""
-    if reason := hosts.cannot():
-        pytest.skip(reason)
-    run = tmp_path / "run"
-    meet = ("--rdzv-backend=c10d", "--rdzv-endpoint=recipe-head:29500", "--rdzv-conf=last_call_timeout=20")
-    line = ("--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3", *meet)
-    more = ("epochs=4", "evaluate.every=4", f"hydra.run.dir={run}")
-    with hosts.two_hosts(tmp_path, "127.0.1.1") as both:
-        left, lost = (host.torchrun(*line, "train.py", *RUN, *more) for host in both)
-        when(lambda: steps_logged(run) >= 3, left)
-        killed(lost)
-        done = ended(left, timeout=150)
-    assert done.returncode == 0, done.stderr
-    assert "16 over 2 ranks" in done.stdout
-    assert "16 over 1 rank\n" in done.stdout
-    assert "going on from the checkpoint" in done.stdout
-    assert [row["step"] for row in metrics(run) if "train/loss" in row] == list(range(1, 17))
