@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     found = collect(arguments.folders)
 
+    from recipe.ladder.comparing.budgets import series
     from recipe.ladder.comparing.compare import compare
     from recipe.ladder.comparing.data_sets import across
     from recipe.ladder.comparing.on_test import compare_with_test_images
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     from recipe.ladder.telling import csv_files, tables  # scipy, once there is something to compare
 
     comparisons = compare_with_test_images(found) if arguments.split == "test" else compare(found)
-    report = Report(arguments.folders, comparisons, found, across(comparisons))
+    report = Report(arguments.folders, comparisons, found, across(comparisons), series(comparisons))
     print(tables.text(report, shutil.get_terminal_size().columns, arguments.why))
     folder = arguments.out or arguments.folders[0] / "report"
     try:

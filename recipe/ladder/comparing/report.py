@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recipe.ladder.comparing.budgets import Series
 from recipe.ladder.comparing.comparison import AcrossData, Comparison
 from recipe.ladder.reading.records import RunRecord
 
@@ -15,6 +16,7 @@ class Report:
     comparisons: list[Comparison]
     runs: list[RunRecord]  # all, those with problems included
     across: list[AcrossData] = field(default_factory=list)  # the comparisons that several data sets have
+    series: list[Series] = field(default_factory=list)  # and those that were made at several budgets
 
     @property
     def problems(self) -> list[RunRecord]:

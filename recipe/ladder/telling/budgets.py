@@ -1,15 +1,16 @@
-"""How what each ingredient is worth changes with the budget: in sentences, as cells of a table, as a figure."""
+"""How what each ingredient is worth changes with the budget: in sentences, as a table, as a section of the page."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any
+from html import escape
 
-from matplotlib import ticker
-
-from recipe.ladder.comparing.budgets import Ingredient, Series
+from recipe.ladder.comparing.budgets import Series
 from recipe.ladder.comparing.crossing import At, Piece, pieces, zero
+from recipe.ladder.telling import layout
+from recipe.ladder.telling.layout import Column
+from recipe.ladder.telling.markup import Cell, table, told
 from recipe.ladder.telling.wording import signed
 
-BLUE, ORANGE, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
 VERBS = {1: "helps", -1: "hurts", 0: "is unresolved"}
 
 
@@ -24,16 +25,38 @@ def sentences(series: Series) -> Iterator[str]:
         yield f"{one.label} {_said(pieces(one.gains), zero(one.gains), series.axis)}."
 
 
-def header(series: Series) -> list[str]:
-    """Of the table: a column for each budget."""
-    return ["setting", *(short(budget) for budget in budgets(series))]
+def text(series: Series, width: int) -> str:
+    """Heading, findings and table for a terminal."""
+    said = [textwrap.fill(line, width, break_long_words=False) for line in (title(series), *sentences(series))]
+    return "\n".join([*said, "", *layout.lines(layout.fitted(columns(series), width))])
 
 
-def rows(series: Series) -> Iterator[list[str]]:
-    """Cells of each ingredient: its gain with the 95% interval at each budget; empty where it was not run."""
-    for one in series.ingredients:
-        at = {gain.budget: gain for gain in one.gains}
-        yield [one.label, *(_cell(at.get(budget)) for budget in budgets(series))]
+def markdown(series: Series) -> str:
+    """The same as Markdown."""
+    shown = columns(series)
+    rows = [[column.header for column in shown], ["---"] * len(shown), *zip(*(c.cells for c in shown), strict=True)]
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"## {title(series)}\n\n{' '.join(sentences(series))}\n\n{lines}"
+
+
+def section(series: Series, figure: str) -> str:
+    """The same as HTML, with its figure, which is HTML already."""
+    shown = columns(series)
+    rows = zip(*(column.cells for column in shown), strict=True)
+    cells = [[Cell(label, place), *map(told, texts)] for place, (label, *texts) in enumerate(rows)]
+    said = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences(series))
+    caption = f"Gain in points with its 95% interval, by {series.axis}"
+    heading = f"<section>\n<h2>{escape(title(series))}</h2>\n<ul>{said}</ul>"
+    figures = f'<div class="figures">\n{figure}\n</div>\n</section>'
+    return "\n".join([heading, table(caption, [column.header for column in shown], cells), figures])
+
+
+def columns(series: Series) -> list[Column]:
+    """Of the table: a column for each budget; its cells are empty where a setting was not run."""
+    at = [{gain.budget: gain for gain in one.gains} for one in series.ingredients]
+    first = Column("label", "setting", [one.label for one in series.ingredients], 100)
+    each = [Column("", short(budget), [_cell(gains.get(budget)) for gains in at], 90) for budget in budgets(series)]
+    return [first, *each]
 
 
 def budgets(series: Series) -> list[float]:
@@ -44,47 +67,9 @@ def budgets(series: Series) -> list[float]:
 def short(number: float) -> str:
     """A number of images, as in 240k or 1.2M."""
     for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= unit:
+        if number >= 0.9995 * unit:
             return f"{number / unit:.3g}{letter}"
     return f"{number:.3g}"
-
-
-def draw(figure: Any, series: Series) -> str:
-    """A panel for each ingredient on an empty figure: gains with intervals, crossings shaded. Returns the caption."""
-    count = len(series.ingredients)
-    columns = 2 if count == 4 else min(3, count)
-    lines = -(-count // columns)
-    figure.set_size_inches(1.5 + 3.6 * columns, 0.8 + 2.9 * lines)
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
-    for axes, one in zip(panels, series.ingredients, strict=False):
-        _panel(axes, one)
-    for number, axes in enumerate(panels):
-        axes.set_visible(number < count)
-        axes.tick_params(labelbottom=number + columns >= count)  # the lowest of its column that is shown
-    figure.supxlabel(series.axis, fontsize=13)
-    figure.supylabel("gain in top-1, points", fontsize=13)
-    return (
-        f"What each setting is worth, in points of top-1, against {series.axis}: mean and 95% interval. Blue: helps, "
-        "orange: hurts, grey: may do either; shaded: where a crossing of 0 may lie."
-    )
-
-
-def _panel(axes: Any, one: Ingredient) -> None:
-    x, y = [at.budget for at in one.gains], [at.mean for at in one.gains]
-    axes.axhline(0, color=BLACK, linewidth=1)
-    axes.plot(x, y, color=GREY, linewidth=1.5)
-    for at in one.gains:
-        colour = BLUE if at.low > 0 else ORANGE if at.high < 0 else GREY
-        axes.errorbar(at.budget, at.mean, [[at.mean - at.low], [at.high - at.mean]], fmt="o", color=colour, capsize=4)
-    signs = pieces(one.gains)
-    for before, piece, after in zip(signs, signs[1:], signs[2:], strict=False):
-        if piece.sign == 0 and before.sign != after.sign:
-            axes.axvspan(piece.first, piece.last, color=GREY, alpha=0.15, linewidth=0)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
-    axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.set_xticks(x)
-    axes.set_title(one.label, fontsize=12)
 
 
 def _said(found: Sequence[Piece], crossing: float | None, axis: str) -> str:

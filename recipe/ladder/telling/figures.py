@@ -1,7 +1,8 @@
 """Figures, by matplotlib (the extra `report`). Large type: they are read on slides and in columns."""
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ matplotlib.use("agg")  # no display
 from matplotlib import pyplot as plt
 
 from recipe.ladder.telling import plots
+from recipe.ladder.telling.budget_figure import gain_by_budget
 from recipe.ladder.telling.drawing import Drawing
 from recipe.ladder.telling.forest import forest
 from recipe.ladder.telling.wording import prefix
@@ -35,6 +37,16 @@ AXES = {"val_resize": "validation resize: shorter side, px", "val_crop": "valida
 WIDTH = 9  # inches
 
 
+KINDS: dict[str, Callable[[Any, Comparison], str | None]] = {  # of one comparison
+    "ladder": plots.ladder,
+    "gains": plots.gains,
+    "response": plots.response,
+    "learning_curves": plots.learning_curves,
+    "loss_curves": plots.loss_curves,
+    "cost": plots.cost,
+}
+
+
 class Curve(NamedTuple):
     """A line of a figure."""
 
@@ -49,45 +61,35 @@ def draw(report: Report, folder: Path) -> dict[str, Drawing]:
 
     With several comparisons a name begins with its comparison's.
     """
-    kinds: dict[str, Callable[[Any, Comparison], str | None]] = {
-        "ladder": plots.ladder,
-        "gains": plots.gains,
-        "response": plots.response,
-        "learning_curves": plots.learning_curves,
-        "loss_curves": plots.loss_curves,
-        "cost": plots.cost,
-    }
     folder.mkdir(parents=True, exist_ok=True)
     drawings: dict[str, Drawing] = {}
-    for number, comparison in enumerate(report.comparisons):
-        for kind, function in kinds.items():
-            with plt.rc_context(STYLE):
-                figure, axes = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
-                caption = function(axes, comparison)
-                if caption is not None:
-                    name = prefix(report, number) + kind
-                    files = folder / f"{name}.svg", folder / f"{name}.png"
-                    for file in files:
-                        figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
-                    drawings[name] = Drawing(number, kind, caption, *files)
-                plt.close(figure)
-    return drawings | _of_data_sets(report, folder)
-
-
-def _of_data_sets(report: Report, folder: Path) -> dict[str, Drawing]:
-    """A figure for what several data sets say together."""
-    drawings = {}
-    for number, across in enumerate(report.across):
+    for name, place, kind, function in _figures(report):
         with plt.rc_context(STYLE):
-            figure, axes = plt.subplots(figsize=(WIDTH, 5), layout="constrained")
-            caption = forest(axes, across)
-            name = f"data_sets{f'-{number + 1}' if number else ''}"
-            files = folder / f"{name}.svg", folder / f"{name}.png"
-            for file in files:
-                figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
-            drawings[name] = Drawing(-1 - number, "data_sets", caption, *files)
+            figure = plt.figure(figsize=(WIDTH, 5), layout="constrained")
+            caption = function(figure)
+            if caption is not None:
+                files = folder / f"{name}.svg", folder / f"{name}.png"
+                for file in files:
+                    figure.savefig(file, dpi=150, metadata={"Date": None} if file.suffix == ".svg" else None)
+                drawings[name] = Drawing(place, kind, caption, *files)
             plt.close(figure)
     return drawings
+
+
+def _figures(report: Report) -> Iterator[tuple[str, int, str, Callable[[Any], str | None]]]:
+    """Name, place as in Drawing, kind, and what draws on an empty figure and returns the caption."""
+    for number, comparison in enumerate(report.comparisons):
+        for kind, function in KINDS.items():
+            yield prefix(report, number) + kind, number, kind, _on_axes(function, comparison)
+    for number, across in enumerate(report.across):
+        yield f"data_sets{f'-{number + 1}' if number else ''}", -1 - number, "data_sets", _on_axes(forest, across)
+    for number, series in enumerate(report.series):
+        place = -1 - len(report.across) - number
+        yield f"budgets{f'-{number + 1}' if number else ''}", place, "budgets", partial(gain_by_budget, series=series)
+
+
+def _on_axes(function: Callable[[Any, Any], str | None], what: Any) -> Callable[[Any], str | None]:
+    return lambda figure: function(figure.subplots(), what)
 
 
 def accuracy_by_resolution(path: Path, curves: list[Curve], axis: str) -> None:

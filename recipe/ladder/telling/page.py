@@ -17,7 +17,7 @@ from recipe.files import write_atomically
 from recipe.ladder.comparing.comparison import Comparison, Row
 from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, losses_table, on_test, tables, why, wording
+from recipe.ladder.telling import beside_tables, budgets, losses_table, on_test, tables, why, wording
 from recipe.ladder.telling.classes_and_images import classes_and_images
 from recipe.ladder.telling.data_sets import section as across
 from recipe.ladder.telling.markup import Cell, figure, number, signed, table
@@ -53,11 +53,12 @@ def write(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Should a text slip through unescaped after all, the browser still loads nothing and runs no other script.
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    of_data_sets = [
+    of_several = [
         "".join(figure(drawing) for drawing in figures.values() if drawing.comparison == -1 - place)
-        for place in range(len(report.across))
+        for place in range(len(report.across) + len(report.series))
     ]
-    body = [_top(report), *across.sections(report, of_data_sets)]
+    body = [_top(report), *across.sections(report, of_several[: len(report.across)])]
+    body += map(budgets.section, report.series, of_several[len(report.across) :])
     for place, comparison in enumerate(report.comparisons):
         drawings = [drawing for drawing in figures.values() if drawing.comparison == place]
         body.append(_comparison(place, comparison, drawings, thumbnails[place] if thumbnails else {}))

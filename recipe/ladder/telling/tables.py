@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from recipe.ladder.comparing.comparison import Comparison, Gain, Row
 from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, compared, layout, losses_table, on_test, why
+from recipe.ladder.telling import beside_tables, budgets, compared, layout, losses_table, on_test, why
 from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
@@ -38,6 +38,7 @@ def text(report: Report, width: int, with_why: bool = False) -> str:
         with_why: tell why each verdict is what it is, too.
     """
     parts = [data_sets.text(across, width) for across in report.across]
+    parts += [budgets.text(series, width) for series in report.series]
     seen: set[str] = set()
     for comparison in report.comparisons:
         shown, table = fitted(comparison, width)
@@ -59,13 +60,17 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
     """All tables as a Markdown document.
 
     Args:
-        pictures: number of the comparison, caption and path of each; -1 and below: of `report.across`.
+        pictures: number of the comparison, caption and path of each; -1 and below: of `report.across`, then of
+            `report.series`.
         least: importance of a column that is shown; 0: all are.
     """
     pictures = list(pictures)
     parts = [f"# Report on {', '.join(map(str, report.roots))}"]
     for place, across in enumerate(report.across):
         parts.append(data_sets.markdown(across))
+        parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == -1 - place]
+    for place, series in enumerate(report.series, len(report.across)):
+        parts.append(budgets.markdown(series))
         parts += [f"![{caption}]({path})\n\n{caption}" for of, caption, path in pictures if of == -1 - place]
     seen: set[str] = set()
     for number, comparison in enumerate(report.comparisons):

@@ -155,11 +155,11 @@ def test_torch_is_not_imported(made: Made, tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from recipe.ladder.comparing import compare, comparison
+from recipe.ladder.comparing import compare, report
 from recipe.ladder.reading import collect
 from recipe.ladder.telling import figures, page, tensorboard
 runs = collect.collect([Path({str(made[0].roots[0])!r})])
-report = comparison.Report([], compare.compare(runs), runs)
+report = report.Report([], compare.compare(runs), runs)
 drawn = figures.draw(report, Path({str(tmp_path)!r}))
 page.write(report, drawn, Path({str(tmp_path)!r}) / "report.html")
 tensorboard.write(report, drawn, Path({str(tmp_path)!r}) / "log")
