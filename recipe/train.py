@@ -16,11 +16,10 @@ from recipe.machine import torchrun
 from recipe.machine.signals import STOPPED, Stopped, StopSignal, last_words
 from recipe.network.kept_files import LAST
 from recipe.output import say, show_what_can_be_shown, tell_what_was_not_shown
-from recipe.plan import command_line, compose
+from recipe.plan import command_line, compose, source_code
 from recipe.plan.hydra_errors import explain
 from recipe.plan.rungs import CONF
 from recipe.plan.trust import only_the_command_line_sets_hydra
-from recipe.sweep import source_code
 
 failures: list[UserError] = []  # of the runs of this process
 

@@ -22,13 +22,13 @@ from recipe.machine.shared_files import kept_for_a_sweep
 from recipe.output import count, say
 from recipe.plan.checks import check
 from recipe.plan.command_line import check_sweeps, quoted
+from recipe.plan.source_code import SourceCode
 from recipe.sweep import machine, processes
 from recipe.sweep.beforehand import fetch_once
 from recipe.sweep.composing import Composer, let_interpolations_see
 from recipe.sweep.jobs import Job, the_same, trainings, with_short_titles
 from recipe.sweep.pool import Pool
 from recipe.sweep.record import SweepRecord
-from recipe.sweep.source_code import SourceCode
 
 NOT_FOR_JOBS = ("hydra.launcher", "hydra/launcher", "hydra/sweeper", "hydra.sweeper", "hydra.mode", "hydra.run")
 

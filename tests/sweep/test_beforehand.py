@@ -87,7 +87,7 @@ def test_without_the_file_no_job_begins(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.stderr.count("404") == 1
     assert "Traceback" not in done.stderr
     assert "started " not in done.stdout
-    assert not list((tmp_path / "multirun_outputs").glob("*/*"))
+    assert not list((tmp_path / "multirun_outputs").glob("[!.]*/*"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

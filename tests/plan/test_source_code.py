@@ -12,9 +12,9 @@ import pytest
 from processes import ended, imports_torch, started, when
 
 from recipe.errors import ConfigError, RunError
+from recipe.plan import source_code
 from recipe.plan.compose import PROJECT
-from recipe.sweep import source_code
-from recipe.sweep.source_code import SourceCode, checked, digest
+from recipe.plan.source_code import SourceCode, checked, digest
 
 TINY = (
     *("scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false", "data.workers=0"),
@@ -48,8 +48,8 @@ def edit(project: Path, name: str = CHANGED) -> None:
 EDITS: dict[str, Callable[[Path], object]] = {
     "content": lambda project: (project / "conf" / "model" / "resnet50.yaml").write_text("name: resnet51\n"),
     "another file": lambda project: (project / "conf" / "recipe" / "new.yaml").write_text(""),
-    "one less": lambda project: (project / "recipe" / "lettering.py").unlink(),
-    "another name": lambda project: (project / "recipe" / "lettering.py").rename(project / "recipe" / "letters.py"),
+    "one less": lambda project: (project / "recipe" / "wheel.py").unlink(),
+    "another name": lambda project: (project / "recipe" / "wheel.py").rename(project / "recipe" / "letters.py"),
     "train.py": lambda project: edit(project, "train.py"),
     "plug-in": lambda project: edit(project, "hydra_plugins/recipe_launcher/launcher.py"),
 }
