@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,12 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=20)
 
 
+def removed(namespace: str) -> None:
+    """Take a namespace away, where there is one; what hangs is left."""
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(["ip", "netns", "del", namespace], capture_output=True, timeout=20, check=False)
+
+
 def cannot() -> str:
     """Why there can be no such hosts here; "" where they can."""
     if os.geteuid() != 0:
@@ -62,8 +68,10 @@ def cannot() -> str:
         ip("netns", "exec", name, "unshare", "-u", "-m", "true")
     except subprocess.CalledProcessError as error:
         return f"no network namespaces here: {error.stderr.decode().strip()}"
+    except subprocess.TimeoutExpired as error:
+        return f"no network namespaces here: {' '.join(error.cmd)} did not end in {error.timeout:.0f} s"
     finally:
-        subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=20, check=False)
+        removed(name)
     return ""
 
 
@@ -96,4 +104,4 @@ def two_hosts(folder: Path, own_name_is: str | None) -> Iterator[tuple[Host, Hos
             for process in host.running:
                 if process.poll() is None or children(process):
                     killed(process)
-            subprocess.run(["ip", "netns", "del", host.namespace], capture_output=True, timeout=20, check=False)
+            removed(host.namespace)

@@ -22,18 +22,24 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["", "127.0.1.1"])
-def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[hosts.Host, hosts.Host]]:
-    """Two hosts; with a name that resolves to an address of theirs, or to a loopback, as on Debian."""
+@pytest.fixture(params=["", "127.0.1.1"], ids=["own address", "127.0.1.1"])
+def own_name(request: pytest.FixtureRequest) -> str:
+    """To what each host resolves its own name: to the address that it has, or to a loopback, as on Debian."""
+    return str(request.param)
+
+
+@pytest.fixture
+def two(own_name: str, tmp_path: Path) -> Iterator[tuple[hosts.Host, hosts.Host]]:
+    """Two hosts."""
     if reason := hosts.cannot():
         pytest.skip(reason)
-    with hosts.two_hosts(tmp_path, request.param or None) as both:
+    with hosts.two_hosts(tmp_path, own_name or None) as both:
         yield both
 
 
 @pytest.mark.parametrize("where", ["static", "recipe-head", "10.77.0.1"])
 def test_two_hosts_train_what_one_does(
-    two: tuple[hosts.Host, hosts.Host], whole: Path, tmp_path: Path, where: str
+    two: tuple[hosts.Host, hosts.Host], own_name: str, whole: Path, tmp_path: Path, where: str
 ) -> None:
     """By name, one of them seconds late; by address; and by torchrun's static rendezvous."""
     run = tmp_path / "run"
@@ -42,6 +48,8 @@ def test_two_hosts_train_what_one_does(
         meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint={where}:29500"]
         if where == "static":
             meet = [f"--node-rank={rank}", "--master-addr=recipe-head", "--master-port=29500"]
+        if own_name and where == "10.77.0.1":  # its agent finds its address by its name: not this one
+            meet.append(f"--rdzv-conf=is_host={rank == 0}")
         options = ("--nnodes=2", "--nproc-per-node=1", *meet)
         begun.append(host.torchrun(*options, "train.py", *SHORT, f"hydra.run.dir={run}"))
         time.sleep(5 if where == "recipe-head" else 0)
