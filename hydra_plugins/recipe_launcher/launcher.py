@@ -6,13 +6,16 @@ its namesake only when a sweep needs it.
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from recipe.sweep.launcher import RecipeLauncher
 
 
 class Namesake:
@@ -22,7 +25,7 @@ class Namesake:
 
     def __init__(self, **options: Any) -> None:
         self.dry_run, self.rate = options.pop("dry_run"), options.pop("rate")
-        self.launcher: Launcher = getattr(import_module(self.module), type(self).__name__)(**options)
+        self.launcher: RecipeLauncher = getattr(import_module(self.module), type(self).__name__)(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hand over what Hydra has composed."""
