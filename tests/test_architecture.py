@@ -30,6 +30,14 @@ def packages(folder: Path) -> set[str]:
     return {path.parent.name for path in folder.glob("*/__init__.py")}
 
 
+def test_every_package_is_installed() -> None:
+    """A checkout finds them all; an installed wheel has those that pyproject.toml lists."""
+    project = CODE.parent
+    listed = set(tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"])
+    there = {".".join(path.parent.relative_to(project).parts) for path in CODE.rglob("__init__.py")}
+    assert there | {"recipe.conf", "hydra_plugins.recipe_launcher"} == listed
+
+
 def test_packages_are_those_of_the_tree() -> None:
     *above, lowest = layers()
     listed = {name for layer in above for name in layer}
