@@ -46,7 +46,7 @@ def series(comparisons: Sequence[Comparison]) -> list[Series]:
     for axis, keys in AXES.items():
         alike: dict[str, list[Comparison]] = {}
         for comparison in comparisons:
-            if len(comparison.rows) > 1 and comparison.rows[0].runs:
+            if len(comparison.rows) > 1 and comparison.rows[0].runs and _counted(comparison, axis):
                 alike.setdefault(_all_but(keys, comparison), []).append(comparison)
         for those in alike.values():
             ordered = sorted(those, key=lambda one: _budget(one.rows[0], axis))
@@ -68,6 +68,12 @@ def _ingredients(ordered: Sequence[Comparison], axis: str, keys: frozenset[str])
         Ingredient(label, [at for at, _ in those], [verdict for _, verdict in those])
         for (label, _), those in grow.items()
     ]
+
+
+def _counted(comparison: Comparison, axis: str) -> bool:
+    """Whether its runs say how large their budget is: those of the first version have not kept the number of photos."""
+    runs = [run for row in comparison.rows for run in row.runs.values()]
+    return axis != "training photos" or all("images" in run.environment for run in runs)
 
 
 def _budget(row: Row, axis: str) -> float:
