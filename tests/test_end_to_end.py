@@ -132,6 +132,7 @@ def test_sweep_trains_each_job_in_its_own_folder(command: Command, tmp_path: Pat
     assert [path.parent.name for path in results] == ["seed=0", "seed=1"]
 
 
+@pytest.mark.slow
 def test_other_config_in_the_same_folder_is_refused_and_never_resumed(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert command("+recipe=v1", *SYNTHETIC, "max_steps=1", f"hydra.run.dir={folder}").returncode == 0

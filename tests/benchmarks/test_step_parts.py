@@ -11,6 +11,7 @@ from recipe.plan.compose import PROJECT
 TINY = "--modes eager --crop 32 --micro-batch 2 --steps 1 --rounds 1 model.name=resnet18 runtime.precision=fp32"
 
 
+@pytest.mark.slow
 def test_each_part_is_timed_and_both_steps_are_profiled(tmp_path: Path) -> None:
     command = [sys.executable, str(PROJECT / "benchmarks" / "step_parts.py"), *TINY.split(), "runtime.device=cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -44,6 +44,7 @@ def script() -> Any:
     return module
 
 
+@pytest.mark.slow
 def test_three_trainings_are_measured_in_turn_and_one_that_breaks_is_named(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

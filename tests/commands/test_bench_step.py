@@ -225,6 +225,7 @@ def test_photos_are_taken_in_whole_micro_batches(plan: Callable[..., Plan], root
         on_photos(plan, root, tmp_path / "other", 64, 0)
 
 
+@pytest.mark.slow
 def test_what_was_loaded_ahead_is_gone_before_photos_are_timed_without_pauses(
     plan: Callable[..., Plan],
     root: Path,  # noqa: F811

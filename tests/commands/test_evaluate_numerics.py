@@ -27,7 +27,7 @@ main()
     ("overrides", "expected"),
     [
         (["runtime.deterministic=true"], "numerics True False :4096:8 False"),
-        (["runtime.tf32=true"], "numerics False True None True"),
+        pytest.param(["runtime.tf32=true"], "numerics False True None True", marks=pytest.mark.slow),
     ],
 )
 def test_evaluation_has_the_settings_of_the_training(tmp_path: Path, overrides: list[str], expected: str) -> None:

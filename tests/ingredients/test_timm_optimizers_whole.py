@@ -93,7 +93,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str,
     return of
 
 
-@pytest.mark.parametrize("world_size", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "world_size", [pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
 @every
 def test_processes_together_train_the_weights_of_one(
     name: str, world_size: int, trained: Callable[..., dict[str, Tensor]]
@@ -103,6 +105,7 @@ def test_processes_together_train_the_weights_of_one(
     assert difference(ranks, one) < 1e-9
 
 
+@pytest.mark.slow
 @every
 def test_paths_are_dropped_in_them(name: str, trained: Callable[..., dict[str, Tensor]]) -> None:
     assert difference(trained(1, *EXPERIMENTS[name]), trained(1, *WITHOUT[name])) > 1e-5

@@ -81,6 +81,7 @@ def test_time_left_is_that_of_the_steps_of_this_start(
     assert_right(estimates[0], time.monotonic())
 
 
+@pytest.mark.slow
 def test_first_evaluation_is_not_taken_for_all_others(
     plan: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimates: list[tuple[float, float]]
 ) -> None:

@@ -84,7 +84,7 @@ def test_command_keeps_its_name_over_restarts(agents: dist.TCPStore, monkeypatch
 
 
 @pytest.mark.parametrize("agents_store", [True, False])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_who_waits_for_the_others_stops_when_asked(
     agents: dist.TCPStore, free_port: int, tmp_path: Path, number: int, agents_store: bool
 ) -> None:

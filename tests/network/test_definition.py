@@ -108,6 +108,7 @@ USE = """        if config.model.activation == "silu":
 """
 
 
+@pytest.mark.slow
 def test_a_key_that_somebody_adds_goes_along(tmp_path: Path) -> None:
     """Its tensors have the names and shapes of the other network: nothing else would tell."""
     copy = tmp_path / "copy"

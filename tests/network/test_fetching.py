@@ -166,7 +166,7 @@ def test_a_killed_download_leaves_no_file_and_the_next_is_whole(server: Server, 
     assert files(tmp_path) == ["weights.pth"]
 
 
-@pytest.mark.parametrize("chosen", [True, False])
+@pytest.mark.parametrize("chosen", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_hub_is_asked_before_the_first_run_alone(chosen: bool, server: Server, tmp_path: Path) -> None:
     """In processes of their own: huggingface_hub reads its address when it is imported."""
     state = timm.create_model("test_resnet").state_dict()

@@ -158,7 +158,9 @@ def killed_at(call: int, before: bool, save: Callable[[], None]) -> bool:
     return status == signal.SIGKILL
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "before", [pytest.param(True, id="before", marks=pytest.mark.slow), pytest.param(False, id="after")]
+)
 def test_whatever_moment_of_a_save_is_its_last_a_newest_checkpoint_is_left(tmp_path: Path, before: bool) -> None:
     """And never one older than the save before."""
     kept = 3

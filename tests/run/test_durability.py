@@ -30,7 +30,7 @@ def whole_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "number",
     [
         pytest.param(signal.SIGTERM, id="SIGTERM"),
-        pytest.param(signal.SIGHUP, id="SIGHUP"),
+        pytest.param(signal.SIGHUP, id="SIGHUP", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, id="SIGUSR1", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR2, id="SIGUSR2", marks=pytest.mark.slow),
@@ -54,6 +54,7 @@ def test_stopped_run_loses_nothing_and_ends_as_the_whole_one(whole: Path, tmp_pa
     assert_same_ending(whole, folder)
 
 
+@pytest.mark.slow
 def test_resumed_run_that_is_stopped_before_its_next_step_loses_nothing(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     checkpoint = stopped(folder)

@@ -42,6 +42,7 @@ def test_auto_belongs_to_compiling(plan: Callable[..., Plan]) -> None:
         plan("+recipe=v2", "runtime.compile_mode=auto")
 
 
+@pytest.mark.slow
 def test_the_mode_is_told_kept_and_recorded_and_runs_of_earlier_versions_are_found(tmp_path: Path) -> None:
     first = ended(started(tmp_path, "-m", *RUN, "seed=0"))
     assert first.returncode == 0, first.stderr

@@ -116,6 +116,7 @@ def test_old_run_is_cleaned_to_what_a_new_one_keeps(
     assert "given back by 0 of 1 run\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_whatever_moment_of_cleaning_is_its_last_the_weights_are_there(runs: Path, tmp_path: Path) -> None:
     expected = weights_of(runs / "old")
     for call in range(1, 100):

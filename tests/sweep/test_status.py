@@ -90,6 +90,7 @@ def test_a_sweep_is_seen_from_outside_while_it_runs_and_after(tmp_path: Path) ->
     assert "6.7 device-minutes" in dry.stdout  # 400 epochs of 64 images
 
 
+@pytest.mark.slow
 def test_a_sweep_that_has_finished_is_estimated_by_its_own_rate(tmp_path: Path) -> None:
     short = [text.replace("400", "2").replace(",alexnet", "") for text in SWEEP]
     assert ended(started(tmp_path, "-m", *short, "seed=0,1")).returncode == 0

@@ -34,6 +34,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
+@pytest.mark.slow
 def test_two_ranks_stopped_and_resumed_end_with_the_weights_of_a_run_without(
     arguments: list[str], tmp_path: Path
 ) -> None:
