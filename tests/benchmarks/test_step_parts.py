@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from recipe.plan.compose import PROJECT
 
 TINY = "--modes eager --crop 32 --micro-batch 2 --steps 1 --rounds 1 model.name=resnet18 runtime.precision=fp32"
