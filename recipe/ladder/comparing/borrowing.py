@@ -15,6 +15,7 @@ from recipe.ladder.reading.settings import unit_order
 
 ALIKE = 1.5  # trainings that see at most so many times the images of the next shorter ones are as long
 MOST_FREEDOM = 1000.0
+NOTHING = 1e-6  # points: where all runs of a table are equal, and all gains 0
 
 
 class TableRuns(NamedTuple):
@@ -39,7 +40,7 @@ def table(rows: Sequence[Row]) -> TableRuns | None:
     several = {number for number, count in zip(trainings.tolist(), counts.tolist(), strict=True) if count > 1}
     if len(several) < pooling.TRAININGS:
         return None
-    return TableRuns(found, counts, trainings, _lengths(rows), np.array([_floor(row) for row in rows]) ** 2)
+    return TableRuns(found, counts, trainings, _lengths(rows), _floors(rows, found) ** 2)
 
 
 def pooled(these: TableRuns, rows: Sequence[Row], gains: Sequence[Gain], total: bool) -> list[Pooled | None]:
@@ -132,6 +133,13 @@ def _lengths(rows: Sequence[Row]) -> np.ndarray:
     return numbers
 
 
+def _floors(rows: Sequence[Row], runs: np.ndarray) -> np.ndarray:
+    """The least standard deviation of each row's runs, points, (rows,); above 0, however equal the runs are."""
+    of_any = floors.of_figures(runs[~np.isnan(runs)]) / math.sqrt(2)  # where the images were not counted
+    return np.array([max(_floor(row) or of_any, NOTHING) for row in rows])
+
+
 def _floor(row: Row) -> float:
-    found = predictions.correct(list(row.runs.values()), [])
-    return floors.of_run(found[0].shape[1], found[0]) if found is not None else 0.0
+    runs = list(row.runs.values())
+    found = predictions.correct(runs, [])
+    return floors.of_run(predictions.images_of(runs), found[0] if found is not None else None)

@@ -73,7 +73,7 @@ def difference(new: Runs, old: Runs, folds: int | None = None, floor: float = 0.
     sd = float(d.std(ddof=1))
     exact = sign_flip(d) if folds is None else math.nan
     constant = sd <= 1e-9 * max(1.0, float(np.abs(d).max()))  # the same for every seed, but for rounding
-    spread = max(sd, floor or (floors.of_figures([*a, *b]) if constant else 0.0))
+    spread = max(sd, floor, floors.of_figures([*a, *b]) if constant else 0.0)
     varied = n >= BOOTSTRAP_FROM and folds is None and spread == sd
     bootstrapped = bca(d) if varied else (math.nan, math.nan)
     if constant and not spread:  # all runs of both rungs are as accurate

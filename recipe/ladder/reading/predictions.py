@@ -70,5 +70,10 @@ def shared_units(row: dict[Unit, RunRecord], over: dict[Unit, RunRecord]) -> lis
 
 
 def images_of(runs: Iterable[RunRecord]) -> int:
-    """Validation images of the first run that has predictions; 0 where none has."""
-    return next((len(found.images) for run in runs if (found := of_run(run)) is not None), 0)
+    """Validation images: of the first run that has predictions or has kept their number; 0 where none has."""
+    for run in runs:
+        if (found := of_run(run)) is not None:
+            return len(found.images)
+        if (number := run.environment.get("images", {}).get("val")) is not None:
+            return int(number)
+    return 0

@@ -1,5 +1,6 @@
 """Nothing is certain: however equal the runs, no interval has no width and no p is 0."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,25 @@ def test_two_rungs_of_equal_differences_are_unresolved_without_predictions(tmp_p
     assert gain is not None
     assert gain.verdict.startswith("unresolved")
     assert gain.interval[0] < 0 < gain.interval[1]
+
+
+@pytest.mark.parametrize("equal", [1, 4])
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_rung_of_equal_runs_leaves_a_ladder_its_intervals(tmp_path: Path, equal: int, counted: bool) -> None:
+    """Where no predictions were kept: one rung's runs are equal to the last image, or those of all rungs are."""
+    for number, recipe in enumerate(LADDER[:4]):
+        for seed in range(2):
+            folder = write_run(tmp_path, recipe, seed, 50.0 + number + 0.3 * seed * (number >= equal), predictions=False)
+            if counted:
+                environment = json.loads((folder / "environment.json").read_text())
+                (folder / "environment.json").write_text(json.dumps({**environment, "images": {"val": 3925}}))
+    (ladder,) = compare(collect([tmp_path]))
+    for row in ladder.rows[1:]:
+        for gain in (row.gain, row.total):
+            assert gain is not None
+            assert gain.interval[0] < gain.difference.mean < gain.interval[1]
+            assert 0 < gain.difference.p <= 1
+            assert 0 < gain.adjusted <= 1
 
 
 def test_floor_is_that_of_the_count_or_of_the_images_on_which_runs_disagree() -> None:
