@@ -12,10 +12,11 @@ demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, one process 
 	processes=$$($(BIN)/python -m recipe.sweep.machine 4) && \
 		$(BIN)/torchrun --nproc_per_node=$$processes train.py +recipe=v2 scale=demo
 
-RUNGS ?= r00_baseline,r01_lr_optimizations,r02_trivial_augment,r12_repeated_augmentation
-SEEDS ?= 0,1,2
-ladder: $(VENV)/.ladder  ## Train 4 rungs with 3 seeds on these photos (RUNGS=all: all 13), and report what helped
-	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) scale=demo
+RUNGS ?= r00_baseline,r01_lr_optimizations,r02_trivial_augment,r03_long_training
+SEEDS ?= 0,1,2,3,4,5,6,7
+TINY := scale=tiny model=resnet18_quarter data.cache=memory
+ladder: $(VENV)/.ladder  ## Train 4 rungs with 8 seeds on these photos (RUNGS=all: all 13), and report what helped
+	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) $(TINY)
 	$(BIN)/python -m recipe report multirun_outputs
 
 # For this system and Python; on the other machine: pip install --no-index --find-links wheels -e '.[demo,report,fast]'

@@ -1,7 +1,8 @@
 """Keep what finished runs measured: `python benchmarks/keep_records.py RUNS FOLDER`.
 
 Each run's record becomes FOLDER/RUNG~seed=N.tar.xz: config.yaml, environment.json, result.json and metrics.jsonl,
-without the paths of the machine; no images, no weights. What is there already is left alone.
+without the paths of the machine, and of predictions.npz which images the run was right about; no images, no weights.
+What is there already is left alone.
 """
 
 import io
@@ -10,6 +11,8 @@ import re
 import sys
 import tarfile
 from pathlib import Path
+
+import numpy as np
 
 NAMES = ("config.yaml", "environment.json", "result.json", "metrics.jsonl")
 PATH = re.compile(r"(?<![\w.:/])/(?:[\w.=~+-]+/)+(?=[\w.=~+-])")  # folders of an absolute path, without its last part
@@ -25,12 +28,19 @@ def main(runs: Path, folder: Path) -> None:
         if packed.exists():
             continue
         with tarfile.open(packed, "w:xz") as archive:
-            for name in NAMES:
-                content = PATH.sub("", (run / name).read_text()).encode()
+            contents = {name: PATH.sub("", (run / name).read_text()).encode() for name in NAMES}
+            for name, content in {**contents, "predictions.npz": right(run / "predictions.npz")}.items():
                 about = tarfile.TarInfo(f"{run.parent.name}/{run.name}/{name}")
                 about.size = len(content)
                 archive.addfile(about, io.BytesIO(content))
         print(packed)
+
+
+def right(predictions: Path) -> bytes:
+    """An npz file of what a report reads of a run's predictions: no logits."""
+    with np.load(predictions) as file, io.BytesIO() as kept:
+        np.savez(kept, **{name: file[name] for name in ("index", "label", "correct")})
+        return kept.getvalue()
 
 
 if __name__ == "__main__":
