@@ -63,7 +63,8 @@ def records(folder: Path, unpacked: Path) -> list[RunRecord]:
 def ladder(runs: Sequence[RunRecord]) -> str:
     """A ladder's table: what each rung is worth here, and what was published of it on ImageNet."""
     (comparison,) = compare(runs)
-    lines = ["| rung | seeds | top-1 ± sd | gain | 95% interval | verdict | published gain |", "|---|---|---|---|---|---|---|"]
+    names = ["rung", "seeds", "top-1 ± sd", "gain", "95% interval", "verdict", "published gain"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     lines += [_line(row, _published(comparison, row)) for row in comparison.rows]
     return "\n".join([*lines, "", _agreement(comparison)])
 
@@ -96,7 +97,8 @@ def _agreement(comparison: Comparison) -> str:
     means = [(row.mean, acc1) for row, acc1, _ in pairs if acc1 is not None]
     gains = [(row.gain.difference.mean, gain) for row, _, gain in pairs if row.gain is not None and gain is not None]
     of_means, of_gains = (rank_correlation(*zip(*each, strict=True)) for each in (means, gains))
-    return f"Rank correlation with what was published (Spearman): of the accuracies {of_means:+.2f}, of the gains {of_gains:+.2f}."
+    of_both = f"of the accuracies {of_means:+.2f}, of the gains {of_gains:+.2f}"
+    return f"Rank correlation with what was published (Spearman): {of_both}."
 
 
 def control(runs: Sequence[RunRecord]) -> str:

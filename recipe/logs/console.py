@@ -249,12 +249,23 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
         yield _row("", "says what this machine loads, docs/PERFORMANCE.md what would help")
     if unreadable:
         yield _row("left out", f"{count(unreadable, 'image')} that cannot be read: see unreadable.txt")
-    yield _row("folder", _path(run.folder))
+    folder = _path(run.folder)
+    yield _row("folder", folder)
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {_path(all_runs)}")
-    yield _row("", f"recipe curves {_path(run.folder)}   (as pictures)")
-    larger = even(run.config.resolution.val_resize * 1.1)
-    yield _row("other sizes", f"recipe evaluate {_path(run.folder)} resolution.val_resize={larger}")
+    yield _row("", f"recipe curves {folder}   (as pictures)")
+    yield from what_next(run.folder, run.config)
+
+
+def what_next(folder: Path, config: Config) -> Iterator[str]:
+    """Lines on what can be typed once a run has finished."""
+    data, run, larger = config.data, _path(folder), even(config.resolution.val_resize * 1.1)
+    if data.test_dir is not None or (data.root is not None and Path(data.root, "test").is_dir()):
+        yield _row("what next", f"recipe evaluate {run} split=test --report")
+    else:
+        yield _row("what next", f"recipe evaluate {run} resolution.val_resize={larger}   (at another size)")
+    yield _row("", f"recipe predict {run} PHOTOS")
+    yield _row("", f"recipe export {run} --format onnx")
 
 
 def published(plan: Plan, classes: Sequence[str], images: Mapping[str, int]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def read(folder: Path) -> Trained:
         raise RunError(f"there is no folder {folder}")
     if not (folder / "result.json").exists():
         if (folder / "environment.json").exists():
-            raise RunError(f"the run in {folder} has not finished: its command again goes on with it")
+            raise RunError(f"the run in {folder} has not finished: run its command again, and it goes on")
         raise RunError(f"{folder} is not the folder of a run: it has no result.json")
     return Trained(
         folder=folder,

@@ -79,7 +79,7 @@ def reliability(measures: Measures, folder: Path) -> None:
         axes.set_ylabel("accuracy, %")
         axes.set_ylim(0, 100)
         axes.set_xlim(0, 100)
-        axes.legend(loc="upper left", frameon=False)
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=12)  # below: bars are anywhere above
         below.bar(middles, [b.images for b in bins], 96 * width, color="#8C8C8C")
         below.set_xlabel("confidence, %: probability of the class it is taken for")
         below.set_ylabel("images")

@@ -294,7 +294,7 @@ def _paired(gain: Gain | None) -> str:
 def _shortened(verdict: str) -> str:
     seeds = re.search(r"about (\d+) (\w+)", verdict)
     if seeds:
-        return f"{seeds[1]} {seeds[2]}?"
+        return f"open: ~{seeds[1]} {seeds[2]}"
     words = {
         "unresolved (one s": "one seed",
         "unresolved (one f": "one fold",

@@ -52,7 +52,8 @@ def test_a_rung_of_equal_runs_leaves_a_ladder_its_intervals(tmp_path: Path, equa
     """Where no predictions were kept: one rung's runs are equal to the last image, or those of all rungs are."""
     for number, recipe in enumerate(LADDER[:4]):
         for seed in range(2):
-            folder = write_run(tmp_path, recipe, seed, 50.0 + number + 0.3 * seed * (number >= equal), predictions=False)
+            acc1 = 50.0 + number + 0.3 * seed * (number >= equal)
+            folder = write_run(tmp_path, recipe, seed, acc1, predictions=False)
             if counted:
                 environment = json.loads((folder / "environment.json").read_text())
                 (folder / "environment.json").write_text(json.dumps({**environment, "images": {"val": 3925}}))

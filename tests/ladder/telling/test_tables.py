@@ -88,7 +88,7 @@ def test_verdicts_and_counts_are_told(report: Report) -> None:
 def test_short_verdicts_keep_their_meaning() -> None:
     full = {
         "helps": "helps",
-        "unresolved (about 23 seeds would tell)": "23 seeds?",
+        "unresolved (about 23 seeds would tell)": "open: ~23 seeds",
         "unresolved (one seed)": "one seed",
         "unresolved (no difference that seeds could show)": "open",
         "not compared (no shared seed)": "not compared",
