@@ -26,6 +26,7 @@ def add_to(parsers: Any) -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders with runs, at any depth")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the report goes (FOLDER/report of the first)")
     parser.add_argument("--why", action="store_true", help="print how each verdict comes about, as report.html does")
+    parser.add_argument("--latex", action="store_true", help="write report.tex too: the tables for a paper (booktabs)")
     parser.add_argument("--no-figures", action="store_true", help="tables and CSV only: fast")
     parser.add_argument("--images", action="store_true", help="show the photos that changed most: reads the data")
     parser.add_argument(
@@ -79,4 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
         tensorboard.write(report, drawn, folder / "tensorboard")
     pictures = [(drawing.comparison, drawing.caption, f"figures/{drawing.svg.name}") for drawing in drawn.values()]
     write_atomically(folder / "report.md", tables.markdown(report, pictures))
+    if arguments.latex:
+        from recipe.ladder.telling import latex
+
+        write_atomically(folder / "report.tex", latex.document(report))
+        print(f"LaTeX: {folder / 'report.tex'}")
     print(f"Report: {folder / ('report.md' if arguments.no_figures else 'report.html')}")
