@@ -225,6 +225,8 @@ class RuntimeConfig:
     deterministic: bool = key(False)  # refuse operations that are not deterministic on a GPU
     # fp32's products on a GPU with 10 of 23 bits; null: as PyTorch has it, in convolutions only
     tf32: bool | None = key(None, since="0.2")
+    # After which another machine of the run that gives no sign of life is taken for lost.
+    network_timeout: int = key(120, at_least=6, affects="nothing", unit="seconds", since="0.2")
 
 
 @dataclass

@@ -8,9 +8,10 @@ from typing import NoReturn
 
 
 class UserError(Exception):
-    """Something the user can put right. `train.py` prints its message once and exits with code 2."""
+    """Something the user can put right. `train.py` prints its message once and exits with its code."""
 
     on_every_rank = True
+    code = 2
 
 
 def rank_local(error: UserError) -> UserError:

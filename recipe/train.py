@@ -91,7 +91,7 @@ def main() -> None:
         message = explain(error)
         if message is None or full_error:
             raise
-        fail(message, on_every_rank=getattr(error, "on_every_rank", True))
+        fail(message, on_every_rank=getattr(error, "on_every_rank", True), code=getattr(error, "code", 2))
     finally:
         if not full_error:
             del os.environ["HYDRA_FULL_ERROR"]

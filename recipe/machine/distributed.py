@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from recipe.config import RuntimeConfig
 from recipe.errors import RunError, UserError
-from recipe.machine import interfaces, limits, rendezvous
+from recipe.machine import connections, interfaces, limits, lost_machine, rendezvous
 from recipe.machine.numerics import set_numerics
 from recipe.machine.signals import end_with_parent
 
@@ -32,6 +33,7 @@ class Ranks:
     local_world_size: int
     device: torch.device
     command: str = ""  # names the command that started this process, see rendezvous.py
+    network_timeout: int = 0  # seconds, of runtime.network_timeout
 
     @property
     def first(self) -> bool:
@@ -128,6 +130,7 @@ class Agreement:
         self._ranks = ranks
         # Beside the group of the gradients, and on the host: a GPU's queue of work is not waited for.
         self._group: Any = dist.new_group(backend="gloo") if ranks.world_size > 1 else None
+        self._limit_connections()
         self._flags = torch.zeros(0, dtype=torch.uint8)
         self._sent: Any = None
 
@@ -136,6 +139,8 @@ class Agreement:
         if self._ranks.world_size == 1:
             return wishes
         self.wait()
+        if not len(self._flags):  # the first step is done, for which NCCL has made connections
+            self._limit_connections()
         agreed = self._flags.bool().tolist() or [False] * len(wishes)
         self._flags = torch.tensor(wishes, dtype=torch.uint8)
         self._sent = dist.all_reduce(self._flags, dist.ReduceOp.MAX, self._group, async_op=True)
@@ -146,6 +151,10 @@ class Agreement:
         if self._sent is not None:
             self._sent.wait()
             self._sent = None
+
+    def _limit_connections(self) -> None:
+        if self._ranks.world_size > self._ranks.local_world_size:
+            connections.limit(self._ranks.network_timeout)
 
 
 def is_first() -> bool:
@@ -177,14 +186,19 @@ def start(config: RuntimeConfig) -> Ranks:
     if world_size > 1:
         backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
         device_id = device if device.type == "cuda" else None
-        own: dict[str, Any] = {}
+        meeting: dict[str, Any] = {}
         if store is not None:
             met = rendezvous.meet(store, rank, world_size, TIMEOUT)
             if world_size > local_world_size:
                 interfaces.choose(met, rank, world_size)
-            own = {"store": met, "rank": rank, "world_size": world_size}
-        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id, **own)
-    return Ranks(rank, world_size, local_rank, local_world_size, device, command)
+            meeting = {"store": met, "rank": rank, "world_size": world_size}
+        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id, **meeting)
+    ranks = Ranks(rank, world_size, local_rank, local_world_size, device, command, config.network_timeout)
+    if world_size > local_world_size:
+        own = connections.limit(config.network_timeout)
+        for host, addresses in ranks.every((socket.gethostname(), own)):
+            lost_machine.known.update(dict.fromkeys(addresses, host))
+    return ranks
 
 
 def lost_a_process(error: RuntimeError) -> bool:

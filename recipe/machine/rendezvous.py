@@ -6,12 +6,12 @@ import sys
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
 from recipe.errors import RunError, rank_local
+from recipe.machine.end_torchrun import born
 from recipe.machine.restarts import COMMAND
 
 POLL_SECONDS = 0.05  # between two looks whether the others are there
@@ -35,7 +35,7 @@ def command(store: Any) -> str:
         named: bytes = store.compare_set("command", "", own)
         return named.decode()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        return f"{socket.gethostname()} {os.getppid()} {_born(os.getppid())}"
+        return f"{socket.gethostname()} {os.getppid()} {born(os.getppid())}"
     return own
 
 
@@ -78,11 +78,3 @@ def _waiting_for(ranks: list[str], ended: bool) -> None:
         what = f"{', '.join(ranks)} of this run did not begin: torchrun must be started on every machine"
         raise rank_local(RunError(what))
     print(f"Waiting for {', '.join(ranks)} …", file=sys.stderr, flush=True)
-
-
-def _born(process: int) -> str:
-    """When a process was started: its number may be used again."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""

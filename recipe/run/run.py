@@ -14,7 +14,7 @@ from recipe.data.prepare.fetch import fetch
 from recipe.errors import RunError, rank_local
 from recipe.ingredients.ema import REFERENCE_IMAGES
 from recipe.logs import console, faults, tensorboard
-from recipe.machine import distributed, restarts
+from recipe.machine import connections, distributed, lost_machine, restarts
 from recipe.machine.compile_mode import CompileMode, as_asked, chosen, describe, is_auto, most_cautious
 from recipe.machine.compilers import compilers
 from recipe.machine.distributed import Ranks
@@ -56,6 +56,9 @@ def train(plan: Plan) -> None:
         except RuntimeError as error:
             if "DataLoader worker" in str(error):
                 raise rank_local(RunError(faults.dead_worker(error))) from error
+            if found := connections.lost(error):
+                within = plan.config.runtime.network_timeout
+                raise lost_machine.error(found, within, lambda: stop.name is not None) from error
             if distributed.lost_a_process(error):
                 raise RunError(faults.LOST_A_PROCESS) from error
             raise

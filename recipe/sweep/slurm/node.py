@@ -23,6 +23,7 @@ TAIL = 65_536  # bytes at the end of what a run printed that are looked at
 # What is said of a process that was killed: by torchrun, by the ranks that miss it, by the rank that misses a worker.
 KILLED = re.compile(
     r"Signal (?!15\b)\d+ \(SIG\w+\) received by PID|another process of this run has ended|that loads data has died"
+    r"|has had no sign of life from"
 )
 
 
