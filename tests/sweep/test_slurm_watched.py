@@ -91,7 +91,9 @@ def test_a_sweep_larger_than_the_cluster_s_arrays_is_several(cluster: None, tmp_
 
 def test_what_waits_with_earlier_code_is_replaced(cluster: None, tmp_path: Path) -> None:
     """Its runs are this start's; a job that runs keeps its code, and one that is not this start's is told."""
-    longer = ("epochs=200", "evaluate.every=200")
+    gate = tmp_path / "gate"  # as long as it is there, what has begun waits
+    gate.touch()
+    keys = (*SHORT, ONE_AT_A_TIME, f"hydra.launcher.setup=['while [ -e {gate} ]; do sleep 0.2; done']")
     project = tmp_path / "project"
     for name in ("recipe", "conf", "hydra_plugins"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -110,8 +112,7 @@ def test_what_waits_with_earlier_code_is_replaced(cluster: None, tmp_path: Path)
             "-m",
             *TINY,
             *ON_SLURM,
-            *longer,
-            ONE_AT_A_TIME,
+            *keys,
             *arguments,
         ]
         done = subprocess.run(
@@ -121,8 +122,8 @@ def test_what_waits_with_earlier_code_is_replaced(cluster: None, tmp_path: Path)
         return done.stdout
 
     sweep("seed=0,1,2")
-    until_trained_to(1, tmp_path)
     before = [job["job_id"] for job in jobs_of(tmp_path)]
+    until(lambda: queue.states(before)[before[0]] == "RUNNING", tmp_path)
     with (project / "recipe" / "ingredients" / "loss.py").open("a") as file:
         file.write("\n# changed\n")
     dry = sweep("seed=0,1", "hydra.launcher.dry_run=true")
@@ -135,7 +136,7 @@ def test_what_waits_with_earlier_code_is_replaced(cluster: None, tmp_path: Path)
     assert "2 jobs: 1 submitted" in said
     assert f"1 queued or running already ({before[0]})" in said
     assert f"1 of an earlier start cancelled, and submitted anew ({before[1]}): {changed}" in said, said
-    assert f"out of the queue by: scancel --state=PENDING {before[2]}" in said
+    assert f"out of the queue by: scancel {before[2]}" in said
     assert f"1 of an earlier start runs with its code ({before[0]})" in said
     assert set(queue.states(before)) == {before[0], before[2]}
     new = jobs_of(tmp_path)[-1]
@@ -144,6 +145,8 @@ def test_what_waits_with_earlier_code_is_replaced(cluster: None, tmp_path: Path)
     again = sweep("seed=0,1")
     assert "0 submitted" in again
     assert "cancelled" not in again
+    gate.unlink()
     until(lambda: is_over(tmp_path), tmp_path)
-    results = (tmp_path / "multirun_outputs").glob("*/seed=*/result.json")
-    assert sorted(path.parent.name for path in results) == ["seed=0", "seed=1"], told(tmp_path)
+    first, second = by_seed(status(tmp_path))[:2]
+    assert (first["state"], second["state"]) == ("failed", "finished"), told(tmp_path)
+    assert f"{changed}, and this job of it was not begun" in first["why"]

@@ -131,7 +131,7 @@ def _about_outdated(old: Outdated, replaced: list[Submitted]) -> list[str]:
         ids = " ".join(each.job_id for each in left)
         lines.append(
             f"{len(left)} of an earlier start {'wait' if len(left) > 1 else 'waits'} and will end with exit code 2, "
-            f"since {old.why}; out of the queue by: scancel --state=PENDING {ids}"
+            f"since {old.why}; out of the queue by: scancel {ids}"
         )
     if old.running:
         lines.append(

@@ -4,6 +4,7 @@ A job runs the code that its sweep began with, or none (recipe/plan/source_code.
 again, takes such jobs out of the queue and submits their runs anew.
 """
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from recipe.plan import source_code
 from recipe.sweep.slurm import queue
 from recipe.sweep.slurm.submit import Submitted
 from recipe.sweep.slurm.task import QueuedTraining
+
+LEAVING_SECONDS = 60.0  # that one may take to end that has begun meanwhile: Slurm's KillWait, and more
 
 
 @dataclass
@@ -51,13 +54,21 @@ def find(queued: Sequence[Submitted], states: Mapping[str, str], folders: Collec
 
 
 def take_out(jobs: Sequence[Submitted]) -> list[Submitted]:
-    """Cancel those that still wait. Returns which have left the queue. Raises RunError where Slurm does not answer."""
+    """Cancel jobs. Returns which have left the queue. Raises RunError where Slurm does not answer.
+
+    Not by `scancel --state=PENDING`, which with Slurm 22.05 takes all that wait of an array where one of it is named.
+    What has begun in this moment would end by itself, with exit code 2.
+    """
     ids = [job.job_id for job in jobs]
     if not ids:
         return []
-    with suppress(RunError):  # another user's, or begun meanwhile: they stay
-        queue.told(["scancel", "--state=PENDING", *ids])
-    left = queue.states(ids)
+    with suppress(RunError):  # it refuses those of another user, which stay
+        queue.told(["scancel", *ids])
+    until = time.monotonic() + LEAVING_SECONDS
+    while (left := queue.states(ids)) and time.monotonic() < until:
+        if all(state == "PENDING" for state in left.values()):
+            break
+        time.sleep(0.5)
     return [job for job in jobs if job.job_id not in left]
 
 
