@@ -44,6 +44,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmdTimeout=10
 KillWait=30
+MaxArraySize=4
 GresTypes=gpu
 MpiDefault=none
 SchedulerParameters=bf_interval=2,sched_interval=2
@@ -51,6 +52,7 @@ SlurmdParameters=config_overrides
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=36818 CPUs=2 RealMemory=8000 Gres=gpu:1
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=36819 CPUs=2 RealMemory=8000 Gres=gpu:1
 PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=60
+PartitionName=abrupt Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
 PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 GPUS = "NodeName=node1 Name=gpu File=/dev/zero\nNodeName=node2 Name=gpu File=/dev/null\n"  # pretended ones

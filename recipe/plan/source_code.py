@@ -65,21 +65,39 @@ class SourceCode:
 
 def checked(arguments: Sequence[str]) -> list[str]:
     """A job's arguments without the flag. Raises RunError where the code is another than when its sweep began."""
-    flags = [argument for argument in arguments if argument.startswith(FLAG)]
-    rest = [argument for argument in arguments if argument not in flags]
-    if flags:
-        when_changed, before, began = flags[-1].removeprefix(FLAG).split(":")
-        folders = [folder for flag, folder in pairwise(rest) if flag == FOLDER]
-        if digest(folders) not in (None, before):
-            what = _changed(folders, int(began))
-            if when_changed == STOP:
-                raise RunError(
-                    f"{what}, and this job of it was not begun. The sweep's command, given again, goes on with the new "
-                    f"code; with hydra.launcher.changed_code={CONTINUE} its jobs go on in any case"
-                )
-            if os.environ.get("RANK", "0") == "0":
-                say(f"{what[0].upper()}{what[1:]}: this job runs the new code")
+    rest = [argument for argument in arguments if not argument.startswith(FLAG)]
+    if what := refused([arguments])[0]:
+        raise RunError(
+            f"{what}, and this job of it was not begun. The sweep's command, given again, goes on with the new "
+            f"code; with hydra.launcher.changed_code={CONTINUE} its jobs go on in any case"
+        )
+    if (what := _changes([arguments])[0]) and os.environ.get("RANK", "0") == "0":
+        say(f"{what[0].upper()}{what[1:]}: this job runs the new code")
     return rest
+
+
+def refused(commands: Sequence[Sequence[str]]) -> list[str | None]:
+    """Why each job would not begin, by the arguments of its command: how the code differs. None where it would."""
+    stop = [any(argument.startswith(f"{FLAG}{STOP}:") for argument in command) for command in commands]
+    changes = iter(_changes([command for command, stops in zip(commands, stop, strict=True) if stops]))
+    return [next(changes) if stops else None for stops in stop]
+
+
+def _changes(commands: Sequence[Sequence[str]]) -> list[str | None]:
+    """How the code differs from what each was submitted with; None where it does not. Files are read once."""
+    now: dict[tuple[str, ...], str | None] = {}
+    found: list[str | None] = []
+    for command in commands:
+        flags = [argument for argument in command if argument.startswith(FLAG)]
+        if not flags:
+            found.append(None)
+            continue
+        _, before, began = flags[-1].removeprefix(FLAG).split(":")
+        folders = tuple(folder for flag, folder in pairwise(command) if flag == FOLDER)
+        if folders not in now:
+            now[folders] = digest(folders)
+        found.append(_changed(folders, int(began)) if now[folders] not in (None, before) else None)
+    return found
 
 
 def digest(folders: Sequence[str]) -> str | None:

@@ -37,8 +37,11 @@ def launch(
     groups = trainings(jobs)
     folder = jobs[0].folder.parents[1]
     known = estimate.earlier(find(folder)) if folder.is_dir() else estimate.Earlier({}, {})
-    verbs = {job: _what_happens(job, job is not group[0]) for group in groups for job in group}
-    for line in _lines(verbs, known, rate):
+    queued = launcher.in_queue(jobs)
+    verbs = {
+        job: _what_happens(job, job is not group[0], str(job.folder) in queued) for group in groups for job in group
+    }
+    for line in _lines(verbs, queued, known, rate):
         say(line)
     return [
         JobReturn(overrides=job.overrides, working_dir=str(job.folder), status=JobStatus.COMPLETED, _return_value=None)
@@ -46,9 +49,11 @@ def launch(
     ]
 
 
-def _what_happens(job: Job, follows: bool) -> str:
+def _what_happens(job: Job, follows: bool, queued: bool) -> str:
     if job.result() is not None:
         return "skip"
+    if queued:
+        return "queued"
     if job.is_running():
         return "runs"
     if follows:
@@ -57,7 +62,7 @@ def _what_happens(job: Job, follows: bool) -> str:
     return "resume" if begun else "train"
 
 
-def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) -> list[str]:
+def _lines(verbs: dict[Job, str], queued: dict[str, str], known: estimate.Earlier, given: float | None) -> list[str]:
     """What would happen, job by job, and in all."""
     lines, hours, sources, unknown = [], 0.0, set(), Counter[str]()
     for job, verb in verbs.items():
@@ -66,6 +71,8 @@ def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) 
         told = f"{verb:<9}{job.title}"
         if verb == "evaluate":
             told += "  (takes the weights of another job's training)"
+        elif verb == "queued":
+            told += f"  ({queued[str(job.folder)]})"
         elif verb in ("train", "resume"):
             done = job.progress()[0] if verb == "resume" else 0.0
             at = f"  from {done:.0%}" if verb == "resume" else ""
@@ -87,6 +94,7 @@ def _lines(verbs: dict[Job, str], known: estimate.Earlier, given: float | None) 
         "resume": "would go on",
         "evaluate": "would evaluate",
         "runs": "run now",
+        "queued": "queued or running already",
     }
     counts = [f"{number} {word}" for verb, word in words.items() if (number := list(verbs.values()).count(verb))]
     skipped = list(verbs.values()).count("skip")

@@ -68,6 +68,10 @@ class RecipeLauncher(Launcher):
             raise ConfigError(f"{' '.join(overrides)}: {error}") from error
         return Job(tuple(overrides), plan, number)
 
+    def in_queue(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """What waits or runs elsewhere already and is not started again: by folder, where it stands."""
+        return {}
+
     def arguments(self, job: Job) -> list[str]:
         """What follows train.py in a job's command: its own overrides and those about Hydra that all share."""
         hydra = self.config.hydra

@@ -104,14 +104,14 @@ def _run(
     about: Mapping[str, Any],
     lives: bool,
     job: Mapping[str, Any] | None,
-    states: Mapping[str, tuple[str, str]],
+    states: Mapping[str, tuple[str, str]] | None,
 ) -> RunStatus:
     environment = _json(folder / "environment.json")
     found = RunStatus(str(folder), str(about.get("title") or _title(folder, environment)), "stopped")
     found.epochs = about.get("epochs") or environment.get("config", {}).get("epochs")
     if job is not None:
         found.slurm_job = job["job_id"]
-        found.slurm_state, nodes = states.get(job["job_id"], (None, ""))
+        found.slurm_state, nodes = (states or {}).get(job["job_id"], (None, ""))
         found.host = nodes or None
     result = _json(folder / "result.json")
     if "acc1" in result:
@@ -123,6 +123,8 @@ def _run(
         found.host, found.pid = found.host or holder[0], holder[1]
     elif found.slurm_state is not None:
         found.state = "running" if found.slurm_state in queued.RUNNING else "queued"
+    elif job is not None and states is None and queued.may_be_queued(job):
+        found.state = "queued"
     elif lives and about.get("state") in (None, "running"):
         found.state = "waiting" if about.get("state") is None else "running"  # before it has locked its folder
         found.pid = about.get("pid")

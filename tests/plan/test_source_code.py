@@ -14,7 +14,7 @@ from processes import ended, imports_torch, started, when
 from recipe.errors import ConfigError, RunError
 from recipe.plan import source_code
 from recipe.plan.compose import PROJECT
-from recipe.plan.source_code import SourceCode, checked, digest
+from recipe.plan.source_code import SourceCode, checked, digest, refused
 
 TINY = (
     *("scale=demo", "scale.resolution=0.0715", "model.name=shufflenet_v2_x0_5", "log.images=false", "data.workers=0"),
@@ -105,6 +105,23 @@ def test_jobs_may_go_on_and_say_so(looked_at: Path, capsys: pytest.CaptureFixtur
     assert told.count(f"The code has changed since the sweep began ({CHANGED})") == 1
     assert checked([*code.argument(), "seed=1"]) == ["seed=1"]
     assert "this job runs the new code" in capsys.readouterr().out
+
+
+def test_which_commands_of_before_are_refused(looked_at: Path, tmp_path: Path) -> None:
+    """Each by the code of its own start, and by its own folders of recipes."""
+    own = tmp_path / "own"
+    (own / "recipe").mkdir(parents=True)
+    first, going_on = SourceCode("stop"), SourceCode("continue")
+    edit(looked_at)
+    second, with_own = SourceCode("stop"), SourceCode("stop", [str(own)])
+    commands = [
+        *([*code.argument(), "seed=1"] for code in (first, going_on, second)),
+        [*with_own.argument(), "--config-dir", str(own)],
+        ["seed=1"],
+    ]
+    assert [why is not None for why in refused(commands)] == [True, False, False, False, False]
+    (own / "recipe" / "more.yaml").write_text("")
+    assert [why is not None for why in refused(commands)] == [True, False, False, True, False]
 
 
 def test_recipes_of_a_folder_of_one_s_own_count(tmp_path: Path) -> None:

@@ -218,7 +218,23 @@ def test_a_queue_that_does_not_answer_is_one_line(squeue: Path, tmp_path: Path) 
     assert len(found.notices) == 1
     assert "squeue" in found.notices[0]
     assert "\n" not in found.notices[0]
-    assert (found.runs[0].slurm_job, found.runs[0].state) == ("7_0", "stopped")
+    assert (found.runs[0].slurm_job, found.runs[0].state) == ("7_0", "queued")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"), [("requeued", "queued"), ("failed", "failed"), ("left to Slurm", "stopped")]
+)
+def test_without_squeue_a_job_s_own_word_counts(
+    squeue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str, state: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    line = {"job_id": "9_0", "folders": [str(squeue)], "task": str(tmp_path / "task")}
+    (tmp_path / ".slurm" / "jobs.jsonl").write_text(json.dumps(line))
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "outcome.json").write_text(json.dumps({"state": outcome, "why": "the disk is full"}))
+    found = status([tmp_path])
+    assert found.runs[0].state == state
+    assert ["this machine has no squeue" in notice for notice in found.notices] == [True]
 
 
 def test_text_fits_its_columns() -> None:

@@ -13,7 +13,8 @@ from recipe.sweep import processes
 from recipe.sweep.beforehand import fetch_once
 from recipe.sweep.jobs import Job, trainings
 from recipe.sweep.launcher import RecipeLauncher, failures, returned
-from recipe.sweep.slurm import queue, request, submit
+from recipe.sweep.slurm import outdated, queue, request, submit
+from recipe.sweep.slurm.outdated import Outdated
 from recipe.sweep.slurm.submit import Submitted
 
 POLL_SECONDS = 5.0  # between two looks at the queue
@@ -36,12 +37,14 @@ class SlurmLauncher(RecipeLauncher):
         fetch_once([job.plan.config for job in jobs if job.result() is None])
         sweep = Path(self.config.hydra.sweep.dir).absolute()
         with submit.alone(sweep):
-            before = submit.submitted_before(sweep)
-            live = queue.states(each.job_id for each in before)
-            queued = [each for each in before if each.job_id in live]
+            queued, old = _in_queue(sweep, jobs)
+            replaced = outdated.take_out(old.replaceable)
+            queued = [each for each in queued if each not in replaced]
             groups = _groups_to_submit(jobs, queued)
             new = self._submit(groups, queued, sweep)
         self._say(jobs, new, queued, sweep)
+        for line in _about_outdated(old, replaced):
+            say(line)
         if not self.keys["wait"]:
             return [
                 JobReturn(
@@ -55,6 +58,19 @@ class SlurmLauncher(RecipeLauncher):
         if failed:
             raise RunError(failures(failed, len(jobs)))
         return [returned(job) for job in jobs]
+
+    def in_queue(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """What is not submitted again: by folder, its job. (Of a controller that does not answer: nothing is known.)"""
+        sweep = Path(self.config.hydra.sweep.dir).absolute()
+        try:
+            queued, old = _in_queue(sweep, jobs)
+        except RunError as error:
+            say(f"what is in the queue already is not known: {error}")
+            return {}
+        if old.replaceable:
+            say(f"queued, and would be replaced, since {old.why}: {_ids(old.replaceable)}")
+        there = [each for each in queued if each not in old.replaceable]
+        return {folder: f"job {each.job_id}" for each in there for folder in each.folders}
 
     def _submit(self, groups: list[list[Job]], queued: list[Submitted], sweep: Path) -> list[Submitted]:
         """Put them into the queue, those whose training is in it already behind that."""
@@ -76,9 +92,9 @@ class SlurmLauncher(RecipeLauncher):
         finished = sum(job.result() is not None for job in jobs)
         folders = {str(job.folder) for job in jobs}
         there = [each for each in queued if not folders.isdisjoint(each.folders)]
-        said = [f"{len(new)} submitted{_ids(new)}"]
+        said = [f"{len(new)} submitted{_in_brackets(new)}"]
         if there:
-            said.append(f"{len(there)} queued or running already{_ids(there)}")
+            said.append(f"{len(there)} queued or running already{_in_brackets(there)}")
         if finished:
             said.append(f"{count(finished, 'job')} finished before")
         print(f"{count(len(jobs), 'job')}: {', '.join(said)}")
@@ -93,6 +109,36 @@ def rendezvous(nodes: int) -> list[str]:
     if nodes == 1:
         return ["--standalone"]
     return [f"--nnodes={nodes}", "--node_rank={NODE}", "--master_addr={HEAD}", "--master_port={PORT}"]
+
+
+def _in_queue(sweep: Path, jobs: Sequence[Job]) -> tuple[list[Submitted], Outdated]:
+    """The sweep's jobs that wait or run, and those of them whose code has changed."""
+    before = submit.submitted_before(sweep)
+    states = queue.states(each.job_id for each in before)
+    queued = [each for each in before if each.job_id in states]
+    return queued, outdated.find(queued, states, {str(job.folder) for job in jobs})
+
+
+def _about_outdated(old: Outdated, replaced: list[Submitted]) -> list[str]:
+    """What became of jobs that the code's change concerns, and what somebody else must do."""
+    lines = []
+    if replaced:
+        lines.append(
+            f"{len(replaced)} of an earlier start cancelled, and submitted anew{_in_brackets(replaced)}: {old.why}"
+        )
+    left = [each for each in [*old.replaceable, *old.of_others] if each not in replaced]
+    if left:
+        ids = " ".join(each.job_id for each in left)
+        lines.append(
+            f"{len(left)} of an earlier start {'wait' if len(left) > 1 else 'waits'} and will end with exit code 2, "
+            f"since {old.why}; out of the queue by: scancel {ids}"
+        )
+    if old.running:
+        lines.append(
+            f"{len(old.running)} of an earlier start {'run' if len(old.running) > 1 else 'runs'} with its code"
+            f"{_in_brackets(old.running)}; one that comes back to the queue will end there with exit code 2"
+        )
+    return lines
 
 
 def _groups_to_submit(jobs: list[Job], queued: list[Submitted]) -> list[list[Job]]:
@@ -139,6 +185,8 @@ def _reason(job: Submitted | None) -> str:
 
 
 def _ids(jobs: list[Submitted]) -> str:
-    shown = [job.job_id for job in jobs[:SHOWN]]
-    more = ["…"] * (len(jobs) > SHOWN)
-    return f" ({', '.join([*shown, *more])})" if shown else ""
+    return ", ".join([*(job.job_id for job in jobs[:SHOWN]), *["…"] * (len(jobs) > SHOWN)])
+
+
+def _in_brackets(jobs: list[Submitted]) -> str:
+    return f" ({_ids(jobs)})" if jobs else ""

@@ -13,8 +13,8 @@ GONE = "Invalid job id"  # of squeue and scontrol, for jobs that have left the c
 
 def told(command: Sequence[str]) -> str:
     """What one of Slurm's commands prints. Raises RunError with its own words where it refuses."""
-    # Inside another job's allocation, that job's variables would be defaults of this one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    # Inside another job's allocation, that job's variables would be defaults of this one. SQUEUE_STATES hides jobs.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SQUEUE_"))}
     environment.pop("HYDRA_FULL_ERROR", None)  # set by ours
     kept = {name: os.environ[name] for name in ("SLURM_CONF", "SLURM_CLUSTERS") if name in os.environ}
     name = command[0]

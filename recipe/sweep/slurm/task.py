@@ -33,16 +33,23 @@ class QueuedTraining:
     @classmethod
     def read(cls, array: Path, number: int) -> "QueuedTraining":
         """The one of this number."""
-        all_of_them = json.loads((array / TASKS).read_text(encoding="utf-8"))
-        this = all_of_them["tasks"][number]
-        return cls(
-            array / str(number),
-            all_of_them["nodes"],
-            all_of_them["requeues"],
-            all_of_them["command"],
-            [Path(folder) for folder in this["folders"]],
-            this["commands"],
-        )
+        return cls.read_array(array)[number]
+
+    @classmethod
+    def read_array(cls, array: Path) -> list["QueuedTraining"]:
+        """All of an array, by its folder."""
+        about = json.loads((array / TASKS).read_text(encoding="utf-8"))
+        return [
+            cls(
+                array / str(number),
+                about["nodes"],
+                about["requeues"],
+                about["command"],
+                [Path(folder) for folder in task["folders"]],
+                task["commands"],
+            )
+            for number, task in enumerate(about["tasks"])
+        ]
 
     def saved(self) -> list[int | str]:
         """What its runs have on the disk: another value after each save."""
