@@ -25,6 +25,7 @@ class Namesake:
 
     def __init__(self, **options: Any) -> None:
         self.dry_run, self.rate = options.pop("dry_run"), options.pop("rate")
+        self.until = import_module("recipe.sweep.until").asked(options)
         self.launcher: RecipeLauncher = getattr(import_module(self.module), type(self).__name__)(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -37,6 +38,10 @@ class Namesake:
             from recipe.sweep import dry_run
 
             return dry_run.launch(self.launcher, job_overrides, initial_job_idx, self.rate)
+        if self.until is not None:
+            from recipe.sweep import until
+
+            return until.launch(self.launcher, job_overrides, initial_job_idx, self.until)
         return self.launcher.launch(job_overrides, initial_job_idx)
 
 

@@ -49,9 +49,11 @@ def run(arguments: argparse.Namespace) -> None:
     from recipe.ladder.comparing.data_sets import across
     from recipe.ladder.comparing.on_test import compare_with_test_images
     from recipe.ladder.comparing.report import Report
+    from recipe.ladder.comparing.sequential import with_looks
     from recipe.ladder.telling import csv_files, tables  # scipy, once there is something to compare
 
     comparisons = compare_with_test_images(found) if arguments.split == "test" else compare(found)
+    with_looks(comparisons, found, arguments.folders)
     report = Report(arguments.folders, comparisons, found, across(comparisons), series(comparisons))
     print(tables.text(report, shutil.get_terminal_size().columns, arguments.why))
     folder = arguments.out or arguments.folders[0] / "report"

@@ -17,6 +17,10 @@ class TorchrunConf:
     dry_run: bool = False  # say what would be trained, and how long that takes: nothing is started or written
     rate: float | None = None  # images a second and device, for that; null: of earlier runs in the sweep's folder
     promote: list[float] | None = None  # shares of the epochs: after each, settings that hurt are left out of the next
+    until: str | None = None  # resolved: further seeds for the settings whose comparison is open
+    max_seeds: int | None = None  # of a setting, then; null: 20
+    hours: float | None = None  # of wall-clock time, then; null: as many as it takes
+    smallest_gain: float | None = None  # points: what is surely smaller ends as that; null: nothing does
     changed_code: str = "stop"  # where the code is another than when the sweep began; continue: jobs start all the same
 
 
@@ -48,6 +52,10 @@ class SlurmConf:
     python: str | None = None  # on the nodes; null: the one that the sweep was started with
     at_once: int = 256  # jobs that run at a time, at most
     wait: bool = False  # until all have ended
+    until: str | None = None  # as in TorchrunConf; with wait=true alone
+    max_seeds: int | None = None
+    hours: float | None = None
+    smallest_gain: float | None = None
     changed_code: str = "stop"  # as in TorchrunConf: asked when a job starts, however long it was in the queue
     dry_run: bool = False  # say what would be trained, and how long that takes: nothing is started or written
     rate: float | None = None  # images a second and device, for that; null: of earlier runs in the sweep's folder

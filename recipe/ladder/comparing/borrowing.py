@@ -52,16 +52,9 @@ def pooled(these: TableRuns, rows: Sequence[Row], gains: Sequence[Gain], total: 
         rows: all of the table; the gains are of all but the first.
         total: whether the gains are over the first row.
     """
-    names = [row.name for row in rows]
-    number = len(set(these.trainings[these.counts > 1].tolist()))
-    guess = pooling.OWN_OF_TOTALS if total else pooling.guesses(these.counts, number)
-    spread = floored(these)
-    found = pooling.pool(spread, these.trainings, these.lengths, guess)
-    found = found._replace(common=np.maximum(found.common, these.floors), own=np.maximum(found.own, these.floors))
-    of, over = np.arange(1, len(rows)), np.array([names.index(gain.over) for gain in gains], dtype=int)
+    errors, means = _errors(these, rows, gains, total)
     seeds = np.array([gain.difference.n for gain in gains])
-    means = np.array([gain.difference.mean for gain in gains])
-    errors = pooling.error(found, of, over, np.maximum(seeds, 1))
+    of, over = np.arange(1, len(rows)), _overs(rows, gains)
     p, half = pooling.p_values(means, errors), pooling.half_widths(errors, LEVEL)
     error = np.sqrt((errors.chance * errors.variance).sum(0))
     tests = max(1, int((seeds > 1).sum()))
@@ -79,6 +72,31 @@ def pooled(these: TableRuns, rows: Sequence[Row], gains: Sequence[Gain], total: 
         else None
         for at in range(len(gains))
     ]
+
+
+def beyond(these: TableRuns, rows: Sequence[Row], gains: Sequence[Gain], smallest: float) -> list[float]:
+    """Of each gain over what it is compared with, the one-sided p that it is `smallest` points or more, up or down."""
+    errors, means = _errors(these, rows, gains, total=False)
+    return [float(p) for p in pooling.p_beyond(means, errors, smallest)]
+
+
+def _errors(
+    these: TableRuns, rows: Sequence[Row], gains: Sequence[Gain], total: bool
+) -> tuple[pooling.Error, np.ndarray]:
+    """What the error of each gain may be, and the gains, points."""
+    number = len(set(these.trainings[these.counts > 1].tolist()))
+    guess = pooling.OWN_OF_TOTALS if total else pooling.guesses(these.counts, number)
+    found = pooling.pool(floored(these), these.trainings, these.lengths, guess)
+    found = found._replace(common=np.maximum(found.common, these.floors), own=np.maximum(found.own, these.floors))
+    seeds = np.array([gain.difference.n for gain in gains])
+    errors = pooling.error(found, np.arange(1, len(rows)), _overs(rows, gains), np.maximum(seeds, 1))
+    return errors, np.array([gain.difference.mean for gain in gains])
+
+
+def _overs(rows: Sequence[Row], gains: Sequence[Gain]) -> np.ndarray:
+    """The places of the rows that gains are over."""
+    names = [row.name for row in rows]
+    return np.array([names.index(gain.over) for gain in gains], dtype=int)
 
 
 def floored(these: TableRuns) -> pooling.Spreads:

@@ -8,7 +8,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from recipe.ladder.comparing.looks import Standing
 from recipe.ladder.comparing.statistics import Difference, Pooled
+from recipe.ladder.reading.looks_taken import LooksTaken
 from recipe.ladder.reading.records import RunRecord, Unit
 from recipe.plan.published import NOTHING, Published
 
@@ -30,6 +32,7 @@ class Gain:
     pooled: Pooled | None = None  # with the spread of all the table's runs; None: the paired test counts
     paired_adjusted: float = math.nan  # p of the paired t-test, each difference by its own spread alone, after Holm
     paired_verdict: str = ""  # what that test would say
+    standing: Standing | None = None  # what a sweep's looks at it came to, where such decided
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -103,6 +106,7 @@ class Comparison:
     trained_on: str = ""  # fingerprint of the training images; of folds, what they are folds of
     data_folder: str | None = None  # name of the images' folder, where the command line had it
     on_test: "Comparison | None" = None  # the same settings on test images, where they were asked for
+    looks: LooksTaken | None = None  # those of the sweep that its runs come from, where it took any
 
     @property
     def is_pooled(self) -> bool:

@@ -229,6 +229,13 @@ def p_values(means: np.ndarray, errors: Error) -> np.ndarray:
     return (errors.chance * 2 * special.stdtr(errors.freedom, t)).sum(0)
 
 
+def p_beyond(means: np.ndarray, errors: Error, smallest: float) -> np.ndarray:
+    """One-sided p that a difference is `smallest` or more, up or down: the larger of two tests (Schuirmann, 1987)."""
+    short = smallest - np.abs(means)
+    tail = p_values(short, errors) / 2
+    return np.where(short > 0, tail, 1 - tail)
+
+
 def half_widths(errors: Error, level: float | np.ndarray) -> np.ndarray:
     """The difference whose p is `level`: half an interval of 1 - level. By bisection."""
     edge = np.sqrt(errors.variance) * -special.stdtrit(errors.freedom, np.asarray(level) / 2)

@@ -23,7 +23,11 @@ DASHED = {  # what the lines are that come from the training
     "acc1": "Dashed: on the training images as trained on; of mixed ones, by the label of the larger share. ",
     "loss": "Dashed: the loss that is minimised, of images as trained on (mixed, smoothed). ",
 }
-VERDICTS = {"helps": BLUE, "hurts": ORANGE, "unresolved": GREY}
+VERDICTS = {
+    "helps": BLUE,
+    "hurts": ORANGE,
+    "unresolved": GREY,
+}  # small gains are grey too
 
 
 def ladder(axes: Any, comparison: Comparison) -> str | None:

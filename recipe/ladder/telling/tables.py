@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from recipe.ladder.comparing.comparison import Comparison, Gain, Row
 from recipe.ladder.comparing.report import Report
 from recipe.ladder.reading.records import RunRecord
-from recipe.ladder.telling import beside_tables, budgets, compared, layout, losses_table, on_test, why
+from recipe.ladder.telling import beside_tables, budgets, compared, layout, looks, losses_table, on_test, why
 from recipe.ladder.telling.data_sets import tables as data_sets
 from recipe.ladder.telling.layout import Column
 from recipe.ladder.telling.wording import about_spreads, headline, p_value, points, signed, time_unit
@@ -101,7 +101,8 @@ def markdown(report: Report, pictures: Iterable[tuple[int, str, str]] = (), leas
 
 def findings(comparison: Comparison) -> list[str]:
     """What was found, in sentences: ingredients, what this design could have found, what is missing."""
-    said = [*headline(comparison), *about_spreads(comparison), *compared.which(comparison)]
+    said = [*headline(comparison), *looks.sentences(comparison)]
+    said += [*about_spreads(comparison), *compared.which(comparison)]
     others = sum(len(row.others) for row in comparison.rows)
     missing = sum(len(row.missing) for row in comparison.rows)
     if others or missing:

@@ -51,11 +51,14 @@ def _sentences(row: Row, over: Row, tests: int, others_pooled: bool) -> Iterator
     )
     p = gain.pooled.p if gain.pooled else found.p
     several = f", corrected for the table's {tests} gains (Holm) {_p(gain.adjusted)}" if tests > 1 else ""
+    if gain.standing is not None:
+        several = f"; corrected for the table's gains (Holm) and all looks, the most telling, {_p(gain.adjusted)}"
     yield (
         f"Were there no gain in truth, one at least so large, up or down, would be seen with a chance of "
         f"{_p(p)}{several}; helps or hurts is said below {LEVEL:.2g}."
     )
-    yield _threshold(gain, error, tests)
+    if gain.standing is None:
+        yield _threshold(gain, error, tests)
     if gain.pooled:
         several = f", corrected {_p(gain.paired_adjusted)}" if tests > 1 else ""
         yield f"By these differences alone (paired t-test): {_p(found.p)}{several}, {gain.paired_verdict}."

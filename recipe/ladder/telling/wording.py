@@ -8,6 +8,7 @@ from recipe.ladder.comparing.comparison import SAME, Comparison, Gain, Row
 from recipe.ladder.comparing.report import Report
 from recipe.output import count
 
+SMALLER = "smaller than"  # what a verdict on a small gain begins with
 NAMED = 4  # findings of a kind that a headline names; the table has the rest
 
 
@@ -67,9 +68,11 @@ def headline(comparison: Comparison) -> list[str]:
             f"The highest top-1 is that of {best.label}, {best.mean:.2f}%.",
             f"Train more {_more(compared)}, to learn what each {noun} is worth.",
         ]
-    helping, hurting = (_called(compared, verdict) for verdict in ("helps", "hurts"))
-    sentences = [_counts(len(compared), len(helping), len(hurting), noun)]
-    sentences += [f"{verb}: {_list(rows)}." for verb, rows in (("Helps", helping), ("Hurts", hurting)) if rows]
+    helping, hurting, small = (_called(compared, verdict) for verdict in ("helps", "hurts", SMALLER))
+    sentences = [_counts(len(compared), len(helping), len(hurting), len(small), noun)]
+    smaller = [row.gain.verdict.capitalize() for row in small[:1] if row.gain]
+    verbs = ("Helps", helping), ("Hurts", hurting), ("".join(smaller), small)
+    sentences += [f"{verb}: {_list(rows)}." for verb, rows in verbs if rows]
     units = f"{min(runs)} to {max(runs)}" if min(runs) < max(runs) else f"{max(runs)}"
     if math.isfinite(comparison.detectable):
         sentences.append(
@@ -86,11 +89,12 @@ def headline(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def _counts(compared: int, helping: int, hurting: int, noun: str) -> str:
-    """A sentence with how many help, hurt and are unresolved."""
-    still_open = compared - helping - hurting
+def _counts(compared: int, helping: int, hurting: int, small: int, noun: str) -> str:
+    """A sentence with how many help, hurt, are known to be small and are unresolved."""
+    still_open = compared - helping - hurting - small
     if compared == 1:
         what = "helps" if helping else "hurts" if hurting else "is unresolved: it may help or hurt"
+        what = "is worth less than the smallest gain asked for, up or down" if small else what
         return f"The one {noun} that is compared {what}."
     if still_open == compared:
         of_them = f"Neither of the 2 {noun}s" if compared == 2 else f"None of the {count(compared, noun)}"
@@ -98,7 +102,11 @@ def _counts(compared: int, helping: int, hurting: int, noun: str) -> str:
     if compared in (helping, hurting):
         whole = f"Both {noun}s" if compared == 2 else f"All {count(compared, noun)}"
         return f"{whole} {'help' if helping else 'hurt'}."
-    verbs = (helping, "helps", "help"), (hurting, "hurts", "hurt"), (still_open, "is unresolved", "are unresolved")
+    verbs = (
+        *((helping, "helps", "help"), (hurting, "hurts", "hurt")),
+        *((small, f"is {SMALLER} asked for", f"are {SMALLER} asked for"),),
+        *((still_open, "is unresolved", "are unresolved"),),
+    )
     told = [f"{number} {one if number == 1 else several}" for number, one, several in verbs if number]
     first, *others = told
     number, verb = first.split(" ", 1)
@@ -159,7 +167,7 @@ def about_spreads(comparison: Comparison) -> list[str]:
     otherwise = [
         f"{row.label} {_word(row.gain.paired_verdict)} ({_p(row.gain.paired_adjusted)})"
         for row in comparison.rows
-        if row.gain and _word(row.gain.paired_verdict) != _word(row.gain.verdict)
+        if row.gain and _word(row.gain.paired_verdict) != _word(row.gain.verdict).replace("smaller", "unresolved")
     ]
     if len(otherwise) > NAMED + 1:
         otherwise = [*otherwise[:NAMED], f"{len(otherwise) - NAMED} more"]
