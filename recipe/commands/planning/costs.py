@@ -33,7 +33,11 @@ class OneRun(NamedTuple):
 
 
 def trainings(
-    configs: Mapping[str, Config], option: str, images: int | None, known: estimate.Earlier, given: rates.GivenRate | None
+    configs: Mapping[str, Config],
+    option: str,
+    images: int | None,
+    known: estimate.Earlier,
+    given: rates.GivenRate | None,
 ) -> list[OneRun]:
     """What one run of each recipe takes.
 
