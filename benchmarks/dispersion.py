@@ -1,13 +1,10 @@
-"""Whether the spread of runs follows from their images: `python benchmarks/dispersion.py FOLDER|FILE.npz …`.
+"""Whether the spread of runs follows from their images: `python benchmarks/dispersion.py FOLDER …`, of run folders.
 
 Runs that err independently on every image would differ by √Σ p(1 - p) images, p each image's rate of being right over
-the seeds (Jordan, 2024, arXiv 2304.01910). A quasi-binomial model has the variance of runs that times a dispersion which
+the seeds (Jordan, 2024, arXiv 2304.01910). A quasi-binomial model has the variance of runs that times a dispersion that
 settings of one training length share. Printed for each setting with two runs or more that kept predictions: seeds, the
 sd over them, what the images predict, and the dispersion with its 95% interval (chi-squared, seeds - 1 degrees of
 freedom); for each length the common dispersion, and Bartlett's p that it is common. (Of one data set at a time.)
-
-`--keep FILE.npz` writes what the figures need, each seed's top-1 and each image's number of seeds that are right; such a
-file is read as a folder of runs is.
 """
 
 import argparse
@@ -81,27 +78,6 @@ def of_runs(folder: Path) -> list[Seen]:
     return found
 
 
-def of_file(path: Path) -> list[Seen]:
-    """The settings that --keep has written."""
-    with np.load(path) as file:
-        numbers = range(len(file["names"]))
-        return [
-            Seen(str(file["names"][at]), float(file["images_trained"][at]), file[f"acc1_{at}"], file[f"right_{at}"])
-            for at in numbers
-        ]
-
-
-def keep(these: list[Seen], path: Path) -> None:
-    """Write what the figures need."""
-    arrays: dict[str, np.ndarray] = {
-        "names": np.array([one.name for one in these]),
-        "images_trained": np.array([one.images_trained for one in these]),
-    }
-    for at, one in enumerate(these):
-        arrays |= {f"acc1_{at}": one.acc1, f"right_{at}": one.right.astype(np.uint8)}
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-
-
 def lines(these: list[Seen]) -> list[str]:
     """A table of the settings, and what each training length has in common, as markdown."""
     found = [
@@ -150,15 +126,10 @@ def _rounded(value: float) -> str:
 
 
 def main() -> None:
-    """Read, print, keep."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("sources", nargs="+", type=Path, metavar="FOLDER|FILE.npz")
-    parser.add_argument("--keep", type=Path, metavar="FILE.npz")
-    arguments = parser.parse_args()
-    these = [one for path in arguments.sources for one in (of_file(path) if path.suffix == ".npz" else of_runs(path))]
-    print("\n".join(lines(these)))
-    if arguments.keep:
-        keep(these, arguments.keep)
+    """Read and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    print("\n".join(lines([one for folder in parser.parse_args().folders for one in of_runs(folder)])))
 
 
 if __name__ == "__main__":
