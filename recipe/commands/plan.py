@@ -1,87 +1,113 @@
-"""`recipe plan '+recipe=glob(r*)'`: how many seeds a ladder's published gains need, before anything is trained."""
+"""`recipe plan '+recipe=glob(r*)'`: seeds, device-hours, money, cores and devices of a ladder, before it is trained."""
 
 import argparse
-import fnmatch
+import json
 import math
-from collections.abc import Sequence
+import shutil
+from pathlib import Path
 from typing import Any
 
+from recipe.commands.planning import costs, devices, measured, rates, seeds, told
+from recipe.commands.planning.costs import OneRun
+from recipe.commands.planning.devices import OnDevices
 from recipe.errors import ConfigError
-from recipe.plan import rungs
-
-SD = 0.12  # points: of the runs of one recipe, as docs/STATISTICS.md simulates them
+from recipe.ladder.reading.collect import find
+from recipe.plan import compose, rungs
+from recipe.plan.ablations import key_of
+from recipe.sweep import estimate
 
 
 def add_to(parsers: Any) -> None:
     """The command's arguments."""
     parser = parsers.add_parser(
         "plan",
-        help="seeds that would confirm the published gains of a ladder, before training",
-        description="For each recipe: the published gain over the nearest one below that is named, and the seeds that "
-        "would confirm it in 4 of 5 cases, alone and among all gains of the ladder (Holm's correction).",
-        epilog="Example: recipe plan '+recipe=glob(r*)' --sd 0.2",
+        help="seeds, device-hours and money that a ladder would take, before training",
+        description="For each recipe: the published gain over the nearest one below that is named, the seeds that "
+        "would confirm it in 4 of 5 cases, alone and among all gains of the ladder (Holm's correction), and what a run "
+        "and that many of them take. Images a second are published ones of ResNet-50 unless they are given.",
+        epilog="Example: recipe plan '+recipe=glob(r*)' --rate 2500@176 --price 2 --devices 8",
     )
     parser.add_argument("recipes", metavar="+recipe=…", help="recipes as train.py -m takes them: glob(r*) or v1,v2")
-    parser.add_argument("--sd", type=float, default=SD, metavar="POINTS", help="of one recipe's runs (%(default)s)")
+    parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: scale=small …")
+    parser.add_argument("--sd", type=float, metavar="POINTS", help=f"of one recipe's runs ({seeds.SD:g})")
+    parser.add_argument("--from", dest="runs", type=Path, metavar="FOLDER", help="sd and images/s from finished runs")
+    parser.add_argument(
+        "--rate",
+        metavar="IMAGES_PER_S[@PIXELS]",
+        help=f"of one device, at 224 pixels without @; or published: {', '.join(rates.PUBLISHED)} ({rates.DEFAULT})",
+    )
+    parser.add_argument("--price", type=float, metavar="MONEY", help="of a device-hour, in any currency")
+    parser.add_argument("--devices", type=int, metavar="N", help="that trainings run on side by side")
+    parser.add_argument("--images", type=int, metavar="N", help="of the training set, where it is not known")
+    parser.add_argument("--cores", type=float, metavar="N", help="that load for each device (as many as it needs)")
+    parser.add_argument(
+        "--links",
+        type=_links,
+        default=(devices.IN_NODE, devices.BETWEEN_NODES),
+        metavar="IN,BETWEEN",
+        help="GB/s of a device within a node and between nodes (100,12.5: assumed)",
+    )
+    parser.add_argument("--json", action="store_true", help="all figures as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the table. Raises ConfigError, and RunError without scipy."""
-    if not (math.isfinite(arguments.sd) and arguments.sd > 0):
-        raise ConfigError(f"--sd {arguments.sd:g}: must be above 0")
-    names = chosen(arguments.recipes)
-    found = published_gains(names)
-    first, second = max(map(len, found)), max(len(over) for over, _ in found.values())
-    print(f"{'':{first + second + 2}}{'published':>10}{'seeds needed':>19}")
-    print(f"{'recipe':{first}}  {'over':{second}}{'gain':>10}{'alone':>8}{'in ladder':>11}")
-    for name, (over, gain) in found.items():
-        alone, together = seeds(gain, arguments.sd, len(found))
-        print(f"{name:{first}}  {over:{second}}{gain:>+10.3f}{alone:>8}{together:>11}")
-    print(f"Paired t-tests, sd over seeds {arguments.sd:g} points, 80% power, {len(found)} gains in the ladder.")
-    print("recipe report also lends spreads from rung to rung, and may need fewer.")
-
-
-def chosen(text: str) -> list[str]:
-    """Names of the recipes, from `+recipe=glob(PATTERN)` or `+recipe=NAME,NAME`. Raises ConfigError."""
-    key, equals, value = text.partition("=")
-    if key != "+recipe" or not equals:
-        raise ConfigError(f"{text}: must be recipes, as in '+recipe=glob(r*)' or +recipe=v1,v2")
-    known = sorted(file.stem for file in (rungs.CONF / "recipe").glob("*.yaml"))
-    if value.startswith("glob(") and value.endswith(")"):
-        names = fnmatch.filter(known, value[len("glob(") : -1])
+    """Print the plan. Raises ConfigError, and RunError without scipy or without runs where they are to be read."""
+    for name in ("sd", "price", "devices", "images", "cores"):
+        value = getattr(arguments, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"--{name} {value:g}: must be above 0")
+    planned = plan(arguments)
+    if arguments.json:
+        print(json.dumps(told.as_json(planned), indent=1))
     else:
-        names = value.split(",")
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise ConfigError(f"{text}: {'no recipe is called ' + unknown[0] if unknown else 'no recipe has such a name'}")
-    return names
+        print(told.text(planned, shutil.get_terminal_size().columns))
 
 
-def published_gains(names: Sequence[str]) -> dict[str, tuple[str, float]]:
-    """By recipe: the nearest one below it among the names, and the points of top-1 published over it.
+def plan(arguments: argparse.Namespace) -> told.Planned:
+    """All that the command has to say. Raises as `run` does."""
+    names = seeds.chosen(arguments.recipes)
+    given = rates.given(arguments.rate) if arguments.rate is not None else None
+    overrides = list(arguments.arguments)
+    if (wrong := next((text for text in overrides if "=" not in text), None)) is not None:
+        raise ConfigError(f"{wrong}: must be an override as train.py takes it, KEY=VALUE")
+    option = next((text.partition("=")[2] for text in reversed(overrides) if key_of(text) == "data"), None)
+    chosen = [] if option else ["data=imagenet"]
+    compose.plan_of([rungs.choice(names[-1]), *chosen, "data.root=.", *overrides], to_run=False)  # is it right at all?
+    configs = compose.configs(names, [*chosen, "data.root=.", *overrides])
+    known, spreads = estimate.Earlier({}, {}), None
+    if arguments.runs is not None:
+        spreads = measured.spreads(arguments.runs) if arguments.sd is None else None
+        known = estimate.earlier(find(arguments.runs))
+    of = costs.trainings(dict(zip(names, configs, strict=True)), option or "imagenet", arguments.images, known, given)
+    sd = spreads.sd if spreads else arguments.sd or seeds.SD
+    hashes = {one.name: one.hash for one in of}
+    needed = seeds.needed(seeds.published_gains(names), sd, spreads.of_differences if spreads else {}, hashes)
+    return told.Planned(
+        sd=sd,
+        measured=spreads,
+        needed=needed,
+        trainings=of,
+        ladder=costs.ladder(of, needed),
+        spread=_spread(of[-1], arguments.cores, arguments.links),
+        price=arguments.price,
+        devices=arguments.devices,
+        cores=arguments.cores,
+        links=arguments.links,
+    )
 
-    Recipes without published top-1, or without one below that has it, are left out. Raises ConfigError for no gain.
-    """
-    published = {name: rungs.rung(name).published.get("acc1") for name in names}
-    found = {}
-    for name in names:
-        below = next((one for one in reversed(rungs.chain(name)[:-1]) if one in published), None)
-        new, old = published[name], published.get(below or "")
-        if below and new is not None and old is not None:
-            found[name] = (below, new - old)
-    if not found:
-        raise ConfigError(f"{', '.join(names)}: no published gain of one over another")
-    return found
+
+def _spread(of: OneRun, cores: float | None, links: tuple[float, float]) -> list[OnDevices] | None:
+    """The training on more devices; None where its rate, its images or its parameters are not known."""
+    if of.rate is None or of.images is None or of.config.model.name not in devices.PARAMETERS:
+        return None
+    if of.config.model.args or of.config.max_steps is not None:
+        return None
+    return devices.spread(of.config, of.images, of.rate, of.loader_ms, cores, links)
 
 
-def seeds(gain: float, sd: float, tests: int) -> tuple[str, str]:
-    """Seeds that find a gain in 4 of 5 cases by a paired t-test: by itself, and at 5% / tests, Holm's first step.
-
-    Args:
-        gain, sd: points; sd is of the runs of one recipe, which differ from those of another by √2 times that.
-    """
-    from recipe.ladder.comparing.statistics import seeds_needed  # scipy
-
-    alone, together = (seeds_needed(gain, math.sqrt(2) * sd, tests=number) for number in (1, tests))
-    return str(alone or "over 1000"), str(together or "over 1000")
+def _links(text: str) -> tuple[float, float]:
+    values = [float(part) for part in text.split(",")]
+    if len(values) != 2 or not all(math.isfinite(value) and value > 0 for value in values):
+        raise argparse.ArgumentTypeError("two numbers above 0, as in 100,12.5")
+    return values[0], values[1]

@@ -1,0 +1,1 @@
+"""What `recipe plan` computes before anything is trained: seeds, device-hours, money, processor cores, devices."""
