@@ -30,6 +30,7 @@ PLATEAU: Users = {"name": ("plateau",)}
 ONECYCLE: Users = {"name": ("onecycle",)}
 CYCLED: Users = {**ONECYCLE, "cycle_momentum": ()}
 WARMUP: Users = {"warmup_epochs": ()}
+FROM_SHARE: Users = {**WARMUP, "warmup_method": ("linear", "constant")}
 
 
 @dataclass
@@ -162,8 +163,9 @@ class ScheduleConfig:
     base_momentum: float = key(0.85, at_least=0, below=1, used_by=CYCLED)
     max_momentum: float = key(0.95, at_least=0, below=1, used_by=CYCLED)
     warmup_epochs: float = key(0.0, at_least=0, unit="epochs")
-    warmup_method: str = key("linear", choices=("linear", "constant"), used_by=WARMUP)
-    warmup_decay: float = key(0.01, above=0, at_most=1, used_by=WARMUP)  # first rate, as a share of lr
+    # next: linear, one change of the rate ahead of where the run stands, from lr/warmup_epochs to lr
+    warmup_method: str = key("linear", choices=("linear", "constant", "next"), used_by=WARMUP)
+    warmup_decay: float = key(0.01, at_least=0, at_most=1, used_by=FROM_SHARE)  # first rate, as a share of lr
     interval: str = key("epoch", choices=("epoch", "step"))  # when the learning rate changes
 
 
