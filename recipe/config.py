@@ -29,6 +29,8 @@ TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "exponential", "
 PLATEAU: Users = {"name": ("plateau",)}
 ONECYCLE: Users = {"name": ("onecycle",)}
 CYCLED: Users = {**ONECYCLE, "cycle_momentum": ()}
+GROWING: Users = {"first_crop": ()}
+RESIZED: Users = {"resize_from": ()}
 WARMUP: Users = {"warmup_epochs": ()}
 FROM_SHARE: Users = {**WARMUP, "warmup_method": ("linear", "constant")}
 
@@ -87,6 +89,16 @@ class DataConfig:
 class ResolutionConfig:
     train_resize: int | None = key(None, at_least=8, unit="pixels")  # before the crop to train_crop; null: train_crop
     train_crop: int = key(224, at_least=8, unit="pixels")  # square
+    # Smaller crops in earlier epochs, then larger ones until train_crop (recipe/ingredients/resizing.py); null: off
+    first_crop: int | None = key(None, at_least=8, since="0.2", unit="pixels")
+    grow_from: float = key(0.0, at_least=0, used_by=GROWING, since="0.2", unit="epochs")  # up to it first_crop
+    grow_until: float = key(90.0, above=0, used_by=GROWING, since="0.2", unit="epochs")  # from it on train_crop
+    crop_step: int = key(32, at_least=1, used_by=GROWING, since="0.2", unit="pixels")  # sizes between are multiples
+    # Whole batches resized on the device, from this share of the crop's sides to all of it; null: off
+    resize_from: float | None = key(None, above=0, below=1, since="0.2")
+    resize_delay: float = key(0.5, at_least=0, below=1, used_by=RESIZED, since="0.2")  # share of the run before it
+    resize_finetune: float = key(0.2, at_least=0, below=1, used_by=RESIZED, since="0.2")  # and after it, at full size
+    resize_step: int = key(4, at_least=1, used_by=RESIZED, since="0.2", unit="pixels")  # sizes are multiples
     val_resize: int = key(256, at_least=8, affects="result", unit="pixels")  # shorter side
     val_crop: int = key(224, at_least=8, affects="result", unit="pixels")  # square
     interpolation: str = key("bilinear", choices=("bilinear", "bicubic", "nearest"))

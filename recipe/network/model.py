@@ -64,14 +64,20 @@ def set_format(model: nn.Module, runtime: RuntimeConfig) -> None:
                 tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
-def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None:
+def check_resolution(
+    model: nn.Module, config: Config, num_classes: int, others: Sequence[tuple[str, int]] = ()
+) -> None:
     """Refuse a model that does not take images of the configured sizes, or returns more than logits.
+
+    Args:
+        others: keys, and further sizes in pixels that they make it train on.
 
     Runs on tensors without data ("meta"): no pixel is computed. Raises ConfigError.
     """
     sizes = config.resolution
     grid = [("evaluate.grid", entry["val_crop"]) for entry in config.evaluate.grid if "val_crop" in entry]
-    _check_sizes(model, config, num_classes, [("resolution.train_crop", sizes.train_crop)], training=True)
+    trained = [("resolution.train_crop", sizes.train_crop)]
+    _check_sizes(model, config, num_classes, [*trained, *others], training=True)
     check_crops(model, config, num_classes, [("resolution.val_crop", sizes.val_crop), *grid])
 
 

@@ -24,6 +24,28 @@ def _check_resolution(config: Config) -> None:
         )
 
 
+def _check_resizing(config: Config) -> None:
+    sizes = config.resolution
+    if sizes.first_crop is not None:
+        first = f"resolution.first_crop={sizes.first_crop}"
+        if sizes.first_crop > sizes.train_crop:
+            raise ConfigError(f"{first} is larger than resolution.train_crop={sizes.train_crop}: crops grow to that")
+        if sizes.train_resize is not None:
+            raise ConfigError(
+                f"{first} with resolution.train_resize={sizes.train_resize}: crops that grow are resized to their own "
+                "size; leave train_resize at null"
+            )
+        if sizes.grow_from > sizes.grow_until:
+            raise ConfigError(
+                f"resolution.grow_from={sizes.grow_from:g} is after resolution.grow_until={sizes.grow_until:g}"
+            )
+    if sizes.resize_from is not None and sizes.resize_delay + sizes.resize_finetune >= 1:
+        raise ConfigError(
+            f"resolution.resize_delay={sizes.resize_delay:g} and resize_finetune={sizes.resize_finetune:g} leave no "
+            "part of the run in which images grow: together they must be less than 1"
+        )
+
+
 def _check_loss(config: Config) -> None:
     if config.loss.name == "nll" and config.model.head != "mlp":
         raise ConfigError(
@@ -245,6 +267,7 @@ def _check_compile(config: Config) -> None:
 
 CONTRADICTIONS: tuple[Callable[[Config], None], ...] = (
     _check_resolution,
+    _check_resizing,
     _check_loss,
     _check_early_stopping,
     _check_pairs,
