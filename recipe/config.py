@@ -13,7 +13,7 @@ from recipe.schema import key, section
 TORCH_OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "lamb")
 
 INITS: tuple[str, ...] = ("source", "torchvision_resnet", "torchvision_mobilenet", "timm_efficientnet")
-INITS += ("kaiming_normal", "kaiming_uniform", "pytorch")
+INITS += ("kaiming_normal", "kaiming_uniform", "pytorch", "mosaic")
 
 # What some keys are used by: see `key`.
 Users = Mapping[str, tuple[str, ...]]
@@ -54,6 +54,8 @@ class ModelConfig:
     head_width: int = key(256, at_least=1, used_by=HIDDEN, unit="hidden features")
     head_dropout: float = key(0.0, at_least=0, below=1, used_by=HIDDEN)  # concat_pool: half of it first, then all of it
     args: dict[str, Any] = key({}, since="0.2")  # further ones of the network's constructor: {drop_path_rate: 0.1}
+    # What halves an image's sides sees it blurred (recipe/network/blur_pool.py): ffcv's form, and Composer's.
+    blur_pool: str = key("none", choices=("none", "convolutions", "convolutions_and_max_pool"), since="0.2")
 
 
 @dataclass
@@ -150,6 +152,9 @@ class OptimizerConfig:
     eps: float = key(1e-8, above=0, used_by=WITH_EPS)
     weight_decay: float = key(1e-4, at_least=0)
     norm_weight_decay: float | None = key(None, at_least=0)  # of normalisation layers; null: weight_decay
+    # Which parameters are normalisation layers': by the layers' type, or those with bn in their name, as ffcv and
+    # NVIDIA have it: a ResNet's downsample.1 is then none.
+    norms_by: str = key("type", choices=("type", "name"), since="0.2")
     bias_weight_decay: float | None = key(None, at_least=0)  # of other layers' biases; null: weight_decay
     grad_clip: float | None = key(None, above=0)  # largest gradient norm; null: off
     backbone_lr_factor: float = key(1.0, above=0)  # learning rate of all but the head, as a share of lr
@@ -196,9 +201,10 @@ class EvaluateConfig:
     batch_size: int = key(
         256, at_least=1, affects="nothing", unit="images a forward pass and rank"
     )  # does not change the result
+    flip: bool = key(False, affects="result", since="0.2")  # mean of the logits of an image and of its mirror image
     grid: list[Any] = key(
         [], affects="result"
-    )  # further final evaluations: {weights: raw | ema, val_resize: …, val_crop: …}
+    )  # further final evaluations: {weights: raw | ema, val_resize: …, val_crop: …, flip: …}
 
 
 @dataclass

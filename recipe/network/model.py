@@ -13,9 +13,10 @@ from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import ConfigError
 from recipe.network import zoo
 from recipe.network.available import unknown_name
+from recipe.network.blur_pool import set_blur_pool
 from recipe.network.constructor import bare
 from recipe.network.heads import set_head
-from recipe.network.initial import initialise
+from recipe.network.initial import OWN_NORMS, initialise
 from recipe.network.preprocessing import own_preprocessing
 from recipe.randomness import seed_at
 
@@ -43,6 +44,7 @@ def make_model(config: Config, num_classes: int, arguments: Mapping[str, Any] | 
         if config.model.stem != "imagenet":
             _set_small_stem(model, config.model)
         initialise(model, config.model.init)
+        set_blur_pool(model, config.model)
         set_head(model, config, num_classes)
     _set_last_norms(model, config.model)
     set_format(model, config.runtime)
@@ -217,6 +219,8 @@ def _set_last_norms(model: nn.Module, config: ModelConfig) -> None:
     last = [norm for module in model.modules() if (norm := _last_norm(module)) is not None]
     if config.zero_init_residual and not last:
         raise ConfigError(f"model.zero_init_residual=true: {config.name} has no residual blocks with a last batch norm")
+    if config.init in OWN_NORMS and not config.zero_init_residual:
+        return
     for norm in last:
         nn.init.constant_(norm.weight, 0.0 if config.zero_init_residual else 1.0)
 

@@ -174,12 +174,13 @@ def _check_batches(config: Config) -> None:
 
 def _check_grid(config: Config) -> None:
     for entry in config.evaluate.grid:
-        valid = "entries are {weights: raw or ema, val_resize: pixels, val_crop: pixels}"
+        valid = "entries are {weights: raw or ema, val_resize: pixels, val_crop: pixels, flip: true or false}"
         if not isinstance(entry, dict):
             raise ConfigError(f"evaluate.grid: {entry!r} is not an entry; {valid}")
         for name, value in entry.items():
             sizes = name in ("val_resize", "val_crop") and isinstance(value, int) and value >= 8
-            if not sizes and not (name == "weights" and value in ("raw", "ema")):
+            flip = name == "flip" and isinstance(value, bool)
+            if not sizes and not flip and not (name == "weights" and value in ("raw", "ema")):
                 raise ConfigError(f"evaluate.grid: {name}: {value} is not valid; {valid}")
         if entry.get("weights") == "ema" and config.ema.decay is None:
             raise ConfigError("evaluate.grid: weights: ema, but there is no average: choose ema=ema or weights: raw")
