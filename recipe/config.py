@@ -13,7 +13,7 @@ from recipe.schema import key, section
 TORCH_OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "lamb")
 
 INITS: tuple[str, ...] = ("source", "torchvision_resnet", "torchvision_mobilenet", "timm_efficientnet")
-INITS += ("kaiming_normal", "kaiming_uniform", "pytorch")
+INITS += ("kaiming_normal", "kaiming_uniform", "pytorch", "mosaic")
 
 # What some keys are used by: see `key`.
 Users = Mapping[str, tuple[str, ...]]
@@ -29,7 +29,10 @@ TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "exponential", "
 PLATEAU: Users = {"name": ("plateau",)}
 ONECYCLE: Users = {"name": ("onecycle",)}
 CYCLED: Users = {**ONECYCLE, "cycle_momentum": ()}
+GROWING: Users = {"first_crop": ()}
+RESIZED: Users = {"resize_from": ()}
 WARMUP: Users = {"warmup_epochs": ()}
+FROM_SHARE: Users = {**WARMUP, "warmup_method": ("linear", "constant")}
 
 
 @dataclass
@@ -51,6 +54,8 @@ class ModelConfig:
     head_width: int = key(256, at_least=1, used_by=HIDDEN, unit="hidden features")
     head_dropout: float = key(0.0, at_least=0, below=1, used_by=HIDDEN)  # concat_pool: half of it first, then all of it
     args: dict[str, Any] = key({}, since="0.2")  # further ones of the network's constructor: {drop_path_rate: 0.1}
+    # What halves an image's sides sees it blurred (recipe/network/blur_pool.py): ffcv's form, and Composer's.
+    blur_pool: str = key("none", choices=("none", "convolutions", "convolutions_and_max_pool"), since="0.2")
 
 
 @dataclass
@@ -86,6 +91,16 @@ class DataConfig:
 class ResolutionConfig:
     train_resize: int | None = key(None, at_least=8, unit="pixels")  # before the crop to train_crop; null: train_crop
     train_crop: int = key(224, at_least=8, unit="pixels")  # square
+    # Smaller crops in earlier epochs, then larger ones until train_crop (recipe/ingredients/resizing.py); null: off
+    first_crop: int | None = key(None, at_least=8, since="0.2", unit="pixels")
+    grow_from: float = key(0.0, at_least=0, used_by=GROWING, since="0.2", unit="epochs")  # up to it first_crop
+    grow_until: float = key(90.0, above=0, used_by=GROWING, since="0.2", unit="epochs")  # from it on train_crop
+    crop_step: int = key(32, at_least=1, used_by=GROWING, since="0.2", unit="pixels")  # sizes between are multiples
+    # Whole batches resized on the device, from this share of the crop's sides to all of it; null: off
+    resize_from: float | None = key(None, above=0, below=1, since="0.2")
+    resize_delay: float = key(0.5, at_least=0, below=1, used_by=RESIZED, since="0.2")  # share of the run before it
+    resize_finetune: float = key(0.2, at_least=0, below=1, used_by=RESIZED, since="0.2")  # and after it, at full size
+    resize_step: int = key(4, at_least=1, used_by=RESIZED, since="0.2", unit="pixels")  # sizes are multiples
     val_resize: int = key(256, at_least=8, affects="result", unit="pixels")  # shorter side
     val_crop: int = key(224, at_least=8, affects="result", unit="pixels")  # square
     interpolation: str = key("bilinear", choices=("bilinear", "bicubic", "nearest"))
@@ -137,6 +152,9 @@ class OptimizerConfig:
     eps: float = key(1e-8, above=0, used_by=WITH_EPS)
     weight_decay: float = key(1e-4, at_least=0)
     norm_weight_decay: float | None = key(None, at_least=0)  # of normalisation layers; null: weight_decay
+    # Which parameters are normalisation layers': by the layers' type, or those with bn in their name, as ffcv and
+    # NVIDIA have it: a ResNet's downsample.1 is then none.
+    norms_by: str = key("type", choices=("type", "name"), since="0.2")
     bias_weight_decay: float | None = key(None, at_least=0)  # of other layers' biases; null: weight_decay
     grad_clip: float | None = key(None, above=0)  # largest gradient norm; null: off
     backbone_lr_factor: float = key(1.0, above=0)  # learning rate of all but the head, as a share of lr
@@ -162,8 +180,9 @@ class ScheduleConfig:
     base_momentum: float = key(0.85, at_least=0, below=1, used_by=CYCLED)
     max_momentum: float = key(0.95, at_least=0, below=1, used_by=CYCLED)
     warmup_epochs: float = key(0.0, at_least=0, unit="epochs")
-    warmup_method: str = key("linear", choices=("linear", "constant"), used_by=WARMUP)
-    warmup_decay: float = key(0.01, above=0, at_most=1, used_by=WARMUP)  # first rate, as a share of lr
+    # next: linear, one change of the rate ahead of where the run stands, from lr/warmup_epochs to lr
+    warmup_method: str = key("linear", choices=("linear", "constant", "next"), used_by=WARMUP)
+    warmup_decay: float = key(0.01, at_least=0, at_most=1, used_by=FROM_SHARE)  # first rate, as a share of lr
     interval: str = key("epoch", choices=("epoch", "step"))  # when the learning rate changes
 
 
@@ -182,9 +201,10 @@ class EvaluateConfig:
     batch_size: int = key(
         256, at_least=1, affects="nothing", unit="images a forward pass and rank"
     )  # does not change the result
+    flip: bool = key(False, affects="result", since="0.2")  # mean of the logits of an image and of its mirror image
     grid: list[Any] = key(
         [], affects="result"
-    )  # further final evaluations: {weights: raw | ema, val_resize: …, val_crop: …}
+    )  # further final evaluations: {weights: raw | ema, val_resize: …, val_crop: …, flip: …}
 
 
 @dataclass

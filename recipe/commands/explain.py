@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipe.config import Config
+from recipe.ingredients.resizing import in_words, pixels
 from recipe.output import count
 from recipe.plan import compose, published, rungs
 from recipe.plan.ablations import ABLATIONS, key_of
@@ -121,7 +122,11 @@ def _batches(c: Config) -> Iterator[str]:
     micro_batches = c.batch_size // c.micro_batch_size
     sizes = c.resolution
     yield f"scale={c.scale.name}: {c.model.name}, {count(c.epochs, 'epoch')}"
-    yield f"  pixels        train {sizes.train_crop}, validate {sizes.val_crop} of {sizes.val_resize}"
+    yield f"  pixels        train {in_words(c)}, validate {sizes.val_crop} of {sizes.val_resize}"
+    baseline = Config()
+    of_v1 = c.epochs * pixels(c) / (baseline.epochs * pixels(baseline))
+    if c.scale.name == "imagenet":
+        yield f"  cost          {of_v1:.3f} of v1's images x pixels, forward and backward"
     yield f"  learning rate {text(c.optimizer.lr)} for a batch of {c.batch_size}"
     yield f"  batch         {c.batch_size} = {micro_batches} micro-batches x {c.micro_batch_size}"
     for world_size in WORLD_SIZES:

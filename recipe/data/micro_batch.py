@@ -15,6 +15,7 @@ from recipe.data.unreadable import WITHOUT_IT
 from recipe.errors import DataError
 from recipe.ingredients.box import around
 from recipe.ingredients.policies_batched import pack
+from recipe.ingredients.resizing import in_epoch
 
 MOST_UNREADABLE = 100  # images in a row, before something else must be wrong
 
@@ -33,7 +34,7 @@ class Task(NamedTuple):
 class MicroBatch(NamedTuple):
     """What one forward pass takes, on the host."""
 
-    images: Tensor  # (n, 3, train_crop, train_crop) uint8
+    images: Tensor  # (n, 3, S, S) uint8, S: the epoch's crop
     labels: Tensor  # (n,) int64
     erase: Tensor  # (n, 4) int32: top, left, height, width
     codes: Tensor  # (n, k) int64: the policy's operations that the device does; k = 0 where the workers did them
@@ -62,6 +63,7 @@ def load_micro_batches(
     Args:
         memory: bytes where the images belong; None: in fresh memory.
     """
+    config = in_epoch(config, tasks[0].epoch)  # which they share
     images = empty_batches([len(task.indices) for task in tasks], config.resolution.train_crop, memory)
     rows: list[dict[int, _Row]] = [{} for _ in tasks]
     places: dict[int, list[tuple[int, int]]] = {}  # of each image: number of the task, row

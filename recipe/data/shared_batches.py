@@ -45,7 +45,7 @@ class SharedBatches:
 
     def __init__(self, tasks: int, images: int, size: int) -> None:
         """For `tasks` on their way, each of at most so many images of size x size pixels. Shared with forks."""
-        self.count, self.size = tasks + IN_USE, size
+        self.count = tasks + IN_USE
         self._bytes = images * size * size * 3
         self._memory = torch.frombuffer(mmap.mmap(-1, self.count * self._bytes), dtype=torch.uint8)
         self.key = max(self._known, default=0) + 1
@@ -57,7 +57,8 @@ class SharedBatches:
 
     def send(self, number: int, batches: list[Batch]) -> "Sent[Batch]":
         """Batches without their images, which lie in the buffer of this number."""
-        return Sent(self.key, number, [batch._replace(images=NO_IMAGES) for batch in batches])
+        side = batches[0].images.shape[-1]
+        return Sent(self.key, number, [batch._replace(images=NO_IMAGES) for batch in batches], side)
 
     @classmethod
     def received(cls, sent: "Sent[Batch]", copied: bool) -> list[Batch]:
@@ -65,7 +66,7 @@ class SharedBatches:
         if sent.pinned:
             return sent.batches
         own = cls._known[sent.key]
-        images = empty_batches([len(batch.labels) for batch in sent.batches], own.size, own.buffer(sent.number))
+        images = empty_batches([len(batch.labels) for batch in sent.batches], sent.side, own.buffer(sent.number))
         found = zip(sent.batches, images, strict=True)
         return [batch._replace(images=part.clone() if copied else part) for batch, part in found]
 
@@ -77,6 +78,7 @@ class Sent(Generic[Batch]):
     key: int  # of the SharedBatches
     number: int
     batches: list[Batch]
+    side: int  # of their images, in pixels: at most what the buffer was made for
     pinned: bool = False  # with their images, after all, in memory that a GPU copies from beside its work
 
     def pin_memory(self) -> "Sent[Batch]":

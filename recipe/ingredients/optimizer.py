@@ -22,7 +22,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
     """Parameters of normalisation layers, other biases, and the rest, each with its weight decay and rate.
 
-    Layers are told by type: by name one would miss the batch norms of downsampling paths.
+    Layers are told by type; with norms_by=name a norm's parameters are those with bn in their name, as in ffcv's and
+    NVIDIA's trainers, which decay the batch norms of downsampling paths.
     Returns dicts with `params`, `weight_decay` and `lr_scale` (the group's share of the learning rate), without empty
     groups and without two that are alike. Frozen parameters are in none.
     """
@@ -37,8 +38,10 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
             if parameter in seen or not parameter.requires_grad:
                 continue
             seen.add(parameter)
-            kind = norm_decay if isinstance(module, NORM_LAYERS) else bias_decay if name == "bias" else decay
-            scale = scales.get(f"{prefix}.{name}" if prefix else name, 1.0)
+            whole = f"{prefix}.{name}" if prefix else name
+            of_norm = "bn" in whole if config.norms_by == "name" else isinstance(module, NORM_LAYERS)
+            kind = norm_decay if of_norm else bias_decay if name == "bias" else decay
+            scale = scales.get(whole, 1.0)
             groups.setdefault((kind, scale), []).append(parameter)
     return [
         {"params": params, "weight_decay": value, "lr_scale": scale}

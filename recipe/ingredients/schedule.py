@@ -94,6 +94,18 @@ def after_warmup(config: ScheduleConfig, epochs: int, now: float, steps_per_epoc
     return AfterWarmup(now - config.warmup_epochs, epochs - config.warmup_epochs, tick)
 
 
+def warming_up(config: ScheduleConfig, lr: float, now: float, steps_per_epoch: int) -> float:
+    """lr·(d + (1 − d)·now/W), from d = warmup_decay (0: from nothing at all) in W = warmup_epochs; constant: lr·d.
+
+    next: lr·(now + tick)/W, so that the last of the warm-up has lr (NVIDIA's DeepLearningExamples, by epochs).
+    """
+    if config.warmup_method == "next":
+        tick = after_warmup(config, 0, now, steps_per_epoch).tick
+        return lr * min(1.0, (now + tick) / config.warmup_epochs)
+    progress = now / config.warmup_epochs if config.warmup_method == "linear" else 0.0
+    return lr * (config.warmup_decay + (1 - config.warmup_decay) * progress)
+
+
 def learning_rate(
     config: ScheduleConfig, lr: float, epochs: int, epoch: int, step: int = 0, steps_per_epoch: int = 1
 ) -> float:
@@ -106,8 +118,7 @@ def learning_rate(
     """
     now = epoch + (step / steps_per_epoch if config.interval == "step" else 0.0)
     if now < config.warmup_epochs:
-        progress = now / config.warmup_epochs if config.warmup_method == "linear" else 0.0
-        return lr * (config.warmup_decay + (1 - config.warmup_decay) * progress)
+        return warming_up(config, lr, now, steps_per_epoch)
     return DECAYS[config.name](after_warmup(config, epochs, now, steps_per_epoch), config, lr)
 
 

@@ -17,6 +17,7 @@ from recipe.data.dataset import Dataset
 from recipe.data.formats import FORMATS
 from recipe.data.known import described
 from recipe.data.store import store_of
+from recipe.ingredients.resizing import in_words
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import disk, estimate
 from recipe.logs.advice import other_network, other_preprocessing
@@ -101,7 +102,7 @@ def opening(
         yield _row("", f"the last {order.dropped} positions of each epoch are too few for a step and left out")
     sizes = c.resolution
     of = f" of {sizes.train_resize}" if sizes.train_resize is not None else ""
-    yield _row("pixels", f"train {sizes.train_crop}{of}, validate {sizes.val_crop} of {sizes.val_resize}")
+    yield _row("pixels", f"train {in_words(c)}{of}, validate {sizes.val_crop} of {sizes.val_resize}")
     if c.early_stopping.patience is not None:
         evaluations = count(c.early_stopping.patience, "evaluation")
         below = c.early_stopping.loss_below

@@ -11,6 +11,7 @@ import torch
 
 from recipe.config import Config
 from recipe.data.order import make_order
+from recipe.ingredients.resizing import pixels
 from recipe.logs.run_view import RunView
 from recipe.machine import limits
 from recipe.machine.distributed import Ranks
@@ -31,12 +32,12 @@ class Speed:
 
 
 def run_hours(config: Config, num_images: int, measured: Speed) -> float:
-    """Hours that the whole run takes, evaluations included."""
+    """Hours that the whole run takes, evaluations included. `measured`: at the size of the first epoch's images."""
     order = make_order(config, num_images)
-    images = order.images_seen(config.epochs * order.steps)
-    look = midway(replace(config, max_steps=None), config.epochs, measured.evaluated, images)
-    images += look.images if look else 0
+    seen = order.images_seen(config.epochs * order.steps)
+    look = midway(replace(config, max_steps=None), config.epochs, measured.evaluated, seen)
     evaluations = -(-config.epochs // config.evaluate.every) + len(config.evaluate.grid)
+    images = seen * pixels(config) / pixels(config, 0, 1) + (look.images if look else 0)  # they may grow
     return (images / measured.images_per_second + evaluations * measured.evaluation_seconds) / 3600
 
 
@@ -48,8 +49,8 @@ def ladder_hours(plan: Plan, num_images: int, measured: Speed) -> tuple[int, int
     hours: dict[str, float] = {}
     rungs = compose.whole_runs_of_chain(plan)
     for config in rungs:
-        pixels = (config.resolution.train_crop / plan.config.resolution.train_crop) ** 2
-        there = replace(measured, images_per_second=measured.images_per_second / pixels)
+        larger = pixels(config, 0, 1) / pixels(plan.config, 0, 1)
+        there = replace(measured, images_per_second=measured.images_per_second / larger)
         hours[hashes.training_hash(config)] = run_hours(config, num_images, there)
     different = {hashes.digest(config, {"weights", "result"}) for config in rungs}
     return len(different), len(hours), sum(hours.values())
@@ -85,8 +86,9 @@ def seconds_left(run: RunView, epoch: int) -> float | None:
     if not pace.known:
         return None
     done = min((epoch + 1) * run.order.steps, run.steps)
-    images = run.order.images_seen(run.steps) - run.order.images_seen(done)
     later = range(epoch + 1, run.epochs)
+    images: float = run.order.images_seen(run.steps) - run.order.images_seen(done)
+    images *= pixels(run.config, epoch + 1, run.epochs) / pixels(run.config, 0, epoch + 1) if later else 1
     images += run.midway.images if run.midway and run.midway.epoch in later else 0
     evaluations = sum(evaluates(run.config, one, run.epochs) for one in later) + (not later)
     evaluations += len(run.config.evaluate.grid)

@@ -11,15 +11,22 @@ from torch import Tensor, nn
 
 from recipe.config import RuntimeConfig
 
+MOST_SIZES = 3  # with the short steps, half of what PyTorch compiles of a function before it runs it eagerly
+
 
 class Compiled(nn.Module):
-    """Calls a module compiled. Each shape is compiled by itself: an epoch's last, short step once more."""
+    """Calls a module compiled. Each shape is compiled by itself: an epoch's last, short step once more.
 
-    def __init__(self, module: nn.Module, config: RuntimeConfig) -> None:
+    Where images have more than MOST_SIZES sizes in a run, the second shape is compiled for all others too: PyTorch
+    gives up after eight.
+    """
+
+    def __init__(self, module: nn.Module, config: RuntimeConfig, sizes: int = 1) -> None:
+        """`sizes`: of images, in a run."""
         super().__init__()
         self.module = module
         self._replays = replays(config)
-        module.compile(dynamic=False, mode=config.compile_mode)
+        module.compile(dynamic=False if sizes <= MOST_SIZES else None, mode=config.compile_mode)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The module's own output; with CUDA graphs in memory that the next call uses again."""

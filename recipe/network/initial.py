@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
 
@@ -24,6 +25,8 @@ def initialise(model: nn.Module, name: str) -> None:
     for layer in model.modules():
         if isinstance(layer, Layer):
             INITIALISATIONS[name](layer)
+        elif isinstance(layer, BatchNorm) and name in OWN_NORMS:
+            OWN_NORMS[name](layer)
 
 
 def torchvision_resnet(layer: Layer) -> None:
@@ -75,6 +78,20 @@ def pytorch(layer: Layer) -> None:
     layer.reset_parameters()
 
 
+def mosaic(layer: Layer) -> None:
+    """As kaiming_normal; linear layers' biases −ln(outputs), so that each class begins with its share (MosaicML)."""
+    kaiming_normal(layer)
+    if isinstance(layer, nn.Linear) and layer.bias is not None:
+        nn.init.constant_(layer.bias, -math.log(layer.out_features))
+
+
+def mosaic_norm(layer: BatchNorm) -> None:
+    """Factors uniform in [0, 1], offsets 0."""
+    if layer.affine:
+        nn.init.uniform_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
 INITIALISATIONS: dict[str, Callable[[Layer], None]] = {
     "torchvision_resnet": torchvision_resnet,
     "torchvision_mobilenet": torchvision_mobilenet,
@@ -82,7 +99,9 @@ INITIALISATIONS: dict[str, Callable[[Layer], None]] = {
     "kaiming_normal": kaiming_normal,
     "kaiming_uniform": kaiming_uniform,
     "pytorch": pytorch,
+    "mosaic": mosaic,
 }
+OWN_NORMS: dict[str, Callable[[BatchNorm], None]] = {"mosaic": mosaic_norm}
 
 
 def _no_bias(layer: Layer) -> None:

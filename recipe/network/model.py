@@ -13,9 +13,10 @@ from recipe.config import Config, ModelConfig, RuntimeConfig
 from recipe.errors import ConfigError
 from recipe.network import zoo
 from recipe.network.available import unknown_name
+from recipe.network.blur_pool import set_blur_pool
 from recipe.network.constructor import bare
 from recipe.network.heads import set_head
-from recipe.network.initial import initialise
+from recipe.network.initial import OWN_NORMS, initialise
 from recipe.network.preprocessing import own_preprocessing
 from recipe.randomness import seed_at
 
@@ -43,6 +44,7 @@ def make_model(config: Config, num_classes: int, arguments: Mapping[str, Any] | 
         if config.model.stem != "imagenet":
             _set_small_stem(model, config.model)
         initialise(model, config.model.init)
+        set_blur_pool(model, config.model)
         set_head(model, config, num_classes)
     _set_last_norms(model, config.model)
     set_format(model, config.runtime)
@@ -64,14 +66,20 @@ def set_format(model: nn.Module, runtime: RuntimeConfig) -> None:
                 tensor.data = tensor.data.to(memory_format=torch.channels_last)
 
 
-def check_resolution(model: nn.Module, config: Config, num_classes: int) -> None:
+def check_resolution(
+    model: nn.Module, config: Config, num_classes: int, others: Sequence[tuple[str, int]] = ()
+) -> None:
     """Refuse a model that does not take images of the configured sizes, or returns more than logits.
+
+    Args:
+        others: keys, and further sizes in pixels that they make it train on.
 
     Runs on tensors without data ("meta"): no pixel is computed. Raises ConfigError.
     """
     sizes = config.resolution
     grid = [("evaluate.grid", entry["val_crop"]) for entry in config.evaluate.grid if "val_crop" in entry]
-    _check_sizes(model, config, num_classes, [("resolution.train_crop", sizes.train_crop)], training=True)
+    trained = [("resolution.train_crop", sizes.train_crop)]
+    _check_sizes(model, config, num_classes, [*trained, *others], training=True)
     check_crops(model, config, num_classes, [("resolution.val_crop", sizes.val_crop), *grid])
 
 
@@ -211,6 +219,8 @@ def _set_last_norms(model: nn.Module, config: ModelConfig) -> None:
     last = [norm for module in model.modules() if (norm := _last_norm(module)) is not None]
     if config.zero_init_residual and not last:
         raise ConfigError(f"model.zero_init_residual=true: {config.name} has no residual blocks with a last batch norm")
+    if config.init in OWN_NORMS and not config.zero_init_residual:
+        return
     for norm in last:
         nn.init.constant_(norm.weight, 0.0 if config.zero_init_residual else 1.0)
 

@@ -24,6 +24,28 @@ def _check_resolution(config: Config) -> None:
         )
 
 
+def _check_resizing(config: Config) -> None:
+    sizes = config.resolution
+    if sizes.first_crop is not None:
+        first = f"resolution.first_crop={sizes.first_crop}"
+        if sizes.first_crop > sizes.train_crop:
+            raise ConfigError(f"{first} is larger than resolution.train_crop={sizes.train_crop}: crops grow to that")
+        if sizes.train_resize is not None:
+            raise ConfigError(
+                f"{first} with resolution.train_resize={sizes.train_resize}: crops that grow are resized to their own "
+                "size; leave train_resize at null"
+            )
+        if sizes.grow_from > sizes.grow_until:
+            raise ConfigError(
+                f"resolution.grow_from={sizes.grow_from:g} is after resolution.grow_until={sizes.grow_until:g}"
+            )
+    if sizes.resize_from is not None and sizes.resize_delay + sizes.resize_finetune >= 1:
+        raise ConfigError(
+            f"resolution.resize_delay={sizes.resize_delay:g} and resize_finetune={sizes.resize_finetune:g} leave no "
+            "part of the run in which images grow: together they must be less than 1"
+        )
+
+
 def _check_loss(config: Config) -> None:
     if config.loss.name == "nll" and config.model.head != "mlp":
         raise ConfigError(
@@ -152,12 +174,13 @@ def _check_batches(config: Config) -> None:
 
 def _check_grid(config: Config) -> None:
     for entry in config.evaluate.grid:
-        valid = "entries are {weights: raw or ema, val_resize: pixels, val_crop: pixels}"
+        valid = "entries are {weights: raw or ema, val_resize: pixels, val_crop: pixels, flip: true or false}"
         if not isinstance(entry, dict):
             raise ConfigError(f"evaluate.grid: {entry!r} is not an entry; {valid}")
         for name, value in entry.items():
             sizes = name in ("val_resize", "val_crop") and isinstance(value, int) and value >= 8
-            if not sizes and not (name == "weights" and value in ("raw", "ema")):
+            flip = name == "flip" and isinstance(value, bool)
+            if not sizes and not flip and not (name == "weights" and value in ("raw", "ema")):
                 raise ConfigError(f"evaluate.grid: {name}: {value} is not valid; {valid}")
         if entry.get("weights") == "ema" and config.ema.decay is None:
             raise ConfigError("evaluate.grid: weights: ema, but there is no average: choose ema=ema or weights: raw")
@@ -245,6 +268,7 @@ def _check_compile(config: Config) -> None:
 
 CONTRADICTIONS: tuple[Callable[[Config], None], ...] = (
     _check_resolution,
+    _check_resizing,
     _check_loss,
     _check_early_stopping,
     _check_pairs,

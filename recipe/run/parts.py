@@ -11,6 +11,7 @@ from recipe.ingredients.early_stopping import EarlyStopping
 from recipe.ingredients.ema import Ema
 from recipe.ingredients.loss import NetworkLoss, make_loss
 from recipe.ingredients.optimizer import make_optimizer
+from recipe.ingredients.resizing import sides
 from recipe.ingredients.schedule import Plateau
 from recipe.machine.distributed import Ranks
 from recipe.network import compiling
@@ -42,7 +43,7 @@ def build(
     optimizer = make_optimizer(network, config.optimizer)
     network_loss: nn.Module = NetworkLoss(network, make_loss(config.loss))
     if config.runtime.compile:
-        network_loss = compiling.Compiled(network_loss, config.runtime)
+        network_loss = compiling.Compiled(network_loss, config.runtime, len(set(sides(config))))
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     several = order.micro_batches > ranks.world_size  # micro-batches of a rank
     mean, std = channel_statistics(config, ranks.device)

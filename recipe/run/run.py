@@ -13,6 +13,7 @@ from recipe.data.order import make_order
 from recipe.data.prepare.fetch import fetch
 from recipe.errors import RunError, rank_local
 from recipe.ingredients.ema import REFERENCE_IMAGES
+from recipe.ingredients.resizing import smallest
 from recipe.logs import console, faults, tensorboard
 from recipe.machine import connections, distributed, lost_machine, restarts
 from recipe.machine.compile_mode import CompileMode, as_asked, chosen, describe, is_auto, most_cautious
@@ -101,7 +102,7 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     order = make_order(plan.config, len(train_set))
     network = make_model(plan.config, len(train_set.classes))
     freeze(network, plan.config.model)
-    check_resolution(network, plan.config, len(train_set.classes))
+    check_resolution(network, plan.config, len(train_set.classes), smallest(plan.config))
     start = pretrained.load(network, plan.config, ranks, train_set.classes)
     if anew:
         ranks.on_first(lambda: run_folder.set_aside(plan.folder))

@@ -12,6 +12,7 @@ from recipe.config import Config
 from recipe.data.known import KNOWN
 from recipe.errors import RunError
 from recipe.files import read_json
+from recipe.ingredients.resizing import pixels_of
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def rate_of(config: Config, known: Earlier, given: float | None = None) -> Rate 
         (kind[-1], rate) for kind, rate in known.rates.items() if kind[:-1] == _kind(values)[:-1]
     ]  # at another resolution: in proportion to the pixels
     if similar:
-        size, measured = min(similar, key=lambda each: abs(each[0] - config.resolution.train_crop))
-        return Rate(measured * (size / config.resolution.train_crop) ** 2, f"as earlier runs here, of {size} pixels")
+        own = _kind(values)[-1]
+        size, measured = min(similar, key=lambda each: abs(each[0] - own))
+        return Rate(measured * (size / own) ** 2, f"as earlier runs here, of {size:g} pixels")
     return None
 
 
@@ -102,16 +104,19 @@ def _values(config: Config) -> dict[str, Any]:
         "model.source": config.model.source,
         "model.freeze": config.model.freeze,
         "runtime.precision": config.runtime.precision,
-        "resolution.train_crop": config.resolution.train_crop,
+        "epochs": config.epochs,
+        **{f"resolution.{name}": value for name, value in vars(config.resolution).items()},
         **{f"data.{name}": getattr(config.data, name) for name in ("name", "folds", "val_fraction")},
     }
 
 
 def _kind(values: Mapping[str, Any]) -> tuple[Any, ...]:
     """What decides how long an image takes, pixels last. (Not all versions wrote all keys.)"""
-    names = ("model.name", "model.source", "model.freeze", "runtime.precision", "resolution.train_crop")
+    names = ("model.name", "model.source", "model.freeze", "runtime.precision")
     defaults = {"model.source": "torchvision", "model.freeze": "none"}
-    return tuple(values.get(name, defaults.get(name)) for name in names)
+    told = pixels_of(values)  # mean of a run's: they may grow
+    side = None if told is None else round(told**0.5, 1)
+    return *(values.get(name, defaults.get(name)) for name in names), side
 
 
 def _data(values: Mapping[str, Any], root: str | None) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from recipe import stored_config
 from recipe.errors import ConfigError, RunError
 from recipe.files import CONSOLE, LOCK, is_locked, read_json
+from recipe.ingredients.resizing import pixels
 from recipe.machine.restarts import COMMAND, begun_by_this_command
 from recipe.plan import hashes
 from recipe.plan.compose import Plan
@@ -53,7 +54,7 @@ class Job:
         """What its training costs, in a unit of which only ratios count."""
         c = self.plan.config
         length = c.epochs if c.max_steps is None else c.max_steps * c.batch_size
-        return float(length * c.resolution.train_crop**2)
+        return float(length * pixels(c))
 
     def result(self) -> dict[str, Any] | None:
         """What it has come to, if it has finished and need not train again.

@@ -1,7 +1,7 @@
 """Evaluations: figures and predictions of one or more models on every image of a data set."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -96,9 +96,17 @@ def evaluate(
             continue
         pixels = as_input(batch.images.to(ranks.device, non_blocking=True), mean, std, config)
         for name, model in models.items():
-            outputs[name].add(model(pixels), labels)
+            outputs[name].add(logits_of(model, pixels, config.evaluate.flip), labels)
     images.add_up(ranks, len(dataset))
     return {name: of_model.evaluation(ranks) for name, of_model in outputs.items()}
+
+
+def logits_of(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
+    """Logits (n, classes); with `flip` the mean of those and of the mirror images'. (ffcv adds them up: the same top-1
+    and top-5, another loss.)
+    """
+    logits: Tensor = model(images)
+    return (logits + model(images.flip(-1))) / 2 if flip else logits
 
 
 def evaluate_grid(
@@ -118,8 +126,10 @@ def evaluate_grid(
     for entry in config.evaluate.grid:
         weights = entry.get("weights", primary_weights(config))
         sizes = {name: entry.get(name, getattr(config.resolution, name)) for name in ("val_resize", "val_crop")}
-        found = evaluate({weights: models[weights]}, dataset, config, ranks, **sizes, before_batch=before_batch)
-        results.append({"weights": weights, **sizes, **found[weights].figures()})
+        flip = {"flip": entry["flip"]} if "flip" in entry else {}
+        here = replace(config, evaluate=replace(config.evaluate, **flip))
+        found = evaluate({weights: models[weights]}, dataset, here, ranks, **sizes, before_batch=before_batch)
+        results.append({"weights": weights, **sizes, **flip, **found[weights].figures()})
     return results
 
 

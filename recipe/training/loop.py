@@ -18,6 +18,7 @@ from recipe.ingredients.ema import Ema
 from recipe.ingredients.mix import draw_mix, mix
 from recipe.ingredients.optimizer import clip_gradients
 from recipe.ingredients.policies_batched import apply_batched
+from recipe.ingredients.resizing import resize_batch
 from recipe.ingredients.schedule import Plateau, set_rates
 from recipe.machine.distributed import Ranks, gradients_averaged
 from recipe.network.batch_norm import Statistics
@@ -90,12 +91,13 @@ def train_one_epoch(training: Training, epoch: int, first_step: int = 0) -> None
 
 
 def prepare(t: Training, batch: MicroBatch, epoch: int) -> tuple[Tensor, Tensor]:
-    """Images (n, 3, H, W) and targets (n, classes) of a micro-batch on the device: normalised, erased, mixed."""
+    """Images (n, 3, H, W) and targets (n, classes) on the device: normalised, erased, resized, mixed."""
     images, labels = (part.to(t.ranks.device, non_blocking=True) for part in (batch.images, batch.labels))
     images = apply_batched(images, batch.codes, batch.magnitudes, t.config.resolution.interpolation)
     images = as_input(images, t.mean, t.std, t.config)
     if t.config.augment.random_erase:
         images = erase(images, batch.erase.to(t.ranks.device, non_blocking=True))
+    images = resize_batch(images, t.config, epoch, batch.step, t.order.steps)
     draw = draw_mix(t.config.mix, Draws(t.config.seed, "mix", epoch, batch.step, batch.number), *images.shape[2:])
     return mix(images, labels, t.num_classes, draw)
 

@@ -201,3 +201,16 @@ def test_all_but_the_head_learn_at_the_backbone_s_rate() -> None:
 def test_by_default_all_learn_at_one_rate() -> None:
     groups = parameter_groups(resnet50(), OptimizerConfig(name="sgd", norm_weight_decay=0.0))
     assert [group["lr_scale"] for group in groups] == [1.0, 1.0]
+
+
+def test_norms_by_name_are_ffcv_s_and_nvidia_s() -> None:
+    """`"bn" in name`: ResNet-50's four norms of downsampling paths are decayed, 7,680 parameters, and fc's bias."""
+    model = resnet50()
+    groups = parameter_groups(model, OptimizerConfig(name="sgd", norm_weight_decay=NO_DECAY, norms_by="name"))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    (found,) = [{names[p] for p in group["params"]} for group in groups if group["weight_decay"] == NO_DECAY]
+    assert found == {name for name in names.values() if "bn" in name}
+    by_type = {names[p] for p in by_decay(model, norm_weight_decay=NO_DECAY)[NO_DECAY]}
+    decayed = by_type - found
+    assert decayed == {f"layer{stage}.0.downsample.1.{name}" for stage in (1, 2, 3, 4) for name in ("weight", "bias")}
+    assert sum(model.get_parameter(name).numel() for name in decayed) == 7_680

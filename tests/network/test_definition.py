@@ -27,7 +27,8 @@ from recipe.run.run import train
 
 SIZES = [f"resolution.{name}=64" for name in ("train_crop", "val_resize", "val_crop")]
 RESNET = ["data.num_classes=3", "model.name=resnet18", *SIZES]
-OTHERS: dict[str, Any] = {"stem": "small", "head": "mlp", "head_width": 9, "args": {"groups": 1}}  # than the defaults
+OTHERS: dict[str, Any] = {"stem": "small", "head": "mlp", "head_width": 9, "args": {"groups": 1}}
+OTHERS["blur_pool"] = "convolutions"  # all others than the defaults
 
 
 def test_every_key_of_the_model_defines_it_or_is_excluded_with_a_reason() -> None:
@@ -68,7 +69,9 @@ def test_an_exported_file_has_them_all_and_a_classifier_is_made_of_them(
     file = tmp_path / "own.safetensors"
     assert recipe("export", run, "--out", file) == 0
     said = capsys.readouterr().out.partition("to load it")[2]
-    assert "model.stem=small model.head=mlp model.head_width=9 model.args={groups:1}" in said
+    assert (
+        "model.stem=small model.head=mlp model.head_width=9 model.args={groups:1} model.blur_pool=convolutions" in said
+    )
     assert "this package makes the network" in said
     assert "torchvision.models" not in said
     assert exported(file)[definition.ENTRY] == OTHERS

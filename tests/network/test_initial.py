@@ -115,7 +115,24 @@ def test_weights_are_a_function_of_the_seed_and_norms_stay(init: str) -> None:
     first, again, other = (started("torchvision", "resnet18", init, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["layer1.0.conv1.weight"], other["layer1.0.conv1.weight"])
-    assert (first["layer1.0.bn2.weight"] == 1).all()
+    norm = first["layer1.0.bn2.weight"]
+    assert (norm == 1).all() if init != "mosaic" else len(set(norm.tolist())) > 60
+
+
+def test_mosaic_starts_norms_uniformly_and_classes_at_their_share() -> None:
+    """KAIMING_NORMAL, BN_UNIFORM, LINEAR_LOG_CONSTANT_BIAS of its blog's configs; the last norms of blocks too."""
+    network = make_model(Config(model=ModelConfig("resnet18", init="mosaic")), 10)
+    norms = torch.cat([norm.weight for norm in network.modules() if isinstance(norm, torch.nn.BatchNorm2d)])
+    last = network.get_parameter("layer4.1.bn2.weight")
+    for factors in (norms, last):
+        assert 0 <= factors.min() < 0.02
+        assert 0.98 < factors.max() < 1
+        assert factors.mean().item() == pytest.approx(0.5, abs=0.05)
+        assert factors.std().item() == pytest.approx(12**-0.5, abs=0.02)
+    assert not any(norm.bias.any() for norm in network.modules() if isinstance(norm, torch.nn.BatchNorm2d))
+    assert network.get_parameter("fc.bias").tolist() == pytest.approx([-math.log(10)] * 10)
+    for name, numbers in weights(network).items():
+        assert numbers.std().item() == pytest.approx(math.sqrt(2 / numbers[0].numel()), rel=0.1), name
 
 
 def test_source_is_the_network_as_it_was_and_in_no_hash(plan: Composer) -> None:
