@@ -39,8 +39,16 @@ def cross_entropy(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor
 
 
 def bce(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:
-    """Binary cross entropy, each class by itself (Wightman et al., 2021), mean over images and classes."""
-    return F.binary_cross_entropy_with_logits(logits, smoothed(targets, config).to(logits.dtype))
+    """Binary cross entropy, each class by itself (Wightman et al., 2021), mean over images and classes.
+
+    With sum_classes Σ over classes, mean over images (Composer's); with a target_threshold τ of the target [t > τ], t
+    smoothed and mixed. timm's `BinaryCrossEntropy` has both.
+    """
+    targets = smoothed(targets, config)
+    if config.target_threshold is not None:
+        targets = targets > config.target_threshold
+    loss = F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))
+    return loss * logits.shape[1] if config.sum_classes else loss
 
 
 def poly(logits: Tensor, targets: Tensor, config: LossConfig) -> Tensor:

@@ -78,6 +78,20 @@ def test_bce_equals_timm_s(smoothing: float) -> None:
     torch.testing.assert_close(loss, BinaryCrossEntropy(smoothing)(logits, labels), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("sum_classes", [False, True])
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.2, 0.65])
+def test_bce_of_a_class_sum_and_a_threshold_equals_timm_s(sum_classes: bool, threshold: float | None) -> None:
+    """Of mixed targets, which timm smooths before its loss, and of class numbers."""
+    config = LossConfig("bce", label_smoothing=0.1, sum_classes=sum_classes, target_threshold=threshold)
+    oracle = BinaryCrossEntropy(0.1, target_threshold=threshold, sum_classes=sum_classes)
+    logits, mixed = tensors()
+    theirs = oracle(logits, 0.9 * mixed + 0.1 / 3)
+    torch.testing.assert_close(make_loss(config)(logits, mixed), theirs, rtol=1e-12, atol=0)
+    logits, labels = random_batch()
+    ours = make_loss(config)(logits, F.one_hot(labels, 10).double())
+    torch.testing.assert_close(ours, oracle(logits, labels), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_nll_of_log_probabilities_is_by_hand_and_torch_s_on_indices(smoothing: float) -> None:
     loss = make_loss(LossConfig(name="nll", label_smoothing=smoothing))
