@@ -26,6 +26,7 @@ ADAM: Users = {**TORCH, "name": ("adam", "adamw", "lamb")}
 WITH_EPS: Users = {**TORCH, "name": ("adam", "adamw", "lamb", "rmsprop")}
 BY_GAMMA: Users = {"name": ("step", "exponential", "plateau")}
 TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "exponential", "plateau")}
+WEIGHTED: Users = {"name": ("cross_entropy", "bce")}
 BCE: Users = {"name": ("bce",)}
 PLATEAU: Users = {"name": ("plateau",)}
 ONECYCLE: Users = {"name": ("onecycle",)}
@@ -119,6 +120,8 @@ class MixConfig:
 @dataclass
 class SamplerConfig:
     repetitions: int = key(1, at_least=1)  # differently augmented copies of an image in one step
+    # shuffled: each image once an epoch; balanced: with replacement, every class as often as any other.
+    draw: str = key("shuffled", choices=("shuffled", "balanced"), since="0.2")
 
 
 @dataclass
@@ -129,6 +132,9 @@ class LossConfig:
     sum_classes: bool = key(False, used_by=BCE, since="0.2")  # summed over classes, a mean over images alone
     # Smoothed and mixed targets become 1 above it and 0 elsewhere; null: they stay as they are.
     target_threshold: float | None = key(None, at_least=0, below=1, used_by=BCE, since="0.2")
+    # By the training images of each class, n: balanced: N/(C·n); effective: (1 − β)/(1 − β^n), C in sum; null: all 1.
+    class_weights: str | None = key(None, choices=("balanced", "effective"), used_by=WEIGHTED, since="0.2")
+    class_beta: float = key(0.999, at_least=0, below=1, used_by={"class_weights": ("effective",)}, since="0.2")
 
 
 @dataclass

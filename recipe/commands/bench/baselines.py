@@ -195,7 +195,7 @@ def run_of(plan: Plan, device: torch.device, folder: Path) -> Trainer:
     train_set, val_set = datasets.load(config.data)
     network = make_model(config, len(train_set.classes))
     ranks: Ranks = replace(ONE_RANK, device=device)
-    order = make_order(config, len(train_set))
+    order = make_order(config, len(train_set), train_set.labels)
     plan = replace(plan, config=config, folder=folder)
     run = resume(plan, ranks, (train_set, val_set), order, network, StopSignal())
     run.compiling = False  # nothing to say

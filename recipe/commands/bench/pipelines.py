@@ -35,7 +35,7 @@ TIMM_POLICY = "rand-m9-n1-mstd0.5"  # one operation an image, as many as Trivial
 def ours(images: Dataset, config: Config, count: int) -> Round:
     """The loader that trains."""
     config = replace(config, data=replace(config.data, workers=1))
-    order = make_order(config, len(images))
+    order = make_order(config, len(images), images.labels)
 
     def load(number: int) -> int:
         epochs, steps = _epochs_and_steps(order, count)
@@ -54,7 +54,7 @@ def ours_eval(images: Dataset, config: Config, count: int) -> Round:
     """The loader that evaluates."""
     config = replace(config, data=replace(config.data, workers=1))
     resize, crop = config.resolution.val_resize, config.resolution.val_crop
-    order = make_order(config, len(images))
+    order = make_order(config, len(images), images.labels)
 
     def load(number: int) -> int:
         chosen = np.zeros(len(images), dtype=bool)
@@ -170,7 +170,7 @@ def _load_with(
     once: bool = False,
 ) -> Round:
     """Files opened by Pillow, in PyTorch's loader. `once`: each file of a round once, as in an evaluation."""
-    order = make_order(config, len(images))
+    order = make_order(config, len(images), images.labels)
 
     def load(number: int) -> int:
         indices = _indices(order, number, count)
