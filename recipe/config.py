@@ -26,6 +26,8 @@ ADAM: Users = {**TORCH, "name": ("adam", "adamw", "lamb")}
 WITH_EPS: Users = {**TORCH, "name": ("adam", "adamw", "lamb", "rmsprop")}
 BY_GAMMA: Users = {"name": ("step", "exponential", "plateau")}
 TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "exponential", "plateau")}
+WEIGHTED: Users = {"name": ("cross_entropy", "bce")}
+BCE: Users = {"name": ("bce",)}
 PLATEAU: Users = {"name": ("plateau",)}
 ONECYCLE: Users = {"name": ("onecycle",)}
 CYCLED: Users = {**ONECYCLE, "cycle_momentum": ()}
@@ -111,7 +113,9 @@ class AugmentConfig:
     # random_resized: a box of random area and shape, resized to a square of train_resize; its centre is trained on.
     # resize_random: the shorter side to train_resize, then a random square.
     crop: str = key("random_resized", choices=("random_resized", "resize_random"))
-    policy: str = key(choices=("none", "ta_wide", "ra", "imagenet"))  # imagenet: AutoAugment's ImageNet policy
+    # imagenet: AutoAugment's ImageNet policy; timm: timm's RandAugment, as timm_policy says
+    policy: str = key(choices=("none", "ta_wide", "ra", "imagenet", "timm"))
+    timm_policy: str = key("rand-m9-mstd0.5-inc1", used_by={"policy": ("timm",)}, since="0.2")
     # Who makes its pixels: the same ones. device: where workers cannot keep up; it cost an H100 a third of its speed.
     policy_on: str = key("host", choices=("host", "device"), affects="nothing")
     scale: list[float] = key([0.08, 1.0], above=0, at_most=1, used_by=BOX)  # area of the box, share of the image
@@ -131,6 +135,8 @@ class MixConfig:
 @dataclass
 class SamplerConfig:
     repetitions: int = key(1, at_least=1)  # differently augmented copies of an image in one step
+    # shuffled: each image once an epoch; balanced: with replacement, every class as often as any other.
+    draw: str = key("shuffled", choices=("shuffled", "balanced"), since="0.2")
 
 
 @dataclass
@@ -138,6 +144,12 @@ class LossConfig:
     name: str = key(choices=("cross_entropy", "bce", "poly", "nll"))  # nll: of a network that ends in log-softmax
     label_smoothing: float = key(0.0, at_least=0, below=1)
     poly_epsilon: float = key(1.0, used_by={"name": ("poly",)})  # cross entropy + poly_epsilon·(1 − p_target)
+    sum_classes: bool = key(False, used_by=BCE, since="0.2")  # summed over classes, a mean over images alone
+    # Smoothed and mixed targets become 1 above it and 0 elsewhere; null: they stay as they are.
+    target_threshold: float | None = key(None, at_least=0, below=1, used_by=BCE, since="0.2")
+    # By the training images of each class, n: balanced: N/(C·n); effective: (1 − β)/(1 − β^n), C in sum; null: all 1.
+    class_weights: str | None = key(None, choices=("balanced", "effective"), used_by=WEIGHTED, since="0.2")
+    class_beta: float = key(0.999, at_least=0, below=1, used_by={"class_weights": ("effective",)}, since="0.2")
 
 
 @dataclass

@@ -6,6 +6,7 @@ draws of the others as they were, and rungs are compared on the same crops and f
 """
 
 import hashlib
+import math
 import random
 import struct
 
@@ -56,6 +57,11 @@ class Draws:
     def chance(self, probability: float) -> bool:
         """True with the given probability."""
         return self.uniform() < probability
+
+    def normal(self, mean: float, deviation: float) -> float:
+        """A number from the normal distribution (Box and Muller, 1958)."""
+        angle, radius = 2 * math.pi * self.uniform(), math.sqrt(-2 * math.log(1 - self.uniform()))
+        return mean + math.cos(angle) * radius * deviation
 
     def beta(self, alpha: float, beta: float) -> float:
         """A number from the Beta(alpha, beta) distribution."""

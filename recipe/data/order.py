@@ -1,7 +1,7 @@
 """Which image stands where: the order of an epoch, its steps, their micro-batches. Arithmetic, no data."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ class Order:
     micro_batches: int  # M, to a step
     repetitions: int
     seed: int
+    labels: np.ndarray | None = field(default=None, compare=False)  # (num_images,), where classes are drawn evenly
 
     @property
     def positions(self) -> int:
@@ -47,7 +48,11 @@ class Order:
 
         Repeats are neighbours, so that striding over the micro-batches puts them in different ones.
         """
-        order = torch.randperm(self.num_images, generator=generator_at(self.seed, "order", epoch)).numpy()
+        generator = generator_at(self.seed, "order", epoch)
+        if self.labels is None:
+            order = torch.randperm(self.num_images, generator=generator).numpy()
+        else:
+            order = _evenly_by_class(self.labels, generator)
         return np.repeat(order, self.repetitions)[: self.positions - self.dropped]
 
     def step_positions(self, step: int) -> range:
@@ -74,10 +79,28 @@ class Order:
         return int(seen.sum())
 
 
-def make_order(config: Config, num_images: int) -> Order:
-    """The order for a training set. Raises ConfigError where the set is too small for a step."""
+def _evenly_by_class(labels: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """As many images as there are, (images,) int64, with replacement: P(i) = 1/(C·n_c), n_c the images of i's class.
+
+    First the class, then the image in it: there is no limit to how many images there are, as torch.multinomial has one.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    starts, counts = (counts.cumsum() - counts)[counts > 0], counts[counts > 0]
+    classes, places = torch.rand(2, len(labels), generator=generator, dtype=torch.float64).numpy()
+    chosen = (classes * len(counts)).astype(np.int64)
+    return by_class[starts[chosen] + (places * counts[chosen]).astype(np.int64)]
+
+
+def make_order(config: Config, num_images: int, labels: np.ndarray | None = None) -> Order:
+    """The order for a training set. Raises ConfigError where the set is too small for a step.
+
+    `labels`: (num_images,) int64, by which sampler.draw=balanced draws; without them only lengths can be asked for.
+    """
     micro_batches = config.batch_size // config.micro_batch_size
     order = Order(num_images, config.batch_size, micro_batches, config.sampler.repetitions, config.seed)
+    if config.sampler.draw == "balanced":
+        order = replace(order, labels=labels)
     if order.steps == 0:
         raise ConfigError(
             f"the training set has {num_images} images, fewer than two for each of the {micro_batches} micro-batches "

@@ -18,7 +18,7 @@ from recipe.ingredients.augment import (
     resized,
 )
 from recipe.ingredients.box import Box
-from recipe.ingredients.policies import POLICIES, Operation
+from recipe.ingredients.policies import Operation, draw_policy
 from recipe.ingredients.policies_on_host import operate
 from recipe.randomness import Draws
 
@@ -55,7 +55,7 @@ def draw_train(
         window=draw_window(stream("crop"), height, width, train_resize or train_crop, train_crop) if whole else Box(),
         flip=config.hflip > 0 and stream("flip").chance(config.hflip),
         augmentations=draw_augmentations(config, stream),
-        operations=POLICIES[config.policy](stream("policy"), train_crop),
+        operations=draw_policy(config, stream("policy"), train_crop),
         erase=draw_erase(config.random_erase, stream("erase"), train_crop, train_crop)
         if config.random_erase
         else Box(),

@@ -15,6 +15,8 @@ import torchvision.transforms.functional as F
 from PIL import Image
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 
+from recipe.config import AugmentConfig
+from recipe.ingredients.timm_rand_augment import draw_rand_augment
 from recipe.randomness import Draws
 
 Operation = tuple[str, float]
@@ -85,6 +87,13 @@ POLICIES: dict[str, Callable[[Draws, int], list[Operation]]] = {
     "ra": rand_augment,
     "imagenet": auto_augment_imagenet,
 }
+
+
+def draw_policy(config: AugmentConfig, draws: Draws, size: int) -> list[Operation]:
+    """The operations for an image of `size` pixels a side."""
+    if config.policy == "timm":
+        return draw_rand_augment(config.timm_policy, draws)
+    return POLICIES[config.policy](draws, size)
 
 
 def apply_operations(image: Image.Image, operations: Sequence[Operation], interpolation: str) -> Image.Image:

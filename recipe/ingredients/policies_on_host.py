@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from recipe.ingredients import timm_rand_augment
 from recipe.ingredients.policies import Operation
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]  # (H, W, 3)
@@ -179,3 +180,10 @@ _OPERATIONS: dict[str, Callable[[Pixels, float, str], Pixels]] = {
     "Equalize": _equalize,
     "Invert": _invert,
 }
+
+
+def _on_pillow(operation: Callable[[Any, float, str], Any]) -> Callable[[Pixels, float, str], Pixels]:
+    return lambda pixels, value, how: _from_pillow(operation(_to_pillow(pixels), value, how))
+
+
+_OPERATIONS.update({name: _on_pillow(operation) for name, operation in timm_rand_augment.OPERATIONS.items()})

@@ -98,6 +98,8 @@ def opening(
     if order.repetitions > 1:
         of = f"{-(-order.positions // order.repetitions):,} of the {order.num_images:,} images"
         yield _row("", f"an epoch takes {of}, each {order.repetitions} times (repeated augmentation)")
+    if order.labels is not None:
+        yield _row("", "images are drawn with replacement, every class as often as any other (sampler.draw=balanced)")
     if order.dropped:
         yield _row("", f"the last {order.dropped} positions of each epoch are too few for a step and left out")
     sizes = c.resolution

@@ -8,6 +8,7 @@ from recipe.config import Config
 from recipe.data.formats import FORMATS
 from recipe.data.grocery import CLASSES
 from recipe.errors import ConfigError
+from recipe.ingredients.timm_rand_augment import parsed
 
 
 def _check_resolution(config: Config) -> None:
@@ -51,6 +52,17 @@ def _check_loss(config: Config) -> None:
         raise ConfigError(
             f"loss.name=nll takes the log-probabilities that model.head=mlp gives, and model.head={config.model.head} "
             "gives logits: use loss=cross_entropy, which is the same on those, or model.head=mlp"
+        )
+
+
+def _check_policy(config: Config) -> None:
+    if config.augment.policy != "timm":
+        return
+    parsed(config.augment.timm_policy)
+    if config.augment.policy_on == "device":
+        raise ConfigError(
+            "augment.policy_on=device with augment.policy=timm: timm's operations are Pillow's and are done by the "
+            "workers; leave policy_on at host"
         )
 
 
@@ -270,6 +282,7 @@ CONTRADICTIONS: tuple[Callable[[Config], None], ...] = (
     _check_resolution,
     _check_resizing,
     _check_loss,
+    _check_policy,
     _check_early_stopping,
     _check_pairs,
     _check_schedule,

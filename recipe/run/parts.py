@@ -1,5 +1,6 @@
 """From a config to the parts of a training: network, optimizer, loader and the rest."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -9,7 +10,7 @@ from recipe.data.loader import TrainLoader
 from recipe.data.order import Order
 from recipe.ingredients.early_stopping import EarlyStopping
 from recipe.ingredients.ema import Ema
-from recipe.ingredients.loss import NetworkLoss, make_loss
+from recipe.ingredients.loss import NetworkLoss, class_weights, make_loss
 from recipe.ingredients.optimizer import make_optimizer
 from recipe.ingredients.resizing import sides
 from recipe.ingredients.schedule import Plateau
@@ -41,12 +42,14 @@ def build(
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     ema = Ema(network, config, len(train_set))
     optimizer = make_optimizer(network, config.optimizer)
-    network_loss: nn.Module = NetworkLoss(network, make_loss(config.loss))
+    mean, std = channel_statistics(config, ranks.device)
+    weights = class_weights(config.loss, np.bincount(train_set.labels, minlength=len(train_set.classes)).tolist())
+    weights = weights if weights is None else weights.to(mean)
+    network_loss: nn.Module = NetworkLoss(network, make_loss(config.loss, weights))
     if config.runtime.compile:
         network_loss = compiling.Compiled(network_loss, config.runtime, len(set(sides(config))))
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     several = order.micro_batches > ranks.world_size  # micro-batches of a rank
-    mean, std = channel_statistics(config, ranks.device)
     return Training(
         config=config,
         ranks=ranks,

@@ -99,7 +99,7 @@ def _train(plan: Plan, ranks: Ranks, stop: StopSignal, anew: bool) -> None:
     ranks.on_first(lambda: fetch(plan.config.data))
     train_set, val_set = datasets.load(plan.config.data, run_folder.begun_with(plan))
     plan = fit_to_data(plan, train_set)
-    order = make_order(plan.config, len(train_set))
+    order = make_order(plan.config, len(train_set), train_set.labels)
     network = make_model(plan.config, len(train_set.classes))
     freeze(network, plan.config.model)
     check_resolution(network, plan.config, len(train_set.classes), smallest(plan.config))

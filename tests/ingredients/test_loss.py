@@ -10,7 +10,7 @@ from timm.loss import BinaryCrossEntropy
 from torch import Tensor
 
 from recipe.config import LossConfig
-from recipe.ingredients.loss import LOSSES, make_loss
+from recipe.ingredients.loss import LOSSES, class_weights, make_loss
 
 LOGITS = [[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]]
 MIXED = [[0.7, 0.3, 0.0], [0.0, 0.4, 0.6]]
@@ -76,6 +76,20 @@ def test_bce_equals_timm_s(smoothing: float) -> None:
     logits, labels = random_batch()
     loss = make_loss(LossConfig(name="bce", label_smoothing=smoothing))(logits, F.one_hot(labels, 10).double())
     torch.testing.assert_close(loss, BinaryCrossEntropy(smoothing)(logits, labels), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("sum_classes", [False, True])
+@pytest.mark.parametrize("threshold", [None, 0.0, 0.2, 0.65])
+def test_bce_of_a_class_sum_and_a_threshold_equals_timm_s(sum_classes: bool, threshold: float | None) -> None:
+    """Of mixed targets, which timm smooths before its loss, and of class numbers."""
+    config = LossConfig("bce", label_smoothing=0.1, sum_classes=sum_classes, target_threshold=threshold)
+    oracle = BinaryCrossEntropy(0.1, target_threshold=threshold, sum_classes=sum_classes)
+    logits, mixed = tensors()
+    theirs = oracle(logits, 0.9 * mixed + 0.1 / 3)
+    torch.testing.assert_close(make_loss(config)(logits, mixed), theirs, rtol=1e-12, atol=0)
+    logits, labels = random_batch()
+    ours = make_loss(config)(logits, F.one_hot(labels, 10).double())
+    torch.testing.assert_close(ours, oracle(logits, labels), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -155,3 +169,47 @@ def test_gradient_lowers_the_loss(name: str) -> None:
     loss.backward()
     assert logits.grad is not None
     assert criterion(logits.detach() - 0.1 * logits.grad, targets) < loss
+
+
+COUNTS = [70, 20, 10, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("balanced", [100 / (3 * n) if n else 0 for n in COUNTS]),
+        ("effective", [(1 - 0.9) / (1 - 0.9**n) if n else 0 for n in COUNTS]),
+    ],
+)
+def test_class_weights_are_the_papers(name: str, expected: list[float]) -> None:
+    weights = class_weights(LossConfig("cross_entropy", class_weights=name, class_beta=0.9), COUNTS)
+    assert weights is not None
+    if name == "effective":
+        expected = [3 * value / sum(expected) for value in expected]
+    assert weights.tolist() == pytest.approx(expected, rel=1e-12)
+    assert class_weights(LossConfig("cross_entropy"), COUNTS) is None
+
+
+def test_balanced_weights_give_every_class_its_share_of_the_loss() -> None:
+    weights = class_weights(LossConfig("cross_entropy", class_weights="balanced"), COUNTS)
+    assert weights is not None
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor(COUNTS))
+    targets = F.one_hot(labels, 4).double()
+    loss = make_loss(LossConfig("cross_entropy", class_weights="balanced"), weights)
+    logits = torch.zeros(100, 4, dtype=torch.float64)
+    assert loss(logits, targets).item() == pytest.approx(math.log(4), rel=1e-12)  # as without weights
+    logits[labels == 2, 2] = 100.0  # the rarest class right: a third of the loss gone
+    assert loss(logits, targets).item() == pytest.approx(2 / 3 * math.log(4), rel=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_losses_are_torch_s_and_timm_s_of_mixed_targets(smoothing: float) -> None:
+    logits, targets = tensors()
+    weights = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)
+    smooth = (1 - smoothing) * targets + smoothing / 3
+    by_formula = -(weights * smooth * logits.log_softmax(1)).sum(1).mean()
+    ours = make_loss(LossConfig("cross_entropy", label_smoothing=smoothing), weights)
+    torch.testing.assert_close(ours(logits, targets), by_formula, rtol=1e-12, atol=0)
+    ours = make_loss(LossConfig("bce", label_smoothing=smoothing), weights)
+    oracle = BinaryCrossEntropy(0.0, weight=weights)
+    torch.testing.assert_close(ours(logits, targets), oracle(logits, smooth), rtol=1e-12, atol=0)

@@ -39,7 +39,7 @@ def shares(counts: Counter[str]) -> dict[str, float]:
 
 def test_registry_holds_the_schema_s_choices() -> None:
     choices = {item.name: item.metadata.get("choices") for item in fields(AugmentConfig)}
-    assert tuple(POLICIES) == choices["policy"]
+    assert (*POLICIES, "timm") == choices["policy"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ Composer = Callable[..., Plan]
 
 RUNGS = sorted(path.stem for path in (PROJECT / "conf" / "recipe").glob("r*.yaml"))
 INGREDIENTS = [rung.split("_", 1)[1] for rung in RUNGS[1:]]
+OTHERS = {path.stem for path in (PROJECT / "conf" / "with").glob("*.yaml")} - set(INGREDIENTS)
 STEPS = list(zip(RUNGS, RUNGS[1:], INGREDIENTS, strict=False))  # (below, above, what is new)
 ONLY_THE_EVALUATION = {"ema", "inference_resize"}
 
@@ -42,10 +43,21 @@ def differences(one: Plan, other: Plan) -> dict[str, Any]:
     return {key: after[key] for key in after if after[key] != before[key]}
 
 
+def options(group: str) -> set[str]:
+    return {path.stem for path in (PROJECT / "conf" / group).glob("*.yaml")}
+
+
 def test_every_ingredient_of_the_ladder_can_be_left_out_and_added() -> None:
     assert len(INGREDIENTS) == 12
-    for group in ("without", "with"):
-        assert {path.stem for path in (PROJECT / "conf" / group).glob("*.yaml")} == set(INGREDIENTS)
+    assert options("without") == set(INGREDIENTS)
+    assert options("with") >= set(INGREDIENTS)  # others' ingredients have no rung to leave them out of
+
+
+@pytest.mark.parametrize("ingredient", sorted(OTHERS))
+def test_an_ingredient_of_other_recipes_can_be_added_to_the_baseline(plan: Composer, ingredient: str) -> None:
+    added = plan("+recipe=r00_baseline", f"+with={ingredient}", "scale=demo")
+    assert differences(plan("+recipe=r00_baseline", "scale=demo"), added)
+    assert added.training_hash != plan("+recipe=r00_baseline", "scale=demo").training_hash
 
 
 @pytest.mark.parametrize(("below", "above", "ingredient"), STEPS, ids=INGREDIENTS)
@@ -216,7 +228,7 @@ def test_sweep_over_all_ingredients_is_one_word() -> None:
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         for group in ("without", "with"):
             jobs = list(parser.parse_overrides([f"+{group}=glob(*)"])[0].sweep_string_iterator())
-            assert sorted(jobs) == sorted(INGREDIENTS)
+            assert set(jobs) == options(group)
 
 
 def test_folds_are_part_of_the_experiment(plan: Composer) -> None:

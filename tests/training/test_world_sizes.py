@@ -23,9 +23,9 @@ from recipe.data.order import Order, make_order
 from recipe.errors import ConfigError
 from recipe.randomness import reseed_device
 
-PLAIN, REPEATED, CLIPPED, REAL, SINGLE, *WITH_WORKERS = worker.EXPERIMENTS
+PLAIN, REPEATED, CLIPPED, BALANCED, REAL, SINGLE, *WITH_WORKERS = worker.EXPERIMENTS
 QUICK = [PLAIN, REPEATED, SINGLE, "1", "7", "65"]
-SLOW = [CLIPPED, REAL, *WITH_WORKERS, *(size for size in SIZES if size not in QUICK)]
+SLOW = [CLIPPED, BALANCED, REAL, *WITH_WORKERS, *(size for size in SIZES if size not in QUICK)]
 TAKEN = {"8": 8, "39": 32, "40": 40, "63": 63, "64": 64, "65": 64, "257": 256}  # of the images, in an epoch
 
 Seens = Callable[[int, str], list[Seen]]  # by world size and name: what each rank saw
@@ -56,7 +56,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seens:
 
 
 @with_4_ranks
-@named([PLAIN, REPEATED], [CLIPPED, REAL])
+@named([PLAIN, REPEATED], [CLIPPED, BALANCED, REAL])
 def test_ranks_together_see_the_images_batches_and_draws_of_one(seen: Seens, world_size: int, name: str) -> None:
     (one,), ranks = seen(1, name), seen(world_size, name)
     for what in ("tasks", "draws", "mixes"):
@@ -73,7 +73,7 @@ def test_ranks_together_see_the_images_batches_and_draws_of_one(seen: Seens, wor
 
 
 @with_4_ranks
-@named([PLAIN, REPEATED], [CLIPPED, REAL])
+@named([PLAIN, REPEATED], [CLIPPED, BALANCED, REAL])
 def test_ranks_train_the_weights_of_one(seen: Seens, world_size: int, name: str) -> None:
     """In double precision, after six steps: weights, batch-norm statistics, their averages, and all figures."""
     (one,), ranks = seen(1, name), seen(world_size, name)
@@ -88,7 +88,7 @@ def test_ranks_train_the_weights_of_one(seen: Seens, world_size: int, name: str)
 
 
 @with_4_ranks
-@named([PLAIN, REPEATED, SINGLE], [CLIPPED, REAL])
+@named([PLAIN, REPEATED, SINGLE], [CLIPPED, BALANCED, REAL])
 def test_ranks_log_the_losses_and_hits_of_one(seen: Seens, world_size: int, name: str) -> None:
     one, ranks = (training_log(seen(number, name)[0]["folder"]) for number in (1, world_size))
     assert [row["step"] for row in ranks] == list(range(1, EPOCHS * STEPS + 1))
@@ -120,7 +120,7 @@ def test_every_image_of_an_uneven_step_weighs_the_same(seen: Seens, world_size: 
     assert difference(ranks[0]["gradients"][step], expected) < 1e-12
 
 
-@named([PLAIN, REPEATED], [CLIPPED, REAL])
+@named([PLAIN, REPEATED], [CLIPPED, BALANCED, REAL])
 def test_experiments_have_what_could_differ(seen: Seens, name: str) -> None:
     (one,) = seen(1, name)
     config = worker.changed(worker.EXPERIMENTS[name])

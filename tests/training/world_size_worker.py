@@ -54,6 +54,7 @@ EXPERIMENTS: dict[str, Seen] = {
     "plain order": DOUBLE,
     "repeated augmentation": {**DOUBLE, "sampler.repetitions": 4},
     "eight micro-batches and clipping": {**DOUBLE, "micro_batch_size": 4, "optimizer.grad_clip": 1.0},
+    "balanced draws and class weights": {**DOUBLE, "sampler.draw": "balanced", "loss.class_weights": "effective"},
     "real network": {**DOUBLE, "sampler.repetitions": 4, "model.name": "mobilenet_v3_small"},
     **{f"{workers} workers": {**TINY, "data.workers": workers} for workers in range(3)},  # in single precision
 }
@@ -69,7 +70,7 @@ def experiment(ranks: Ranks, name: str, folder: Path) -> Seen:
     network = tiny_network(config) if config.model.name == "tiny" else make_model(config, len(train_set.classes))
     seen: Seen = {"rates": [], "gradients": {}, "figures": [], "initial": deepcopy(network.state_dict())}
     with recorded(seen):
-        order = make_order(config, len(train_set))
+        order = make_order(config, len(train_set), train_set.labels)
         run = resume(plan_of(config, folder), ranks, (train_set, val_set), order, network, StopSignal())
         run.training.optimizer.register_step_pre_hook(lambda *_: note_step(run, seen))
         for epoch in range(run.epochs):

@@ -29,7 +29,7 @@ from recipe.errors import ConfigError
 from recipe.ingredients.augment import draw_erase
 from recipe.ingredients.loss import NetworkLoss, make_loss
 from recipe.ingredients.optimizer import make_optimizer
-from recipe.ingredients.policies import POLICIES
+from recipe.ingredients.policies import draw_policy
 from recipe.ingredients.policies_batched import pack
 from recipe.machine.distributed import Ranks
 from recipe.machine.signals import StopSignal
@@ -195,7 +195,7 @@ def run_of(plan: Plan, device: torch.device, folder: Path) -> Trainer:
     train_set, val_set = datasets.load(config.data)
     network = make_model(config, len(train_set.classes))
     ranks: Ranks = replace(ONE_RANK, device=device)
-    order = make_order(config, len(train_set))
+    order = make_order(config, len(train_set), train_set.labels)
     plan = replace(plan, config=config, folder=folder)
     run = resume(plan, ranks, (train_set, val_set), order, network, StopSignal())
     run.compiling = False  # nothing to say
@@ -211,7 +211,7 @@ def micro_batch(config: Config, number: int, device: torch.device) -> MicroBatch
     pixels = torch.randint(0, 256, (images, size, size, 3), dtype=torch.uint8, generator=_generator(number))
     augment, on_device = config.augment, config.augment.policy_on == "device"
     places = range(number * images, (number + 1) * images)
-    drawn = [POLICIES[augment.policy](Draws(0, "policy", 0, place), size) if on_device else [] for place in places]
+    drawn = [draw_policy(augment, Draws(0, "policy", 0, place), size) if on_device else [] for place in places]
     boxes = [draw_erase(augment.random_erase, Draws(0, "erase", 0, place), size, size) for place in places]
     codes, magnitudes = pack(drawn)
     batch = MicroBatch(

@@ -157,7 +157,9 @@ def stages_of(config: Config, images: Dataset) -> dict[str, float]:
     size, resize = config.resolution.train_crop, config.resolution.train_resize
     spent = dict.fromkeys(("read", "decode", "draw", "resize", "policy", "assembly"), 0.0)
     batch = torch.empty((STAGED, 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
-    chosen = list(dict.fromkeys(make_order(config, len(images)).images(0).tolist()))[:STAGED]  # no repeats
+    chosen = list(dict.fromkeys(make_order(config, len(images), images.labels).images(0).tolist()))[
+        :STAGED
+    ]  # no repeats
 
     def timed(stage: str, work: Callable[..., T], *arguments: Any) -> T:
         begin = time.thread_time()

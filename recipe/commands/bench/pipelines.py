@@ -19,6 +19,7 @@ from recipe.config import Config
 from recipe.data.dataset import Dataset, path_of
 from recipe.data.loader import AHEAD, TrainLoader, eval_batches
 from recipe.data.order import Order, make_order
+from recipe.ingredients.timm_rand_augment import FILL, RESAMPLING
 from recipe.machine.distributed import Ranks
 
 Round = Callable[[int], int]  # loads the round of this number; how many images that were
@@ -34,7 +35,7 @@ TIMM_POLICY = "rand-m9-n1-mstd0.5"  # one operation an image, as many as Trivial
 def ours(images: Dataset, config: Config, count: int) -> Round:
     """The loader that trains."""
     config = replace(config, data=replace(config.data, workers=1))
-    order = make_order(config, len(images))
+    order = make_order(config, len(images), images.labels)
 
     def load(number: int) -> int:
         epochs, steps = _epochs_and_steps(order, count)
@@ -53,7 +54,7 @@ def ours_eval(images: Dataset, config: Config, count: int) -> Round:
     """The loader that evaluates."""
     config = replace(config, data=replace(config.data, workers=1))
     resize, crop = config.resolution.val_resize, config.resolution.val_crop
-    order = make_order(config, len(images))
+    order = make_order(config, len(images), images.labels)
 
     def load(number: int) -> int:
         chosen = np.zeros(len(images), dtype=bool)
@@ -80,11 +81,22 @@ def reference(images: Dataset, config: Config, count: int) -> Round:
     if size > sizes.train_crop:
         steps.append(T.CenterCrop(sizes.train_crop))
     if augment.policy != "none":
-        steps.append(POLICIES[augment.policy](interpolation=how))
+        steps.append(_policy(config))
     steps += _to_float(config)
     if augment.random_erase:
         steps.append(T.RandomErasing(augment.random_erase))
     return _load_with(T.Compose(steps), None, images, config, count)
+
+
+def _policy(config: Config) -> Any:
+    """torchvision's transform of Pillow images, or timm's."""
+    if config.augment.policy != "timm":
+        how = T.InterpolationMode(config.resolution.interpolation)
+        return POLICIES[config.augment.policy](interpolation=how)
+    from timm.data.auto_augment import rand_augment_transform
+
+    how = RESAMPLING[config.resolution.interpolation]
+    return rand_augment_transform(config.augment.timm_policy, {"img_mean": FILL, "interpolation": how})
 
 
 def reference_eval(images: Dataset, config: Config, count: int) -> Round:
@@ -158,7 +170,7 @@ def _load_with(
     once: bool = False,
 ) -> Round:
     """Files opened by Pillow, in PyTorch's loader. `once`: each file of a round once, as in an evaluation."""
-    order = make_order(config, len(images))
+    order = make_order(config, len(images), images.labels)
 
     def load(number: int) -> int:
         indices = _indices(order, number, count)
