@@ -147,7 +147,7 @@ def _open(config: DataConfig, found: Located, beside: list[Path], stamps: np.nda
 @lru_cache(maxsize=1)
 def _entries(archives: tuple[Path, ...], stamps: bytes) -> list[list[Entry]]:
     """What the archives hold, once for all splits that lie in them."""
-    return scan([(path, 0, None) for path in archives], LOOK[archives[0].suffix.lower()])
+    return scan([(path,) for path in archives], LOOK[archives[0].suffix.lower()])
 
 
 def _inner(entries: Sequence[Sequence[Entry]], found: Located) -> str:

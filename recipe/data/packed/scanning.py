@@ -16,13 +16,13 @@ from recipe.machine import limits
 
 FEW = 16 * 2**20  # bytes of archives that one process looks through as fast as others start
 SETTLING = 0.05  # seconds, see `recipe.data.loader`
-Job = tuple[Path, int, int | None]  # an archive; where in it another begins and how many bytes that is
+Job = tuple[Path] | tuple[Path, int, int]  # an archive; where in it another begins, and how many bytes that is
 
 
 def scan(jobs: Sequence[Job], look: Callable[..., list[Entry]]) -> list[list[Entry]]:
     """What `look`, a function that pickle can name, finds in each. Raises DataError, as it does."""
     shown = sys.stderr.isatty()
-    size = sum(job[2] if job[2] is not None else job[0].stat().st_size for job in jobs)
+    size = sum(job[2] if len(job) == 3 else job[0].stat().st_size for job in jobs)
     workers = min(limits.workers(), len(jobs)) if size > FEW else 1
     with tqdm(total=len(jobs), unit="archive", dynamic_ncols=True, disable=not shown or size <= FEW) as bar:
         found = []
