@@ -18,6 +18,7 @@ INITS += ("kaiming_normal", "kaiming_uniform", "pytorch", "mosaic")
 # What some keys are used by: see `key`.
 Users = Mapping[str, tuple[str, ...]]
 FILES = ("grocery", "imagefolder", "imagenet")  # data sets of image files
+ARCHIVED = ("imagefolder", "imagenet")  # of these, those that may lie in archives
 HIDDEN: Users = {"head": ("mlp", "concat_pool")}
 BOX: Users = {"crop": ("random_resized",)}
 TORCH: Users = {"source": ("torch",)}
@@ -64,6 +65,13 @@ class ModelConfig:
 class DataConfig:
     name: str = key(choices=("grocery", "imagefolder", "imagenet", "synthetic"))
     root: str | None = key(None, affects="nothing")  # folder with train_dir and val_dir; grocery: cache folder
+    format: str = key(
+        "auto",
+        choices=("auto", "folder", "tar", "zip", "imagenet_tar"),
+        affects="nothing",
+        used_by={"name": ARCHIVED},
+        since="0.2",
+    )  # how the images lie there: folders of files, or archives of such folders; imagenet_tar: ILSVRC2012's own
     train_dir: str = key("train", affects="nothing")
     val_dir: str | None = key(None, affects="nothing")  # null: val, valid or validation, whichever is there
     test_dir: str | None = key(None, affects="nothing")  # for `recipe evaluate RUN split=test`; null: test

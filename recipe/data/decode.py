@@ -49,14 +49,19 @@ NO_FRAME = Frame(0, 0, 0, 0)
 LARGE = 0.85  # share of an image from which on decoding all of it takes less time than decoding a region
 
 
-def open_image(path: str | os.PathLike[str], exif_orientation: bool = False) -> Picture:
+def open_image(
+    path: str | os.PathLike[str], exif_orientation: bool = False, content: Callable[[], bytes] | None = None
+) -> Picture:
     """The image of a file, which is read now and decoded when its pixels are asked for.
 
     Of a JPEG only what is asked for is decoded, where `recipe.data.region` can do that; the pixels are Pillow's either
     way. Raises DataError, naming the file.
+
+    Args:
+        content: gives the bytes of a file that lies in an archive, where `path` is what messages call it.
     """
     with _naming(path):
-        encoded = read(path)
+        encoded = read(path) if content is None else content()
         frame = jpeg_frame(encoded) if encoded.startswith(JPEG_START) else NO_FRAME
         _check_size(frame)
         if can_decode_region(encoded, frame.channels) and not (exif_orientation and _is_turned(encoded, frame)):
@@ -145,5 +150,7 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Whatever is wrong with a file, as a DataError that names it."""
     try:
         yield
+    except DataError:  # of an archive: it says where
+        raise
     except Exception as error:  # decoders raise anything on damaged files
         raise DataError(f"cannot read the image {os.fspath(path)}: {why_unreadable(error, path)}") from error

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +26,28 @@ CACHE_FORMAT = 2
 CACHED_FROM = 20_000  # files: below that a scan takes no time
 
 
+class Contents(Protocol):
+    """The files of a set that lies in archives, see `recipe.data.packed.members`; names are those of the set."""
+
+    said: str
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes. Raises OSError or DataError."""
+        ...
+
+    def where(self, name: str) -> str:
+        """Its archive and its name there, for messages."""
+        ...
+
+    def size_of(self, name: str) -> int:
+        """Its bytes."""
+        ...
+
+    def state_of(self, name: str) -> bytes:
+        """What changes when its content does."""
+        ...
+
+
 @dataclass
 class ImageFolder:
     """Images in class folders. Paths are kept in one array, which forked workers share without copying."""
@@ -39,6 +62,7 @@ class ImageFolder:
     not_files: list[str] = field(default_factory=list)  # what is neither a file nor a folder, in words
     earlier: str = ""  # the fingerprint without images whose suffixes were not known before; empty where there are none
     kept_out: list[str] = field(default_factory=list)  # those images, where the set is the one without them
+    members: Contents | None = None  # where the images lie in archives; None: they are files below root
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,7 +73,10 @@ class ImageFolder:
 
     def open(self, index: int) -> Picture:
         """One image. Raises DataError, naming the file, as does asking for its pixels."""
-        return open_image(os.path.join(self.root, self.name(index)), self.exif_orientation)
+        name = self.name(index)
+        if self.members is None:
+            return open_image(os.path.join(self.root, name), self.exif_orientation)
+        return open_image(self.members.where(name), self.exif_orientation, partial(self.members.read, name))
 
     def part(self, mask: np.ndarray, what: str) -> "ImageFolder":
         """The images where the mask, (images,) bool, is true. `what` tells the part's fingerprint from others'."""
@@ -70,6 +97,8 @@ class ImageFolder:
 
     def remarks(self) -> Iterator[str]:
         """What is in the folder and not in the set, and images that were not found until more suffixes were known."""
+        if self.members is not None:
+            yield self.members.said
         yield from left_out(self.root, self.strays, self.not_files)
         new, kept_out = [self.name(int(i)) for i in np.flatnonzero(self.of_new_kinds())], self.kept_out
         for names, what in ((new, "images that earlier versions left out"), (kept_out, "this run began without")):
@@ -79,7 +108,7 @@ class ImageFolder:
     def notices(self) -> Iterator[str]:
         """Folders that systems and archivers make: those beside the class folders are left out, those inside not."""
         root = self.root
-        others = sorted(set(os.listdir(root)) & NOT_CLASSES)
+        others = sorted(set(os.listdir(root)) & NOT_CLASSES) if self.members is None else []
         if others:
             yield f"left out, no class{'es' * (len(others) > 1)} but what systems make: {', '.join(others)} in {root}"
         names = self.paths.tobytes()  # of a million files searched in a moment
@@ -96,6 +125,12 @@ class ImageFolder:
         names = [self.name(int(index)) for index in np.flatnonzero(new)]
         old = {"paths": self.paths[~new], "labels": self.labels[~new], "fingerprint": self.earlier, "earlier": ""}
         return replace(self, **old, kept_out=names)
+
+
+def members_of(images: object) -> Contents | None:
+    """The archives that a data set lies in, also where its images are kept in memory; None where it is files."""
+    images = getattr(images, "images", images)
+    return images.members if isinstance(images, ImageFolder) else None
 
 
 def scan_folder(root: Path, exif_orientation: bool = False) -> ImageFolder:
@@ -121,8 +156,22 @@ def _scan(root: Path) -> tuple[ImageFolder, list[str]]:
     found = walk(root, classes)
     if found.broken:
         raise broken_link(root, found.broken)
+    return in_class_folders(root, classes, found.files, strays, found.not_files), found.folders
+
+
+def in_class_folders(
+    root: Path, classes: list[str], found: list[tuple[str, int]], strays: list[str], not_files: list[str]
+) -> ImageFolder:
+    """The images of some files, in the one order that all formats have. Raises DataError where a class has none.
+
+    Args:
+        classes: sorted.
+        found: names, as CLASS/NAME, and bytes; sorted.
+        strays: gets the files that are no images.
+        not_files: what is neither a file nor a folder, in words.
+    """
     files: dict[str, list[tuple[str, int]]] = {name: [] for name in classes}
-    for path, size in found.files:
+    for path, size in found:
         files[path.partition("/")[0]].append((path, size))
     digest, earlier = (hashlib.blake2b(digest_size=8) for _ in range(2))
     paths: list[bytes] = []
@@ -131,7 +180,7 @@ def _scan(root: Path) -> tuple[ImageFolder, list[str]]:
         images = [(path, size) for path, size in files[name] if is_image(path)]
         strays.extend(path for path, _ in files[name] if not is_image(path))
         if not images:
-            raise DataError(_no_images(root, name, strays, found.not_files))
+            raise DataError(_no_images(root, name, strays, not_files))
         for path, size in images:
             line = f"{path}\0{size}\0".encode("utf-8", "surrogateescape")
             digest.update(line)
@@ -141,7 +190,7 @@ def _scan(root: Path) -> tuple[ImageFolder, list[str]]:
             labels.append(label)
     images_found = ImageFolder(root, np.array(paths), np.array(labels, dtype=np.int64), classes, digest.hexdigest())
     before = earlier.hexdigest() if earlier.digest() != digest.digest() else ""
-    return replace(images_found, strays=strays, not_files=found.not_files, earlier=before), found.folders
+    return replace(images_found, strays=strays, not_files=not_files, earlier=before)
 
 
 def _class_folders(root: Path) -> tuple[list[str], list[str]]:

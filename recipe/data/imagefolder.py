@@ -1,10 +1,13 @@
-"""data=imagefolder and data=imagenet: a folder for each split, with a folder for each class; or class folders alone."""
+"""data=imagefolder and data=imagenet: a folder for each split, with a folder for each class; or class folders alone; or
+archives that hold such folders (`recipe.data.packed`).
+"""
 
 import os
 from pathlib import Path
 
 from recipe.config import DataConfig
 from recipe.data.folder import ImageFolder, scan_folder
+from recipe.data.packed.opening import open_packed
 from recipe.data.split import is_divided
 from recipe.data.store import refuse_unfinished
 from recipe.errors import DataError
@@ -17,6 +20,12 @@ def open_split(config: DataConfig, split: str) -> ImageFolder:
     """The images of the train, val or test split in data.root. Raises DataError, naming the folder."""
     root = Path(str(config.root))
     refuse_unfinished(root)
+    names = {"train": (config.train_dir,), "val": VAL_DIRS, "test": (config.test_dir or TEST_DIR,)}[split]
+    names = (config.val_dir,) if split == "val" and config.val_dir is not None else names
+    packed = open_packed(config, split, names)
+    if packed is not None:
+        packed.exif_orientation = config.exif_orientation
+        return packed
     folder = {"train": _train_folder, "val": _val_folder, "test": _test_folder}[split]
     return scan_folder(folder(root, config), config.exif_orientation)
 

@@ -10,13 +10,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from recipe.config import Config
 from recipe.data.class_folders import look_alikes
 from recipe.data.dataset import Dataset
+from recipe.data.folder import Contents, members_of
 from recipe.data.imagefolder import VAL_DIRS
 from recipe.data.order import Order
 from recipe.data.split import is_divided
+from recipe.errors import DataError
 
 SECONDS = 3.0  # that comparing the images of training and validation may take
 TAIL = 4096  # bytes at the end of a file, which tell nearly all images apart
@@ -104,7 +107,7 @@ def same_images(train_set: Dataset, val_set: Dataset, seconds: float = SECONDS) 
         rest = ""
     except TimeoutError:
         rest = f" (not all were compared: that takes more than {seconds:g} s)"
-    except OSError:  # a file that is gone, or not to be read: loading it says so
+    except (OSError, DataError):  # a file that is gone, or not to be read: loading it says so
         rest = " (not all were compared: some cannot be read)"
     if found:
         first, twin = next(iter(found.items()))
@@ -114,48 +117,60 @@ def same_images(train_set: Dataset, val_set: Dataset, seconds: float = SECONDS) 
         yield f"whether validation images are in the training set as well is not known{rest}"
 
 
+class _ImageFile(NamedTuple):
+    """An image of a set, by its name there."""
+
+    root: str  # with a / at the end
+    name: str
+    members: Contents | None  # where the set lies in archives
+
+
 class _Known:
     """Files compared until it is too late: then TimeoutError."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
 
-    def by_size(self, train_set: Dataset, val_set: Dataset) -> list[tuple[list[str], list[str]]]:
+    def by_size(self, train_set: Dataset, val_set: Dataset) -> list[tuple[list[_ImageFile], list[_ImageFile]]]:
         """Files of the two sets that have the same number of bytes."""
-        of_size: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        of_size: dict[int, tuple[list[_ImageFile], list[_ImageFile]]] = defaultdict(lambda: ([], []))
         for number, images in ((1, val_set), (0, train_set)):
-            root = f"{images.root}/"
+            root, members = f"{images.root}/", members_of(images)
             for index in range(len(images)):
-                path = root + images.name(index)
-                size = os.stat(path).st_size
+                name = images.name(index)
+                size = os.stat(root + name).st_size if members is None else members.size_of(name)
                 if number == 1 or size in of_size:
-                    of_size[size][number].append(path)
+                    of_size[size][number].append(_ImageFile(root, name, members))
                 self._look_at_the_clock()
         return [pair for pair in of_size.values() if pair[0] and pair[1]]
 
-    def equal(self, in_train: list[str], in_val: list[str]) -> dict[str, str]:
+    def equal(self, in_train: list[_ImageFile], in_val: list[_ImageFile]) -> dict[str, str]:
         """Of files of one size: those of the second list that have the content of one of the first, and which."""
         found = {}
         tails = defaultdict(list)
-        for path in in_train:
-            tails[self._end_of(path)].append(path)
-        for path in in_val:
-            for other in tails.get(self._end_of(path), ()):
-                if self._content(path) == self._content(other):
-                    found[path] = other
+        for file in in_train:
+            tails[self._end_of(file)].append(file)
+        for file in in_val:
+            for other in tails.get(self._end_of(file), ()):
+                if self._content(file) == self._content(other):
+                    found[file.root + file.name] = other.root + other.name
                     break
         return found
 
-    def _end_of(self, path: str) -> bytes:
+    def _end_of(self, file: _ImageFile) -> bytes:
         self._look_at_the_clock()
-        with open(path, "rb", buffering=0) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            return file.read()
+        if file.members is not None:
+            return file.members.read(file.name)[-TAIL:]
+        with open(file.root + file.name, "rb", buffering=0) as opened:
+            opened.seek(max(0, os.fstat(opened.fileno()).st_size - TAIL))
+            return opened.read()
 
-    def _content(self, path: str) -> bytes:
+    def _content(self, file: _ImageFile) -> bytes:
         self._look_at_the_clock()
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "blake2b").digest()
+        if file.members is not None:
+            return hashlib.blake2b(file.members.read(file.name)).digest()
+        with open(file.root + file.name, "rb") as opened:
+            return hashlib.file_digest(opened, "blake2b").digest()
 
     def _look_at_the_clock(self) -> None:
         if time.monotonic() > self._deadline:

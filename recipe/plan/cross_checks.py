@@ -7,6 +7,7 @@ from mimetypes import guess_type
 from recipe.config import Config
 from recipe.data.formats import FORMATS
 from recipe.data.grocery import CLASSES
+from recipe.data.packed.patterns import is_archive, is_there
 from recipe.errors import ConfigError
 from recipe.ingredients.timm_rand_augment import parsed
 
@@ -207,8 +208,10 @@ def _check_data(config: Config) -> None:
     for name, otherwise in known.needs.items():
         if getattr(data, name) is None:
             raise ConfigError(otherwise)
-    if "root" in known.needs and not os.path.isdir(str(data.root)):
-        raise ConfigError(f"data.root={data.root}: there is no such folder")
+    if "root" in known.needs and not is_there(str(data.root)):
+        raise ConfigError(
+            f"data.root={data.root}: there is no such {'file' if is_archive(str(data.root)) else 'folder'}"
+        )
     if data.val_fraction is not None and (not known.divisible or data.val_dir is not None):
         raise ConfigError(
             f"data.val_fraction={data.val_fraction:g} holds images out of one folder of class folders: it is for "

