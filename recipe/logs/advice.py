@@ -1,6 +1,7 @@
 """What a run is told at its start to set otherwise. Whoever follows it gets what it says, and is not told again."""
 
 from collections.abc import Iterator, Set
+from pathlib import Path
 
 from recipe.config import Config
 from recipe.network.definition import differences
@@ -77,3 +78,15 @@ def _sizes(c: Config, own: Preprocessing, literal: Set[str]) -> dict[str, int]:
     if ours.train_resize is not None:
         sizes["train_resize"] = even(ours.train_resize * share)
     return {"train_crop": round(ours.train_crop * share), **sizes}
+
+
+def what_next(run: str, config: Config) -> list[str]:
+    """The commands that can be typed once a run has finished; `run` is its folder as they have it."""
+    data, larger = config.data, even(config.resolution.val_resize * 1.1)
+    has_test = data.test_dir is not None or (data.root is not None and Path(data.root, "test").is_dir())
+    on_test, elsewhere = "split=test --report", f"resolution.val_resize={larger}   (at another size)"
+    return [
+        f"recipe evaluate {run} {on_test if has_test else elsewhere}",
+        f"recipe predict {run} PHOTOS",
+        f"recipe export {run} --format onnx",
+    ]

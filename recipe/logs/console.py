@@ -20,7 +20,7 @@ from recipe.data.store import store_of
 from recipe.ingredients.resizing import in_words
 from recipe.ingredients.schedule import Plateau
 from recipe.logs import disk, estimate
-from recipe.logs.advice import other_network, other_preprocessing
+from recipe.logs.advice import other_network, other_preprocessing, what_next
 from recipe.logs.estimate import seconds_left
 from recipe.logs.journal import TITLE, duration
 from recipe.logs.run_view import RunView
@@ -31,7 +31,7 @@ from recipe.network.pretrained import Start
 from recipe.output import count
 from recipe.plan import published as of_source
 from recipe.plan.compose import Plan
-from recipe.plan.scaling import even, fitted_step
+from recipe.plan.scaling import fitted_step
 from recipe.training.evaluate import METRICS, Evaluation
 
 LISTED_CLASSES = 20  # with more, only the fewest and the most images are told
@@ -257,18 +257,8 @@ def closing(run: RunView, found: Mapping[str, Evaluation], unreadable: int) -> I
     all_runs = run.folder.parent.parent if run.folder.parent.name == run.plan.name else run.folder
     yield _row("curves", f"tensorboard --logdir {_path(all_runs)}")
     yield _row("", f"recipe curves {folder}   (as pictures)")
-    yield from what_next(run.folder, run.config)
-
-
-def what_next(folder: Path, config: Config) -> Iterator[str]:
-    """Lines on what can be typed once a run has finished."""
-    data, run, larger = config.data, _path(folder), even(config.resolution.val_resize * 1.1)
-    if data.test_dir is not None or (data.root is not None and Path(data.root, "test").is_dir()):
-        yield _row("what next", f"recipe evaluate {run} split=test --report")
-    else:
-        yield _row("what next", f"recipe evaluate {run} resolution.val_resize={larger}   (at another size)")
-    yield _row("", f"recipe predict {run} PHOTOS")
-    yield _row("", f"recipe export {run} --format onnx")
+    for number, command in enumerate(what_next(folder, run.config)):
+        yield _row("" if number else "what next", command)
 
 
 def published(plan: Plan, classes: Sequence[str], images: Mapping[str, int]) -> Iterator[str]:
