@@ -13,9 +13,9 @@ demo: $(VENV)/.demo  ## Train the v2 recipe on photos of groceries, one process 
 		$(BIN)/torchrun --nproc_per_node=$$processes train.py +recipe=v2 scale=demo
 
 RUNGS ?= r00_baseline,r01_lr_optimizations,r02_trivial_augment,r03_long_training
-SEEDS ?= 0,1,2,3,4,5,6,7
+SEEDS ?= 0,1,2,3,4,5,6,7,8,9
 TINY := scale=tiny model=resnet18_quarter data.cache=memory
-ladder: $(VENV)/.ladder  ## Train 4 rungs with 8 seeds on these photos (RUNGS=all: all 13), and report what helped
+ladder: $(VENV)/.ladder  ## Train 4 rungs with 10 seeds on these photos (RUNGS=all: all 13), and report what helped
 	$(BIN)/python train.py -m '+recipe=$(if $(filter all,$(RUNGS)),glob(r*),$(RUNGS))' seed=$(SEEDS) $(TINY)
 	$(BIN)/python -m recipe report multirun_outputs
 
