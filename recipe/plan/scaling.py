@@ -141,7 +141,7 @@ def _baseline_s_step(config: Config) -> float:
 def _times(value: float, factor: float, about: Mapping[str, Any]) -> float:
     """The scaled value; a whole number where the key holds one, and then not below the key's least."""
     if about["unit"] == "pixels":
-        return even(value * factor)
+        return max(int(about.get("at_least") or 0), even(value * factor))
     if isinstance(about["default"], int):
         return max(int(about["at_least"]), round(value * factor))
     return value * factor
