@@ -105,7 +105,7 @@ def test_a_spread_from_runs_is_that_of_the_report(tmp_path: Path) -> None:
     assert planned.sd == found.sd
     [needed] = planned.needed
     assert needed.sd == found.of_differences["r01_lr_optimizations", "r00_baseline"] == pytest.approx(0.5)
-    assert "2 settings with several runs (4 degrees of freedom). 1 of these gains were run" in told.text(planned, 300)
+    assert "2 settings with several runs (4 degrees of freedom). Of these gains 1 were run" in told.text(planned, 300)
 
 
 def test_a_rate_from_runs_is_taken_where_the_model_is_the_same(tmp_path: Path) -> None:

@@ -106,11 +106,11 @@ def _seeds(plan: Planned, width: int) -> str:
         pairs = sum((one.name, one.over) in found.of_differences for one in plan.needed)
         spread = (
             f"The sd over seeds, {plan.sd:.3g} points, is of {count(found.settings, 'setting')} with several runs "
-            f"({count(found.freedom, 'degree')} of freedom). {pairs} of these gains were run themselves: there the "
-            "spread is that of the report. Runs at another scale or on other data have another spread."
+            f"({count(found.freedom, 'degree')} of freedom). Of these gains {pairs} were run themselves: there the "
+            "spread is that of the report. Few runs hardly tell a spread, and at another scale or on other data it is another."
         )
     below = [
-        f"Paired t-tests at 5%; in the ladder, as one of its {count(len(plan.needed), 'gain')} (Holm's first step). "
+        f"Paired t-tests at 5%; in the ladder, at 5% / {len(plan.needed)}, as Holm's first step has it. "
         f"{spread} recipe report also lends spreads from rung to rung, and may need fewer."
     ]
     if any(one.at_most for one in plan.needed):
@@ -166,7 +166,7 @@ def _ladder(plan: Planned, ladder: Ladder) -> list[str]:
     ]
     if plan.needed:
         said.append(
-            f"The ladder at the seeds that each gain needs in it ({ladder.fewest} to {ladder.most} for a recipe): "
+            f"The ladder at the seeds that each gain needs in it ({_range(ladder.fewest, ladder.most)} for a recipe): "
             f"{amount(ladder.at_needed)}{days(ladder.at_needed)}."
         )
     if ladder.left_out:
@@ -199,6 +199,10 @@ def _devices(plan: Planned, width: int) -> str:
         below.append("*: another micro-batch than the recipe's, so other batch-norm batches: another experiment.")
     title = f"{last.name} on more devices (a step of {last.config.batch_size} images)"
     return "\n".join([title, *lines(fitted(columns, width)), *_paragraphs_of(below, width)])
+
+
+def _range(fewest: int, most: int) -> str:
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def _micro(one: OnDevices, last: OneRun) -> str:

@@ -1,10 +1,12 @@
 """docs/STATISTICS.md's worked ladder and its table of dispersions: as the kept records say."""
 
+import importlib.util
 import re
-import sys
 import tarfile
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
 from recipe.ladder.comparing.compare import compare
@@ -15,7 +17,15 @@ from recipe.ladder.telling import tables
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs/STATISTICS.md"
 RECORDS = ROOT / "docs/results/evidence"
-sys.path.insert(0, str(ROOT / "benchmarks"))
+
+
+def _dispersion() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("dispersion", ROOT / "benchmarks" / "dispersion.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _unpacked(pattern: str, folder: Path) -> Path:
@@ -40,8 +50,7 @@ def test_the_page_quotes_the_report_on_the_kept_records(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_table_of_dispersions_is_the_script_s(tmp_path: Path) -> None:
-    import dispersion
-
+    dispersion = _dispersion()
     ladder = _unpacked("ladder_512/*~seed=[01].tar.xz", tmp_path / "ladder")
     control = _unpacked("control_r01/*.tar.xz", tmp_path / "control")
     found = dispersion.lines([*dispersion.of_runs(ladder), *dispersion.of_runs(control)])
@@ -50,9 +59,7 @@ def test_the_table_of_dispersions_is_the_script_s(tmp_path: Path) -> None:
 
 
 def test_a_dispersion_s_interval_holds_the_truth_in_95_of_100() -> None:
-    import dispersion
-    import numpy as np
-
+    dispersion = _dispersion()
     drawn = np.random.default_rng(0).normal(0, 2.0, (4000, 5)).var(axis=1, ddof=1)  # a variance of 4
     covered = np.mean([low < 4 < high for low, high in (dispersion.interval(each, 4) for each in drawn)])
     assert 0.94 < covered < 0.96
