@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from recipe.config import Config
+from recipe.errors import ConfigError
 from recipe.ingredients.resizing import in_words, pixels
 from recipe.output import count
 from recipe.plan import compose, published, rungs
@@ -24,10 +25,12 @@ def add_to(parsers: Any) -> None:
         help="what a recipe or experiment changes, rung by rung",
         description="Print what each rung up to a recipe changes, from what to what, with its published figures; and "
         "what the recipe comes to with a scale and other overrides.",
-        epilog="Examples: recipe explain v2 scale=demo; recipe explain tiny_imagenet_5 --layers 64",
+        epilog="Examples: recipe explain v2 scale=demo; recipe explain v2 --against v1; "
+        "recipe explain tiny_imagenet_5 --layers 64",
     )
     parser.add_argument("name", metavar="NAME", help="as in +recipe=NAME or +experiment=NAME")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: scale=demo …")
+    parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="as train.py takes them: scale=demo …")
+    parser.add_argument("--against", metavar="NAME", help="another recipe or experiment: the keys in which they differ")
     parser.add_argument("--layers", type=int, metavar="PIXELS", help="the model's layers for images of this size")
     parser.set_defaults(run=run)
 
@@ -35,17 +38,42 @@ def add_to(parsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print the chain of rungs, or with --layers the model's layers."""
     no_data = "data.root=."  # nothing is read; a data.root of the user's comes later and wins
-    arguments.name = re.sub(rf"^\+?({'|'.join(compose.RECIPE_GROUPS)})=", "", arguments.name)  # as train.py takes it
-    plan = compose.plan_of([rungs.choice(arguments.name), no_data, *arguments.overrides], to_run=False)
-    if arguments.layers is not None:
+    arguments.name = _name(arguments.name)
+    plan = compose.plan_of([rungs.choice(arguments.name), no_data, *arguments.arguments], to_run=False)
+    if arguments.against is not None:
+        if arguments.layers is not None:
+            raise ConfigError("--against and --layers are two questions: ask one of them")
+        other = _name(arguments.against)
+        compose.plan_of([rungs.choice(other), no_data, *arguments.arguments], to_run=False)  # is it right at all?
+        lines = list(_against(other, plan.rung.name, arguments.arguments))
+    elif arguments.layers is not None:
         from recipe.network.model import layer_table  # PyTorch
 
         lines = layer_table(plan.config, arguments.layers)
     else:
-        ablations = [override for override in arguments.overrides if key_of(override) in ABLATIONS]
-        others = [override for override in arguments.overrides if override not in ablations]
+        ablations = [override for override in arguments.arguments if key_of(override) in ABLATIONS]
+        others = [override for override in arguments.arguments if override not in ablations]
         lines = [*_chain(plan, others), *_ablations(plan, ablations, others), "", *_batches(plan.config)]
     print("\n".join(lines))
+
+
+def _name(text: str) -> str:
+    """A recipe's name, as it is or as train.py takes it."""
+    return re.sub(rf"^\+?({'|'.join(compose.RECIPE_GROUPS)})=", "", text)
+
+
+def _against(old: str, new: str, overrides: list[str]) -> Iterator[str]:
+    """What two recipes are, their published figures, and each key that is another in the second, at a scale or not."""
+    for name in (old, new):
+        rung = rungs.rung(name)
+        yield f"{name}: {_what_it_is(name)}".rstrip(": ")
+        if rung.published:
+            yield f"  published{' on ' + rung.on if rung.on else ''}: {published.in_words(rung.published)}"
+    configs = compose.configs([old, new], overrides)
+    before, after = ({key: value for key, value, _ in leaves(config)} for config in configs)
+    apart = [key for key in after if before[key] != after[key] and not key.startswith("rung")]
+    yield f"\n{old} → {new}: {count(len(apart), 'key') if apart else 'no key'} of {len(after)} differ"
+    yield from (f"    {key:28} {text(before[key])} → {text(after[key])}" for key in apart)
 
 
 def _chain(plan: Plan, overrides: list[str]) -> Iterator[str]:

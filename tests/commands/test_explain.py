@@ -106,3 +106,27 @@ def test_stems_of_an_experiment_have_their_layers(
     assert "512 x 2 x 2" in rows[0]
     assert "512 x 8 x 8" in rows[1]
     assert "102,600" in rows[1]  # the classifier of 200 classes
+
+
+def test_two_recipes_differ_key_by_key(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = explained(monkeypatch, capsys, "r10_ema", "--against", "+recipe=r08_weight_decay_tuning", "scale=small")
+    head, keys = text.split("\n\n")
+    assert head.splitlines()[0].startswith("r08_weight_decay_tuning: ")
+    assert "published on imagenet: top-1 80.450" in head
+    first, *lines = keys.splitlines()
+    assert first.startswith("r08_weight_decay_tuning → r10_ema: ")
+    changed = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    assert changed.keys() == {"resolution.train_crop", "ema.decay"}
+    assert f": {len(changed)} keys of " in first
+    small = changed["resolution.train_crop"].split(" → ")
+    assert int(small[1]) < int(small[0]) < 224  # at the scale, not as the files have it
+    same = explained(monkeypatch, capsys, "v2", "--against", "r12_repeated_augmentation")
+    assert "no key of " in same
+
+
+def test_against_and_layers_are_two_questions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        explained(monkeypatch, capsys, "v2", "--against", "v1", "--layers", "64")
+    assert "ask one of them" in capsys.readouterr().err

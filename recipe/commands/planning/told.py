@@ -107,7 +107,8 @@ def _seeds(plan: Planned, width: int) -> str:
         spread = (
             f"The sd over seeds, {plan.sd:.3g} points, is of {count(found.settings, 'setting')} with several runs "
             f"({count(found.freedom, 'degree')} of freedom). Of these gains {pairs} were run themselves: there the "
-            "spread is that of the report. Few runs hardly tell a spread, and at another scale or on other data it is another."
+            "spread is that of the report. Few runs hardly tell a spread, and at another scale or on other data it is "
+            "another."
         )
     below = [
         f"Paired t-tests at 5%; in the ladder, at 5% / {len(plan.needed)}, as Holm's first step has it. "
