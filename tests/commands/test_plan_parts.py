@@ -104,7 +104,7 @@ def test_a_spread_from_runs_is_that_of_the_report(tmp_path: Path) -> None:
     planned = plan.plan(arguments("+recipe=r00_baseline,r01_lr_optimizations", "--from", str(runs)))
     assert planned.sd == found.sd
     [needed] = planned.needed
-    assert needed.sd == found.of_differences["r01_lr_optimizations", "r00_baseline"] == pytest.approx(0.5)
+    assert needed.sd == found.of_differences["r01_lr_optimizations", "r00_baseline"] == pytest.approx(1.5)
     assert "2 settings with several runs (4 degrees of freedom). Of these gains 1 were run" in told.text(planned, 300)
 
 
