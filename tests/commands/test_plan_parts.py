@@ -38,6 +38,13 @@ def test_a_rate_is_of_a_size_and_scales_with_the_pixels() -> None:
     assert rates.given("h100").pixels == 176
 
 
+def test_images_that_grow_count_by_their_mean() -> None:
+    growing = [f"resolution.{key}" for key in ("first_crop=112", "grow_from=44", "grow_until=45")]
+    [half] = plan.plan(arguments("+recipe=r00_baseline", *growing, "--rate", "1000")).trainings
+    # 45 of 90 epochs at a quarter of the pixels, 45 at all: 5/8 of them.
+    assert half.rate == pytest.approx(1000 * 8 / 5)
+
+
 def test_every_published_rate_stands_in_performance_md_or_names_its_source() -> None:
     text = Path("docs/PERFORMANCE.md").read_text("utf-8")
     for figure in ("7,262", "57,102", "| 892 |", "| 470 |", "0.50 policy"):

@@ -72,8 +72,8 @@ def given(text: str) -> GivenRate:
     return GivenRate(float(found[1]), int(found[2] or 224), f"as given, at {found[2] or 224} px")
 
 
-def at(rate: GivenRate, pixels: int) -> float:
-    """Images a second at another size, in inverse proportion to the pixels."""
+def at(rate: GivenRate, pixels: float) -> float:
+    """Images a second at another side, in inverse proportion to the pixels; where sizes grow, of a mean image's."""
     return rate.images_per_second * (rate.pixels / pixels) ** 2
 
 

@@ -1,5 +1,6 @@
 """A plan as text for a terminal of any width, and as JSON."""
 
+import math
 import textwrap
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from recipe.commands.planning.costs import Ladder, OneRun
 from recipe.commands.planning.devices import OnDevices
 from recipe.commands.planning.measured import MeasuredSpreads
 from recipe.commands.planning.seeds import Needed
+from recipe.ingredients.resizing import pixels
 from recipe.ladder.telling.layout import Column, fitted, lines
 from recipe.output import count
 
@@ -127,7 +129,7 @@ def _costs(plan: Planned, width: int) -> str:
     found, resolving = plan.trainings, plan.ladder.resolving if plan.ladder else {}
     columns = [
         Column("label", "recipe", [one.name for one in found], 100),
-        Column("pixels", "px", [str(one.config.resolution.train_crop) for one in found], 100),
+        Column("pixels", "px", [f"{math.sqrt(pixels(one.config)):.0f}" for one in found], 100),
         Column("rate", "images/s", [_number(one.rate) for one in found], 100),
         Column("hours", "hours", [_run_hours(one) for one in found], 100),
         *_priced("money", "money", [None if one.shared_with else one.device_hours for one in found], plan.price),
