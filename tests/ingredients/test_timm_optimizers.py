@@ -133,10 +133,10 @@ def test_timm_s_names_need_their_source(plan: Callable[..., Plan]) -> None:
 def test_lamb_with_its_clipping_is_ours_with_grad_clip() -> None:
     """timm clips to a norm of 1 by default, in its optimizer; optimizer.name=lamb only as grad_clip says."""
     ours, theirs, unclipped = network(), network(), network()
-    options = {"lr": 0.01, "weight_decay": 0.02, "eps": 1e-2}  # of an eps that tells gradients' sizes apart
-    clipped = OptimizerConfig(name="lamb", **options, grad_clip=1.0)  # type: ignore[arg-type]
+    # Of an eps that tells gradients' sizes apart.
+    clipped = OptimizerConfig(name="lamb", lr=0.01, weight_decay=0.02, eps=1e-2, grad_clip=1.0)
     optimizers = [make_optimizer(model, clipped) for model in (ours, unclipped)]
-    lamb = create_optimizer_v2(theirs, "lamb", filter_bias_and_bn=False, **options)
+    lamb = create_optimizer_v2(theirs, "lamb", 0.01, 0.02, filter_bias_and_bn=False, eps=1e-2)
     images = 30 * torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     for model in (ours, theirs, unclipped):
         (100 * nn.functional.cross_entropy(model(images), torch.arange(16) % 4)).backward()
