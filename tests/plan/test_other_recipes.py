@@ -74,7 +74,7 @@ RECIPES: dict[str, tuple[dict[str, Any], float, tuple[float, float] | None]] = {
     "adan_100": ({**ADAN, "epochs": 110, "optimizer.lr": 0.03, "schedule.min_lr": 1e-6}, 1e-9, (78.070, 93.814)),
     "adan_200": ({**ADAN, "epochs": 210, "optimizer.lr": 0.015, "schedule.min_lr": 1e-4}, 1e-9, (79.650, 94.514)),
     "adan_300": ({**ADAN, "epochs": 310, "optimizer.lr": 0.015, "schedule.min_lr": 1e-5}, 1e-6, (80.212, 94.768)),
-    "mlperf_lars": (LARS, 10.5e-9, None),
+    "mlperf_lars": (LARS, 0.0, None),
     "usi_300": (USI, 1e-4, None),
 }
 

@@ -49,7 +49,7 @@ class Plain:
             self.scheduler = CosineLRScheduler(self.optimizer, EPOCHS - 2, 1e-6, **rise(3, self.lr / 3e7))
         else:
             self.optimizer = create_optimizer_v2(model, "lars", self.lr, 5e-5, trust_coeff=0.001, eps=0.0)
-            options = {**rise(2, 1e-9 * self.lr), "warmup_prefix": True}
+            options = {**rise(2, 0.0), "warmup_prefix": True}
             self.scheduler = PolyLRScheduler(self.optimizer, EPOCHS - 2, 2.0, 1e-4, **options)
             self.criterion = LabelSmoothingCrossEntropy(0.1)
 
