@@ -26,7 +26,8 @@ MOMENTUM: Users = {**TORCH, "name": ("sgd", "rmsprop")}
 ADAM: Users = {**TORCH, "name": ("adam", "adamw", "lamb")}
 WITH_EPS: Users = {**TORCH, "name": ("adam", "adamw", "lamb", "rmsprop")}
 BY_GAMMA: Users = {"name": ("step", "exponential", "plateau")}
-TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "exponential", "plateau")}
+TO_MINIMUM: Users = {"name": ("cosine", "linear", "polynomial", "exponential", "plateau", "timm_cosine")}
+TIMM_COSINE: Users = {"name": ("timm_cosine",)}
 WEIGHTED: Users = {"name": ("cross_entropy", "bce")}
 BCE: Users = {"name": ("bce",)}
 PLATEAU: Users = {"name": ("plateau",)}
@@ -184,12 +185,16 @@ class OptimizerConfig:
 @dataclass
 class ScheduleConfig:
     name: str = key(
-        choices=("step", "cosine", "exponential", "onecycle", "plateau", "constant", "linear", "polynomial")
+        choices=(
+            *("step", "cosine", "exponential", "onecycle", "plateau", "constant", "linear", "polynomial"),
+            "timm_cosine",  # of the whole run's time, warm-up and all
+        )
     )
     step_size: float = key(30.0, above=0, used_by={"name": ("step",)}, unit="epochs")  # between two decays
     gamma: float = key(0.1, above=0, at_most=1, used_by=BY_GAMMA)  # factor per decay; exponential: per epoch
     # At the end; of exponential and plateau: the lowest.
     min_lr: float = key(0.0, at_least=0, used_by=TO_MINIMUM, unit="learning rate")
+    cooldown_epochs: float = key(0.0, at_least=0, used_by=TIMM_COSINE, since="0.2", unit="epochs")  # last, at min_lr
     power: float = key(2.0, above=0, used_by={"name": ("polynomial",)}, since="0.2")  # of the share that is left
     patience: int = key(10, at_least=0, used_by=PLATEAU, unit="evaluations")  # without a lower loss put up with
     threshold: float = key(1e-4, at_least=0, below=1, used_by=PLATEAU)  # share by which it must be lower

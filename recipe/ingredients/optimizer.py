@@ -109,6 +109,7 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimizerConfig], torch.op
 
 
 def _timm(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """timm's, over our groups. Its LAMB clips the gradient to a norm of 1 by itself; ours only as `grad_clip` says."""
     from timm.optim import create_optimizer_v2  # with its defaults, as momentum 0.9
 
     return create_optimizer_v2(groups, config.name, lr=config.lr, weight_decay=config.weight_decay, **config.args)

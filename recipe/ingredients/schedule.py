@@ -36,6 +36,16 @@ def cosine_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     return cosine_between(lr, config.min_lr, at.elapsed / at.total)
 
 
+def timm_cosine(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
+    """min_lr + (lr − min_lr)·(1 + cos(π·t/E))/2 at the time t since the run began, E without cooldown_epochs.
+
+    timm's `CosineLRScheduler` without warmup_prefix: after a warm-up of W epochs the rate falls at once to where the
+    cosine is at W. In the cooldown, the last epochs of the run, it is min_lr.
+    """
+    length = at.total + config.warmup_epochs - config.cooldown_epochs
+    return cosine_between(lr, config.min_lr, min(1.0, (at.elapsed + config.warmup_epochs) / length))
+
+
 def exponential_decay(at: AfterWarmup, config: ScheduleConfig, lr: float) -> float:
     """lr·gamma^elapsed, and min_lr where that is more"""
     return max(lr * config.gamma**at.elapsed, config.min_lr)
@@ -72,6 +82,7 @@ DECAYS: dict[str, Decay] = {
     "constant": no_decay,
     "linear": linear_decay,
     "polynomial": polynomial_decay,
+    "timm_cosine": timm_cosine,
 }
 
 

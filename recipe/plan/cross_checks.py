@@ -98,6 +98,11 @@ def _check_schedule(config: Config) -> None:
             f"schedule.warmup_epochs={schedule.warmup_epochs:g} is not shorter than the run (epochs={config.epochs}): "
             f"warm up for less than {config.epochs} epochs"
         )
+    if schedule.warmup_epochs + schedule.cooldown_epochs >= config.epochs:
+        raise ConfigError(
+            f"schedule.cooldown_epochs={schedule.cooldown_epochs:g} leaves no epoch after the warm-up "
+            f"(epochs={config.epochs}, of which they are a part): cool down for less"
+        )
     if schedule.min_lr > config.optimizer.lr:
         raise ConfigError(
             f"schedule.min_lr={schedule.min_lr:g} is above optimizer.lr={config.optimizer.lr:g}: "

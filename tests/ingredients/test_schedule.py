@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from timm.scheduler import CosineLRScheduler
 from torch.optim.lr_scheduler import (
     ConstantLR,
     CosineAnnealingLR,
@@ -21,7 +22,9 @@ from torch.optim.lr_scheduler import (
 )
 
 from recipe.config import Config, OptimizerConfig, ScheduleConfig
+from recipe.errors import ConfigError
 from recipe.ingredients.schedule import DECAYS, Plateau, learning_rate, set_rates
+from recipe.plan.compose import Plan
 
 Scheduler = Callable[[torch.optim.Optimizer], LRScheduler]
 
@@ -225,3 +228,22 @@ def optimizer_of(kind: str) -> torch.optim.Optimizer:
     if kind == "sgd":
         return torch.optim.SGD([weight], lr=0.1, momentum=0.9)
     return torch.optim.Adam([weight], lr=0.1)
+
+
+@pytest.mark.parametrize(("warmup", "cooldown", "lowest"), [(5, 0, 1e-6), (60, 10, 1e-4), (0, 10, 0.0)])
+def test_timm_s_cosine_is_of_absolute_time_and_cools_down(warmup: int, cooldown: int, lowest: float) -> None:
+    """Adan's 100 epochs: after 60 of warm-up the rate falls to where the cosine is, and ends with 10 at min_lr."""
+    schedule = ScheduleConfig(
+        "timm_cosine", min_lr=lowest, warmup_epochs=warmup, warmup_decay=0.02, cooldown_epochs=cooldown
+    )
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.03)
+    timm_s = CosineLRScheduler(optimizer, 100, lowest, warmup_t=warmup, warmup_lr_init=0.03 * 0.02)
+    expected = [timm_s._get_lr(epoch)[0] for epoch in range(100 + cooldown)]
+    assert rates(schedule, 0.03, 100 + cooldown) == pytest.approx(expected, rel=1e-9)
+    if warmup == 60:
+        assert rates(schedule, 0.03, 110)[60] < 0.4 * rates(schedule, 0.03, 110)[59]
+
+
+def test_a_cooldown_must_leave_epochs_to_train(plan: Callable[..., Plan]) -> None:
+    with pytest.raises(ConfigError, match="cool down for less"):
+        plan("+recipe=v1", "schedule.name=timm_cosine", "schedule.warmup_epochs=5", "schedule.cooldown_epochs=85")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recipe.config import OptimizerConfig
 from recipe.errors import ConfigError
-from recipe.ingredients.optimizer import check_timm, make_optimizer
+from recipe.ingredients.optimizer import check_timm, clip_gradients, make_optimizer
 from recipe.plan.compose import Plan
 
 REFUSED = {
@@ -128,3 +128,23 @@ def test_arguments_are_part_of_name_and_hash_in_any_order(plan: Callable[..., Pl
 def test_timm_s_names_need_their_source(plan: Callable[..., Plan]) -> None:
     with pytest.raises(ConfigError, match=r"timm's others with\s+optimizer\.source=timm"):
         plan("+recipe=v2", "optimizer.name=adan")
+
+
+def test_lamb_with_its_clipping_is_ours_with_grad_clip() -> None:
+    """timm clips to a norm of 1 by default, in its optimizer; optimizer.name=lamb only as grad_clip says."""
+    ours, theirs, unclipped = network(), network(), network()
+    # Of an eps that tells gradients' sizes apart.
+    clipped = OptimizerConfig(name="lamb", lr=0.01, weight_decay=0.02, eps=1e-2, grad_clip=1.0)
+    optimizers = [make_optimizer(model, clipped) for model in (ours, unclipped)]
+    lamb = create_optimizer_v2(theirs, "lamb", 0.01, 0.02, filter_bias_and_bn=False, eps=1e-2)
+    images = 30 * torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for model in (ours, theirs, unclipped):
+        (100 * nn.functional.cross_entropy(model(images), torch.arange(16) % 4)).backward()
+    norm = clip_gradients(ours.parameters(), clipped)
+    assert norm is not None
+    assert norm > 2
+    for optimizer in (*optimizers, lamb):
+        optimizer.step()
+    for one, other, more in zip(ours.parameters(), theirs.parameters(), unclipped.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+        assert not torch.allclose(one, more, rtol=1e-5, atol=1e-7)
