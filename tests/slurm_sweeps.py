@@ -25,7 +25,8 @@ PATIENCE = 600  # seconds, for anything on two cores that others use
 
 def submitted(outputs: Path, *arguments: str) -> str:
     """What a sweep's command prints that submits and ends."""
-    done = ended(started(outputs, "-m", *TINY, *ON_SLURM, *arguments))
+    overrides = {text.partition("=")[0]: text for text in (*TINY, *ON_SLURM, *arguments)}  # the last of a key counts
+    done = ended(started(outputs, "-m", *overrides.values()))
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

@@ -3,6 +3,7 @@
 import atexit
 import gc
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -11,7 +12,7 @@ from weakref import WeakSet
 
 from torch.utils.data import DataLoader
 
-from recipe.machine.signals import outlive_the_last_step
+from recipe.machine.signals import ASKS_TO_STOP, outlive_the_last_step
 
 NOTICED_IN = 1.0  # seconds after its connections broke, within which a process that was killed is seen to have ended
 
@@ -27,11 +28,14 @@ class FromWorkers(Iterator[Any]):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         before = multiprocessing.active_children()
+        # A signal to all processes would end a worker that has not come to `begin` yet: PyTorch lets it die of SIGTERM.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ASKS_TO_STOP)
         try:
             self._batches = iter(loader)
         finally:  # those that were started before another could not be are ended at the exit, too
             self._workers = [process for process in multiprocessing.active_children() if process not in before]
             _started.update(self._workers)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def __next__(self) -> Any:
         try:
@@ -48,6 +52,7 @@ class FromWorkers(Iterator[Any]):
 def begin(worker: int) -> None:
     """What each worker does first, given its number."""
     outlive_the_last_step(worker)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKS_TO_STOP)
     gc.freeze()  # what the rank has made is not searched for garbage again and again
     # Called only by the thread that hands over batches, where it has no descriptors left. The rank meets the broken
     # connection and says what helps: a traceback of the worker's would stand beside or below that.

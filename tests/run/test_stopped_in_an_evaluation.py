@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from durable_runs import begin, go_on
-from processes import assert_same_ending, ended, metrics, steps_logged, when
+from processes import assert_same_ending, children, ended, metrics, rank_of, steps_logged, when
 
 from recipe.machine.signals import STOPPED
 
@@ -43,6 +43,11 @@ def last_epoch_evaluated(run: Path) -> bool:
     return steps_logged(run) >= 20 and any("val/acc1" in row and row["step"] == 20 for row in metrics(run))
 
 
+def waited_for_a_core(pid: int) -> float:
+    """Seconds in which a process's main thread could have gone on, and others had the cores: a busy machine's delay."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 @pytest.mark.parametrize(
     ("moment", "where"),
     [(second_epoch_trained, "in the evaluation after epoch 2"), (last_epoch_evaluated, "in the evaluations after")],
@@ -54,12 +59,13 @@ def test_run_stopped_in_an_evaluation_ends_as_the_whole_one(
     process = begin(run, *EVALUATED, processes=processes)
     when(lambda: moment(run), process)
     time.sleep(0.3)  # now it evaluates
-    asked = time.monotonic()
+    rank = next(pid for pid in [process.pid, *children(process)] if not processes or rank_of(pid) == 0)
+    asked, waited = time.monotonic(), waited_for_a_core(rank)
     os.killpg(process.pid, signal.SIGTERM)
+    when(lambda: f"Stopped {where}" in (run / "train.log").read_text(), process)
+    seconds = time.monotonic() - asked - (waited_for_a_core(rank) - waited)
     done = ended(process)
-    seconds = time.monotonic() - asked
-    assert f"Stopped {where}" in (run / "train.log").read_text()
     assert done.returncode == (STOPPED if not processes else 1), done.stderr
-    assert seconds < 10, "the interpreter's own end, and torchrun's, are in it"
+    assert seconds < 5
     go_on(run, *EVALUATED, processes=processes)
     assert_same_ending(whole, run)

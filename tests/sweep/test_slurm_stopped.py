@@ -77,6 +77,19 @@ def test_preemption_of_two_nodes(cluster: None, tmp_path: Path, undisturbed: Cal
     assert_same_ending(run_of(tmp_path), undisturbed(2))
 
 
+def test_preemption_without_a_grace_time(cluster: None, tmp_path: Path, undisturbed: Callable[[int], Path]) -> None:
+    """Slurm has put it back already, and leaves it KillWait to save."""
+    submitted(tmp_path, *LONG, "hydra.launcher.partition=abrupt")
+    until_trained_to(5, tmp_path)
+    slurm("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    until_in_queue_again(tmp_path)
+    until(lambda: "left to Slurm: stopped by a signal" in told(tmp_path), tmp_path)
+    until_finished(tmp_path)
+    assert console(tmp_path).count("Stopped after step") == 1, told(tmp_path)
+    assert console(tmp_path).count("going on from the checkpoint") == 1
+    assert_same_ending(run_of(tmp_path), undisturbed(1))
+
+
 @ON_ONE_OR_TWO
 def test_scancel_saves_and_the_job_stays_out_until_it_is_submitted_again(
     cluster: None, tmp_path: Path, nodes: tuple[str, ...], undisturbed: Callable[[int], Path]
