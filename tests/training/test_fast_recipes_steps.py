@@ -73,7 +73,7 @@ def backward(model: nn.Module, batches: list[tuple[Tensor, Tensor]], loss: Calla
         loss(replica(images), labels).backward()
     model.load_state_dict(replicas[0].state_dict())
     for parameter, *copies in zip(model.parameters(), *(replica.parameters() for replica in replicas), strict=True):
-        parameter.grad = sum(copy.grad for copy in copies if copy.grad is not None) / 2  # type: ignore[assignment]
+        parameter.grad = sum(copy.grad for copy in copies if copy.grad is not None) / 2
 
 
 def train(run: Trainer, epoch: int) -> float:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from recipe.commands.planning import rates
 from recipe.commands.planning.seeds import Needed
 from recipe.config import Config
+from recipe.ingredients.resizing import pixels
 from recipe.plan.hashes import training_hash
 from recipe.sweep import estimate
 
@@ -75,14 +76,14 @@ def trainings(
 
 
 def _rate(config: Config, known: estimate.Earlier, given: rates.GivenRate | None) -> estimate.Rate | None:
-    pixels = config.resolution.train_crop
+    side = pixels(config) ** 0.5  # images may grow
     if given is None:
         if (measured := estimate.rate_of(config, known)) is not None:
             return measured
         if config.model.name != rates.MODEL or config.model.freeze != "none":
             return None
         given = rates.given(rates.DEFAULT)
-    return estimate.Rate(rates.at(given, pixels), f"{given.source}; other sizes in proportion to their pixels")
+    return estimate.Rate(rates.at(given, side), f"{given.source}; other sizes in proportion to their pixels")
 
 
 class Ladder(NamedTuple):

@@ -72,7 +72,7 @@ def given(text: str) -> GivenRate:
     return GivenRate(float(found[1]), int(found[2] or 224), f"as given, at {found[2] or 224} px")
 
 
-def at(rate: GivenRate, pixels: int) -> float:
+def at(rate: GivenRate, pixels: float) -> float:
     """Images a second at another size, in inverse proportion to the pixels."""
     return rate.images_per_second * (rate.pixels / pixels) ** 2
 
