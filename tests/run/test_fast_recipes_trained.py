@@ -2,13 +2,13 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from recipe.plan.compose import Plan
 from recipe.run.run import train
@@ -46,8 +46,19 @@ def test_losses_are_finite_and_a_stopped_run_ends_with_the_same_weights(
     found = [loss for loss in losses if loss is not None]
     assert len(found) == 9
     assert all(math.isfinite(loss) for loss in found)
-    checkpoints = tmp_path / "whole" / "checkpoints"
-    assert list(checkpoints.iterdir())
-    weights = next(iter(checkpoints.glob("*.safetensors")), None)
-    states = load_file(weights) if weights else torch.load(checkpoints / "last.pt", weights_only=False)["model"]
-    assert all(torch.isfinite(value).all() for value in states.values())
+    stopped = tmp_path / "stopped"
+    shutil.copytree(tmp_path / "whole", stopped)
+    (stopped / "result.json").unlink()
+    (stopped / "checkpoints" / "last.pt").unlink()  # as if it had ended before its last epoch
+    (stopped / "checkpoints" / "model.safetensors").unlink()
+    train(replace(composed, folder=stopped))
+    assert "going on from the checkpoint" in (stopped / "train.log").read_text()
+    one, other = (weights(folder) for folder in (tmp_path / "whole", stopped))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert all(torch.isfinite(value).all() for value in one.values())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / "last.pt", weights_only=False)["model"]
+    return found
