@@ -97,6 +97,8 @@ def in_words(config: Config) -> str:
     if config.resolution.first_crop is None and config.resolution.resize_from is None:
         return str(config.resolution.train_crop)
     found = sides(config)
+    if min(found) == max(found):
+        return str(found[0])
     return f"{min(found)} to {max(found)} (mean of squares {pixels(config) ** 0.5:.1f} squared)"
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from recipe.config import Config, DataConfig, ResolutionConfig
 from recipe.data import dataset as datasets
 from recipe.data.loader import TrainLoader
-from recipe.data.order import make_order
+from recipe.data.order import Order, make_order
 from recipe.errors import ConfigError
 from recipe.ingredients import resizing
 from recipe.machine.distributed import Ranks
@@ -103,10 +103,10 @@ def test_the_loader_s_images_have_the_crop_of_their_epoch(workers: int, repetiti
 
 
 def batches(
-    config: Config, images: datasets.Dataset, order: object, start: tuple[int, int]
-) -> list[tuple[object, int, int]]:
+    config: Config, images: datasets.Dataset, order: Order, start: tuple[int, int]
+) -> list[tuple[tuple[int, int, int], int, int]]:
     """Place, side and sum of pixels of each micro-batch from `start` on."""
-    loader, found = TrainLoader(images, order, config, Ranks(0, 1, 0, 1, torch.device("cpu")), start), []  # type: ignore[arg-type]
+    loader, found = TrainLoader(images, order, config, Ranks(0, 1, 0, 1, torch.device("cpu")), start), []
     for epoch in range(start[0], config.epochs):
         for step, micro_batches in loader.epoch(epoch, start[1] if epoch == start[0] else 0):
             for batch in micro_batches:
@@ -142,6 +142,6 @@ def test_off_is_in_no_hash_and_on_is(plan: Callable[..., Plan]) -> None:
 def test_earlier_runs_count_with_the_pixels_they_had() -> None:
     assert resizing.pixels_of({"resolution.train_crop": 64}) == 64**2
     assert resizing.pixels_of({}) is None
-    grown = {"epochs": 4, "resolution.train_crop": 64, "resolution.first_crop": 32}
+    grown: dict[str, float] = {"epochs": 4, "resolution.train_crop": 64, "resolution.first_crop": 32}
     grown |= {"resolution.grow_from": 1.0, "resolution.grow_until": 2.0}
     assert resizing.pixels_of(grown) == (2 * 32**2 + 2 * 64**2) / 4

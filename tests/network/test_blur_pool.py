@@ -71,7 +71,7 @@ def test_filters_are_no_parameters_and_keep_their_values_in_training() -> None:
     model(torch.rand(2, 3, 32, 32)).sum().backward()
     layer = model.get_submodule("layer2.0.conv1")
     assert layer.weight.grad is not None
-    assert layer.blur_filter.flatten().mul(16).tolist() == [1, 2, 1, 2, 4, 2, 1, 2, 1]
+    assert layer.get_buffer("blur_filter").flatten().mul(16).tolist() == [1, 2, 1, 2, 4, 2, 1, 2, 1]
 
 
 def test_a_network_without_strided_convolutions_is_refused() -> None:
