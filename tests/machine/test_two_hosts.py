@@ -56,3 +56,16 @@ def test_two_hosts_train_what_one_does(
     done = [ended(process, timeout=150) for process in begun]
     assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
     assert_same_ending(whole, run)
+
+
+def test_ranks_that_a_scheduler_has_started_without_torchrun_do_so_too(
+    two: tuple[hosts.Host, hosts.Host], whole: Path, tmp_path: Path
+) -> None:
+    """They have no agents' store, and make one."""
+    run = tmp_path / "run"
+    where = {"MASTER_ADDR": "recipe-head", "MASTER_PORT": "29500", "WORLD_SIZE": "2"}
+    arguments = ("train.py", *SHORT, f"hydra.run.dir={run}")
+    begun = [host.python(*arguments, **where, RANK=str(rank)) for rank, host in enumerate(two)]
+    done = [ended(process, timeout=150) for process in begun]
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    assert_same_ending(whole, run)
