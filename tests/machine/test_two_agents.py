@@ -1,6 +1,9 @@
-"""torchrun by hand, two agents on this machine: the static rendezvous, a node that does not come, a port in use."""
+"""torchrun by hand, two agents on this machine: the static rendezvous, an agent that is killed and begun again, a node
+that does not come, a port in use.
+"""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import assert_same_ending, ended, started
+from processes import assert_same_ending, children, ended, killed, started, steps_logged, when
 from test_rendezvous import RUN
 
 from recipe.plan.compose import PROJECT
@@ -46,6 +49,39 @@ def test_static_rendezvous_of_two_agents_trains_what_one_does(tmp_path: Path) ->
     assert_same_ending(whole, run)
 
 
+def test_an_agent_that_is_killed_and_begun_again_by_hand_joins_the_other(tmp_path: Path) -> None:
+    """Not the one of the endpoint. The other one's ranks are restarted, and wait for it."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    longer = (*RUN, "epochs=8", "schedule.warmup_epochs=0", "evaluate.every=8")
+    done = ended(started(tmp_path, *longer, f"hydra.run.dir={whole}", processes=2))
+    assert done.returncode == 0, done.stderr
+    meet = ("--max-restarts=3", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}")
+    training = ("train.py", *longer, f"hydra.run.dir={run}")
+    head = agent(*meet, *training)
+    when(lambda: len(children(head)) > 0 or _listens(meet[2]), head)
+    node = agent(*meet, *training)
+    try:
+        when(lambda: steps_logged(run) >= 3, head)
+        os.kill(node.pid, signal.SIGKILL)
+        node.communicate(timeout=60)  # its rank notices, and lets go of the pipe
+        assert not (run / "result.json").exists()
+        node = agent(*meet, *training)
+        ends = [ended(each, timeout=150) for each in (head, node)]
+    finally:
+        for each in (head, node):
+            if each.poll() is None:
+                killed(each)
+    assert [end.returncode for end in ends] == [0, 0], [end.stderr for end in ends]
+    assert "going on from the checkpoint" in ends[0].stdout + ends[1].stdout
+    assert_same_ending(whole, run)
+
+
+def _listens(endpoint: str) -> bool:
+    host, port = endpoint.partition("=")[2].split(":")
+    with socket.socket() as trial:
+        return trial.connect_ex((host, int(port))) == 0
+
+
 def test_a_node_that_never_joins_ends_the_other_in_time(tmp_path: Path) -> None:
     """join_timeout is 600 seconds where nobody says another."""
     endpoint = f"--rdzv-endpoint=127.0.0.1:{free_port()}"
@@ -66,3 +102,15 @@ def test_a_port_in_use_is_said_at_once(tmp_path: Path) -> None:
         done = ended(agent(*where, "train.py", f"hydra.run.dir={tmp_path}"), timeout=60)
     assert done.returncode == 1
     assert "EADDRINUSE" in done.stderr
+
+
+def test_a_port_that_a_silent_stranger_holds_ends_c10d_too_where_the_host_is_named(tmp_path: Path) -> None:
+    """Without is_host torchrun takes what listens there for the other machine's agent, and waits for its answer."""
+    with socket.socket() as stranger:
+        stranger.bind(("0.0.0.0", 0))
+        stranger.listen()
+        where = ("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{stranger.getsockname()[1]}")
+        done = ended(agent(*where, "--rdzv-conf=is_host=true", "train.py", f"hydra.run.dir={tmp_path}"), timeout=100)
+    assert done.returncode == 1
+    assert "EADDRINUSE" in done.stderr
+    assert "RendezvousConnectionError" in done.stderr
