@@ -45,11 +45,11 @@ def unreachable(error: RuntimeError) -> bool:
 
 def advice() -> str:
     """What to say then."""
-    own = os.environ.get(VARIABLE)
+    own = f" (here {os.environ[VARIABLE]})" if os.environ.get(VARIABLE) else ""
     return (
-        f"the processes of this run have met, but {socket.gethostname()} cannot connect to the address that another one "
-        f"gives as its own: set {VARIABLE}{f' (here {own})' if own else ''} on each machine to the network interface by "
-        "which the others reach it (`ip -brief addr` lists them), and let them through the firewall, on all ports"
+        f"the processes of this run have met, but {socket.gethostname()} cannot connect to the address that another "
+        f"one gives as its own: set {VARIABLE}{own} on each machine to the network interface by which the others reach "
+        "it (`ip -brief addr` lists them), and let them through the firewall, on all ports"
     )
 
 
