@@ -1,7 +1,7 @@
 """What becomes of a run whose network to another machine is gone: one message on each machine, and an end in time.
 
 torchrun itself may not notice. With c10d, a machine where the agents do not meet asks the one where they do several
-times a second, and waits for the answer for as long as the system does: a quarter of an hour. Then nobody restarts,
+times a second, and waits for the answer (no end was seen in 220 s; the limit is the system's). Then nobody restarts,
 waits for or ends the ranks. Where it has no restart left it has no use of the network any more, and is ended.
 """
 
