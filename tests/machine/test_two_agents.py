@@ -1,9 +1,6 @@
-"""torchrun by hand, two agents on this machine: the static rendezvous, an agent that is killed and begun again, a node
-that does not come, a port in use.
-"""
+"""torchrun by hand, two agents on this machine: the static rendezvous, a node that does not come, a port in use."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import assert_same_ending, children, ended, killed, started, steps_logged, when
+from processes import assert_same_ending, ended, started
 from test_rendezvous import RUN
 
 from recipe.plan.compose import PROJECT
@@ -47,39 +44,6 @@ def test_static_rendezvous_of_two_agents_trains_what_one_does(tmp_path: Path) ->
     ends = [ended(each, timeout=150) for each in both]
     assert [end.returncode for end in ends] == [0, 0], [end.stderr for end in ends]
     assert_same_ending(whole, run)
-
-
-def test_an_agent_that_is_killed_and_begun_again_by_hand_joins_the_other(tmp_path: Path) -> None:
-    """Not the one of the endpoint. The other one's ranks are restarted, and wait for it."""
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    longer = (*RUN, "epochs=8", "schedule.warmup_epochs=0", "evaluate.every=8")
-    done = ended(started(tmp_path, *longer, f"hydra.run.dir={whole}", processes=2))
-    assert done.returncode == 0, done.stderr
-    meet = ("--max-restarts=3", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}")
-    training = ("train.py", *longer, f"hydra.run.dir={run}")
-    head = agent(*meet, *training)
-    when(lambda: len(children(head)) > 0 or _listens(meet[2]), head)
-    node = agent(*meet, *training)
-    try:
-        when(lambda: steps_logged(run) >= 3, head)
-        os.kill(node.pid, signal.SIGKILL)
-        node.communicate(timeout=60)  # its rank notices, and lets go of the pipe
-        assert not (run / "result.json").exists()
-        node = agent(*meet, *training)
-        ends = [ended(each, timeout=150) for each in (head, node)]
-    finally:
-        for each in (head, node):
-            if each.poll() is None:
-                killed(each)
-    assert [end.returncode for end in ends] == [0, 0], [end.stderr for end in ends]
-    assert "going on from the checkpoint" in ends[0].stdout + ends[1].stdout
-    assert_same_ending(whole, run)
-
-
-def _listens(endpoint: str) -> bool:
-    host, port = endpoint.partition("=")[2].split(":")
-    with socket.socket() as trial:
-        return trial.connect_ex((host, int(port))) == 0
 
 
 def test_a_node_that_never_joins_ends_the_other_in_time(tmp_path: Path) -> None:
