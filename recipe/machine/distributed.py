@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from recipe.config import RuntimeConfig
-from recipe.errors import RunError, UserError
+from recipe.errors import RunError, UserError, rank_local
 from recipe.machine import connections, interfaces, limits, lost_machine, rendezvous
 from recipe.machine.numerics import set_numerics
 from recipe.machine.signals import end_with_parent
@@ -186,13 +186,20 @@ def start(config: RuntimeConfig) -> Ranks:
     if world_size > 1:
         backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
         device_id = device if device.type == "cuda" else None
-        meeting: dict[str, Any] = {}
         if store is not None:
             met = rendezvous.meet(store, rank, world_size, TIMEOUT)
-            if world_size > local_world_size:
-                interfaces.choose(met, rank, world_size)
-            meeting = {"store": met, "rank": rank, "world_size": world_size}
-        dist.init_process_group(backend, timeout=TIMEOUT, device_id=device_id, **meeting)
+        else:
+            met = rendezvous.own_store(rank, world_size, TIMEOUT)
+        if world_size > local_world_size:
+            interfaces.choose(met, rank, world_size)
+        try:
+            dist.init_process_group(
+                backend, timeout=TIMEOUT, device_id=device_id, store=met, rank=rank, world_size=world_size
+            )
+        except RuntimeError as error:
+            if interfaces.unreachable(error):
+                raise rank_local(RunError(interfaces.advice())) from error
+            raise
     ranks = Ranks(rank, world_size, local_rank, local_world_size, device, command, config.network_timeout)
     if world_size > local_world_size:
         own = connections.limit(config.network_timeout)

@@ -38,6 +38,21 @@ def choose(store: Any, rank: int, world_size: int) -> str:
     return name
 
 
+def unreachable(error: RuntimeError) -> bool:
+    """Whether an error means that gloo cannot connect to an address that another rank has told it."""
+    return "connectFullMesh" in str(error)
+
+
+def advice() -> str:
+    """What to say then."""
+    own = f" (here {os.environ[VARIABLE]})" if os.environ.get(VARIABLE) else ""
+    return (
+        f"the processes of this run have met, but {socket.gethostname()} cannot connect to the address that another "
+        f"one gives as its own: set {VARIABLE}{own} on each machine to the network interface by which the others reach "
+        "it (`ip -brief addr` lists them), and let them through the firewall, on all ports"
+    )
+
+
 def _loopback(address: str) -> bool:
     return not address or address.startswith("127.")
 

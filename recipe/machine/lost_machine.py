@@ -1,7 +1,7 @@
 """What becomes of a run whose network to another machine is gone: one message on each machine, and an end in time.
 
 torchrun itself may not notice. With c10d, a machine where the agents do not meet asks the one where they do several
-times a second, and waits for the answer for as long as the system does: a quarter of an hour. Then nobody restarts,
+times a second, and waits for the answer (no end was seen in 220 s; the limit is the system's). Then nobody restarts,
 waits for or ends the ranks. Where it has no restart left it has no use of the network any more, and is ended.
 """
 
@@ -40,8 +40,6 @@ def error(found: tuple[str, str], seconds: int, asked_to_stop: Callable[[], bool
 
     Raises SystemExit on the others.
     """
-    address, reason = found
-    name = f"{known[address]} ({address})" if address in known else address or "another machine of this run"
     first = _first_of_this_machine()
     # Until the others have noticed as well: they would take the end of this one for the reason.
     end_at = time.monotonic() + SPARE_SECONDS * (1 if first else 2) + seconds / connections.PROBES
@@ -50,13 +48,19 @@ def error(found: tuple[str, str], seconds: int, asked_to_stop: Callable[[], bool
     if not first:
         raise SystemExit(STOPPED)
     _see_to_torchrun()
-    told = LostMachineError(
+    told = LostMachineError(message(*found, seconds))
+    rank_local(told)
+    return told
+
+
+def message(address: str, reason: str, seconds: int) -> str:
+    """What is said of a machine that has an address ("": not known)."""
+    name = f"{known[address]} ({address})" if address in known else address or "another machine of this run"
+    return (
         f"{socket.gethostname()} has had no sign of life from {name} for {seconds} s ({reason}), and the training "
         "cannot go on without it. Does that machine run, and does the network between them carry TCP (ping, cable, "
         "switch, firewall)? The same command on both goes on from the last checkpoint"
     )
-    rank_local(told)
-    return told
 
 
 def _first_of_this_machine() -> bool:

@@ -26,6 +26,12 @@ def agents_store(world_size: int, timeout: timedelta) -> Any:
     return dist.PrefixStore("recipe", dist.TCPStore(address, port, world_size, is_master=False, timeout=timeout))
 
 
+def own_store(rank: int, world_size: int, timeout: timedelta) -> Any:
+    """The store that the ranks make themselves where no agent has one, at $MASTER_ADDR and $MASTER_PORT of rank 0's."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.PrefixStore("ranks", dist.TCPStore(address, port, world_size, is_master=rank == 0, timeout=timeout))
+
+
 def command(store: Any) -> str:
     """What names the command that this process belongs to: still the same after torchrun has restarted it."""
     if COMMAND in os.environ:

@@ -27,14 +27,18 @@ class Host:
 
     def torchrun(self, *arguments: str) -> "subprocess.Popen[str]":
         """torchrun with arguments, at the project's folder."""
+        return self.python("-m", "torch.distributed.run", *arguments)
+
+    def python(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        """Python with arguments, at the project's folder."""
         enter = ["ip", "netns", "exec", self.namespace, "unshare", "-u", "-m", "sh", "-c", ENTER, "sh", self.name]
         process = subprocess.Popen(
-            [*enter, str(self.hosts), sys.executable, "-m", "torch.distributed.run", *arguments],
+            [*enter, str(self.hosts), sys.executable, *arguments],
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             start_new_session=True,
         )
         self.running.append(process)

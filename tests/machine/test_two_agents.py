@@ -66,3 +66,15 @@ def test_a_port_in_use_is_said_at_once(tmp_path: Path) -> None:
         done = ended(agent(*where, "train.py", f"hydra.run.dir={tmp_path}"), timeout=60)
     assert done.returncode == 1
     assert "EADDRINUSE" in done.stderr
+
+
+def test_a_port_that_a_silent_stranger_holds_ends_c10d_too_where_the_host_is_named(tmp_path: Path) -> None:
+    """Without is_host torchrun takes what listens there for the other machine's agent, and waits for its answer."""
+    with socket.socket() as stranger:
+        stranger.bind(("0.0.0.0", 0))
+        stranger.listen()
+        where = ("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{stranger.getsockname()[1]}")
+        done = ended(agent(*where, "--rdzv-conf=is_host=true", "train.py", f"hydra.run.dir={tmp_path}"), timeout=100)
+    assert done.returncode == 1
+    assert "EADDRINUSE" in done.stderr
+    assert "RendezvousConnectionError" in done.stderr

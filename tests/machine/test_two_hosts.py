@@ -56,3 +56,29 @@ def test_two_hosts_train_what_one_does(
     done = [ended(process, timeout=150) for process in begun]
     assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
     assert_same_ending(whole, run)
+
+
+def test_ranks_that_a_scheduler_has_started_without_torchrun_do_so_too(
+    two: tuple[hosts.Host, hosts.Host], whole: Path, tmp_path: Path
+) -> None:
+    """They have no agents' store, and make one."""
+    run = tmp_path / "run"
+    where = {"MASTER_ADDR": "recipe-head", "MASTER_PORT": "29500", "WORLD_SIZE": "2"}
+    arguments = ("train.py", *SHORT, f"hydra.run.dir={run}")
+    begun = [host.python(*arguments, **where, RANK=str(rank)) for rank, host in enumerate(two)]
+    done = [ended(process, timeout=150) for process in begun]
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    assert_same_ending(whole, run)
+
+
+def test_an_interface_by_which_the_others_do_not_reach_a_host_is_told(tmp_path: Path) -> None:
+    if reason := hosts.cannot():
+        pytest.skip(reason)
+    where = {"MASTER_ADDR": "recipe-head", "MASTER_PORT": "29500", "WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
+    arguments = ("train.py", *SHORT, f"hydra.run.dir={tmp_path / 'run'}")
+    with hosts.two_hosts(tmp_path, None) as two:
+        begun = [host.python(*arguments, **where, RANK=str(rank)) for rank, host in enumerate(two)]
+        done = ended(begun[1], timeout=150)
+    assert done.returncode == 2
+    assert "Error (rank 1): the processes of this run have met, but recipe-node cannot connect" in done.stderr
+    assert "set GLOO_SOCKET_IFNAME (here lo)" in done.stderr
