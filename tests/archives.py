@@ -22,7 +22,7 @@ KINDS = (("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp"), ("JPEG", "JPEG"))
 
 def folders(root: Path, train: int = 4, val: int = 2) -> Path:
     """train/CLASS/… and val/CLASS/…: photos of several formats, no two alike; real ones where they are at hand."""
-    real = _real()
+    real = real_photos()
     number = 0
     for part, count in (("train", train), ("val", val)):
         for name in CLASSES:
@@ -36,7 +36,7 @@ def folders(root: Path, train: int = 4, val: int = 2) -> Path:
     return root
 
 
-def _real() -> list[Image.Image]:
+def real_photos() -> list[Image.Image]:
     if PHOTOS is None:
         return []
     with tarfile.open(PHOTOS) as archive:

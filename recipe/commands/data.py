@@ -97,7 +97,7 @@ def add_verify(commands: Any) -> None:
         "out of the ordinary, which can. The exit code is 2 where one cannot be read.",
         epilog="Example: recipe data verify /data/imagenet",
     )
-    parser.add_argument("root", type=Path, metavar="ROOT", help="a folder of images, at any depth")
+    parser.add_argument("root", type=Path, metavar="ROOT", help="a folder of images, at any depth; or archives")
     parser.add_argument("--workers", type=whole_number(1, 1024), metavar="N", help="processes (one a core)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=verify)
@@ -162,9 +162,14 @@ def say_what_is_there(
 def verify(arguments: argparse.Namespace) -> None:
     """Decode everything and say what was seen. Raises DataError where an image cannot be read."""
     from recipe.data.prepare import verify as images
+    from recipe.data.prepare.verify_archives import archives_at, base_of, verify_archives
 
+    workers, archives = arguments.workers or limits.workers(), archives_at(arguments.root)
+    base = base_of(arguments.root) if archives else arguments.root
     try:
-        found = images.verify(arguments.root, arguments.workers or limits.workers())
+        found = (
+            verify_archives(arguments.root, archives, workers) if archives else images.verify(arguments.root, workers)
+        )
     except BrokenProcessPool as error:
         raise DataError("a worker process was killed, perhaps for want of memory: try --workers 1") from error
     if arguments.json:
@@ -177,14 +182,14 @@ def verify(arguments: argparse.Namespace) -> None:
         print(f"{count(found.images, 'image')} decoded, {count(found.others, 'other file')}")
         for line in found.left_out:
             print(line)
-        for line in _sizes(arguments.root, found.sizes()):
+        for line in _sizes(base, found.sizes()):
             print(line)
         for name, times in found.odd.most_common():
             print(f"{times:>9,}  {name}")
         for line in (*found.classes.wrong, *found.classes.alike):
             print(line)
         for name, reason in found.bad.items():
-            print(f"bad: {arguments.root / name}: {reason}")
+            print(f"bad: {base / name}: {reason}")
     wrong = []
     if found.bad:
         links = f", which leaves out none of the {found.broken:,} broken links" if found.broken else ""

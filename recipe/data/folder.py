@@ -32,7 +32,7 @@ class Contents(Protocol):
     said: str
 
     def read(self, name: str) -> bytes:
-        """A file's bytes. Raises OSError or DataError."""
+        """A file's bytes. Raises OSError, ValueError or DataError."""
         ...
 
     def where(self, name: str) -> str:

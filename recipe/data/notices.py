@@ -107,7 +107,7 @@ def same_images(train_set: Dataset, val_set: Dataset, seconds: float = SECONDS) 
         rest = ""
     except TimeoutError:
         rest = f" (not all were compared: that takes more than {seconds:g} s)"
-    except (OSError, DataError):  # a file that is gone, or not to be read: loading it says so
+    except (OSError, ValueError, DataError):  # a file that is gone, or not to be read: loading it says so
         rest = " (not all were compared: some cannot be read)"
     if found:
         first, twin = next(iter(found.items()))

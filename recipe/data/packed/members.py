@@ -9,9 +9,28 @@ from typing import BinaryIO
 
 import numpy as np
 
+from recipe.data.packed.entries import Entry
 from recipe.errors import DataError
 
 MOST_OPEN = 32  # archives that a process holds open
+
+
+def content_of(descriptor: int, entry: Entry) -> bytes:
+    """A file's bytes, from an archive that is open. Raises OSError; ValueError where the archive is damaged."""
+    content = os.pread(descriptor, entry.stored, entry.at)
+    while len(content) < entry.stored:  # a signal, or a file system that hands out less at a time
+        more = os.pread(descriptor, entry.stored - len(content), entry.at + len(content))
+        if not more:
+            raise ValueError("it is cut off: the archive has ended")
+        content += more
+    if entry.deflated:
+        try:
+            content = zlib.decompress(content, -zlib.MAX_WBITS)
+        except zlib.error as error:
+            raise ValueError(f"it is damaged: {error}") from error
+    if entry.crc >= 0 and zlib.crc32(content) != entry.crc:
+        raise ValueError("it is damaged: its checksum is another")
+    return content
 
 
 @dataclass
@@ -47,23 +66,13 @@ class Members:
         return repr((*about, int(self.at[number]), int(self.size[number]))).encode()
 
     def read(self, name: str) -> bytes:
-        """A file's bytes. Raises OSError; DataError where its archive has changed or is damaged."""
+        """A file's bytes. Raises OSError; ValueError where it is damaged, DataError where its archive has changed."""
         number = self._number(name)
-        file, stored = self._file(int(self.archive[number])), int(self.stored[number])
-        content = os.pread(file.fileno(), stored, int(self.at[number]))
-        while len(content) < stored:  # a signal, or a file system that hands out less at a time
-            more = os.pread(file.fileno(), stored - len(content), int(self.at[number]) + len(content))
-            if not more:
-                raise DataError(f"{self.where(name)} is cut off: the archive has ended")
-            content += more
-        if self.deflated[number]:
-            try:
-                content = zlib.decompress(content, -zlib.MAX_WBITS)
-            except zlib.error as error:
-                raise DataError(f"{self.where(name)} is damaged: {error}") from error
-        if self.crc[number] >= 0 and zlib.crc32(content) != self.crc[number]:
-            raise DataError(f"{self.where(name)} is damaged: its checksum is another")
-        return content
+        file = self._file(int(self.archive[number]))
+        columns = (self.size, self.at, self.stored, self.crc)
+        size, at, stored, crc = (int(column[number]) for column in columns)
+        entry = Entry(os.fsdecode(self.inner[number]), size, at, stored, crc, bool(self.deflated[number]))
+        return content_of(file.fileno(), entry)
 
     def _number(self, name: str) -> int:
         return int(np.searchsorted(self.names, np.bytes_(os.fsencode(name))))

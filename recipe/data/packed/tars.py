@@ -23,30 +23,33 @@ def entries_of_tar(path: Path, begin: int = 0, size: int | None = None) -> list[
         if end > whole:
             raise DataError(f"{path} is truncated: it has {whole:,} of at least {end:,} bytes")
         file.seek(begin)
-        found: list[Entry] = []
+        found: dict[str, Entry] = {}  # by name, the last of each: what a hard link means
+        entries: list[Entry] = []
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for info in archive:
-                    found.append(_entry(path, file, info, found, end))
+                    entry = _entry(path, file, info, found, end)
+                    found[entry.name] = entry
+                    entries.append(entry)
                     archive.members = []  # type: ignore[attr-defined]  # it keeps all headers, of ImageNet a million
                 last = archive.offset
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno:  # the disk's, or the network's
                 raise DataError(f"cannot read {path}: {error.strerror}") from error
-            raise DataError(f"{path} {_after(found)}: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{path} {_after(entries)}: {str(error).splitlines()[0]}") from error
         # tarfile takes a damaged header for the end, which is a block of zeros.
         if os.pread(file.fileno(), tarfile.BLOCKSIZE, last) != bytes(tarfile.BLOCKSIZE) or last >= end:
-            raise DataError(f"{path} {_after(found)}: no tar ends so")
-    return [entry for entry in found if entry.kind != "a folder"]
+            raise DataError(f"{path} {_after(entries)}: no tar ends so")
+    return [entry for entry in entries if entry.kind != "a folder"]
 
 
-def _entry(path: Path, file: BinaryIO, info: tarfile.TarInfo, before: list[Entry], end: int) -> Entry:
+def _entry(path: Path, file: BinaryIO, info: tarfile.TarInfo, before: dict[str, Entry], end: int) -> Entry:
     name = info.name.removeprefix("./").lstrip("/")
     if info.isdir():
         return Entry(name, 0, 0, 0, kind="a folder")
     if info.islnk():
         target = info.linkname.removeprefix("./")
-        original = next((entry for entry in reversed(before) if entry.name == target), None)
+        original = before.get(target)
         return original._replace(name=name) if original else Entry(name, 0, 0, 0, kind=f"a link to {target}")
     if info.issparse():
         raise DataError(f"{path}: {info.name} is sparse, which no image is: pack it anew")

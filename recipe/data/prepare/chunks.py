@@ -14,10 +14,11 @@ from recipe.machine.signals import ASKS_TO_STOP, end_with_parent
 
 CHUNK = 8  # files that a worker is given at once
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
-def in_chunks(work: Callable[[list[str]], Result], names: Sequence[str], workers: int) -> Iterator[Result]:
-    """What `work`, a function that pickle can name, makes of each chunk of the names, in any order.
+def in_chunks(work: Callable[[list[Item]], Result], names: Sequence[Item], workers: int) -> Iterator[Result]:
+    """What `work`, a function that pickle can name, makes of each chunk of the names or places, in any order.
 
     Raises what it raises; BrokenProcessPool where a worker was killed. Chunks that were begun are finished.
     """

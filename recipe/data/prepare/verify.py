@@ -5,6 +5,7 @@ and what is wrong with the class folders.
 import io
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -57,6 +58,20 @@ class Verified:
         for size, name in other.names.items():
             self.names[size] = min(name, self.names.get(size, name))
         return self
+
+    def look(self, name: str, path: Path, content: Callable[[], bytes]) -> None:
+        """Note what an image shows that `content` reads; `path` is what messages call it."""
+        try:
+            encoded = content()
+            pixels, guess = decode_any(encoded)
+            self.odd.update(oddities(encoded, os.path.splitext(name)[1]))
+        except Exception as error:  # decoders raise anything on damaged files
+            self.bad[name] = why_unreadable(error, path)
+            return
+        self.odd["of a guessed range (docs/DATA.md)"] += bool(guess)
+        size = pixels.shape[2], pixels.shape[1]
+        self.counts[size] += 1
+        self.names[size] = min(name, self.names.get(size, name))
 
     def sizes(self) -> dict[str, Size]:
         """The smallest, the median and the largest image, by pixels; none where none can be read."""
@@ -126,16 +141,6 @@ def oddities(encoded: bytes, suffix: str) -> list[str]:
 def _look_at(root: Path, names: list[str]) -> Verified:
     found = Verified(images=len(names))
     for name in names:
-        try:
-            encoded = read(root / name)
-            pixels, guess = decode_any(encoded)
-            found.odd.update(oddities(encoded, os.path.splitext(name)[1]))
-        except Exception as error:  # decoders raise anything on damaged files
-            found.bad[name] = why_unreadable(error, root / name)
-            continue
-        found.odd["of a guessed range (docs/DATA.md)"] += bool(guess)
-        size = pixels.shape[2], pixels.shape[1]
-        found.counts[size] += 1
-        found.names[size] = min(name, found.names.get(size, name))
+        found.look(name, root / name, partial(read, root / name))
     found.odd = +found.odd
     return found

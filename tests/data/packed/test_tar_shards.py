@@ -1,6 +1,7 @@
 """data.format: the same images in tar shards and in class folders are one data set, bit for bit; an index made once."""
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,23 @@ def test_what_a_folder_leaves_out_is_left_out_of_a_tar(root: Path, tmp_path: Pat
     assert (found.fingerprint, found.earlier) == (expected.fingerprint, expected.earlier)
     assert found.earlier
     assert [images.fingerprint for images in found.versions()] == [images.fingerprint for images in expected.versions()]
+
+
+def test_hard_link_is_the_file_before_it_and_another_is_left_out(root: Path, tmp_path: Path) -> None:
+    """As tar packs what `recipe data split` has linked."""
+    (root / "train" / "bee bee" / "twin.jpg").hardlink_to(next((root / "train" / "ant").glob("*.jpg")))
+    path = tmp_path / "all.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(root, "photos")
+    assert_same(opened(path), opened(root))
+    with tarfile.open(path) as archive:
+        assert any(info.islnk() for info in archive)
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("photos/train/ant/link.jpg")
+        info.type, info.linkname = tarfile.SYMTYPE, "1.jpg"
+        archive.addfile(info)
+    said = list(opened(path)[0].remarks())
+    assert said[1:] == [f"left out, neither file nor folder: ant/link.jpg (a link) (1 in {path})"]
 
 
 def test_index_is_made_once_and_anew_where_a_shard_has_changed(
