@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 KEYS = ("until", "max_seeds", "hours", "smallest_gain")  # of hydra.launcher
 KEY = "hydra.launcher.until=resolved"
-SWEEPER = "LadderSweeper"
+SWEEPERS = ("LadderSweeper", "BasicSweeper")
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,10 @@ class _Work:
         from recipe.ladder.telling.looks import line
 
         counts = taken.design.counts
-        titles = {setting.jobs[0].plan.name: setting.jobs[0].setting for setting in self.settings}
+        rungs = [setting.jobs[0].plan.rung.name for setting in self.settings]
+        several = len(set(rungs)) < len(rungs)
+        jobs = [setting.jobs[0] for setting in self.settings]
+        titles = {job.plan.name: job.setting if several else job.plan.rung.name for job in jobs}
         print(f"\nLook {len(taken.looks)} of at most {len(counts)}, at {counts[len(taken.looks) - 1]} seeds")
         for (_, name, over), standing in standings.items():
             verdict = sequential.verdict(standing, taken)
@@ -259,7 +262,7 @@ def _settings(
 ) -> list[Setting]:
     """The settings of a sweep's jobs. Raises ConfigError where a job is wrong, or seeds cannot be added to them."""
     sweeper = launcher.config.hydra.sweeper
-    if not str(sweeper._target_).endswith(SWEEPER):
+    if not str(sweeper._target_).endswith(SWEEPERS):
         raise ConfigError(f"{KEY}: other sweepers choose settings themselves; it goes with hydra/sweeper=basic")
     if sweeper.get("max_batch_size") is not None:
         raise ConfigError(f"{KEY} looks at all jobs together: leave out hydra.sweeper.max_batch_size")
