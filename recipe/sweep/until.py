@@ -247,7 +247,7 @@ class _Work:
         resolved = sum(standing.decided != looks.OPEN for standing in standings.values())
         still = len(standings) - resolved
         most = self.taken.design.counts[-1]
-        why = f"open ({ended_by}; the same command with more goes on)" if ended_by else f"at max_seeds={most}"
+        why = f"open ({ended_by}; the same command with more hours goes on)" if ended_by else f"at max_seeds={most}"
         said = [f"{resolved} of {count(len(standings), 'comparison')} resolved"] if standings else []
         said += [f"{still} {why}"] if still or (ended_by and not standings) else []
         print(

@@ -46,9 +46,7 @@ def test_on_a_cluster_it_must_wait(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_between_two_looks_it_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     process = sweep(tmp_path, "hydra.launcher.max_seeds=5")
-    when(
-        lambda: (taken := looks(tmp_path)) is not None and len(taken.looks) == 1 and len(results(tmp_path)) > 6, process
-    )
+    when(lambda: len(results(tmp_path)) > 6, process)  # behind the first look
     process.send_signal(how)
     ended(process)
     time.sleep(5)  # its jobs notice, save and end
