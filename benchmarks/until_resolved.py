@@ -174,7 +174,7 @@ def main() -> None:
     for gains in GAINS:
         for noise in NOISE:
             for smallest in (0.2, None):
-                if smallest is not None or gains in ("published", "all zero"):
+                if smallest is not None or gains == "published":
                     print(line(gains, noise, smallest, given.trials, given.given, given.most), flush=True)
 
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydra.core.utils import JobReturn
-
 from recipe.errors import ConfigError
 from recipe.ladder.reading import looks_taken
 from recipe.ladder.reading.collect import collect
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 KEYS = ("until", "max_seeds", "hours", "smallest_gain")  # of hydra.launcher
 KEY = "hydra.launcher.until=resolved"
-SWEEPER = "LadderSweeper"
+SWEEPERS = ("LadderSweeper", "BasicSweeper")
 
 
 @dataclass(frozen=True)
@@ -71,9 +69,7 @@ def asked(options: dict[str, Any]) -> Until | None:
     return Until(most, hours, smallest)
 
 
-def launch(
-    launcher: RecipeLauncher, job_overrides: Sequence[Sequence[str]], first: int, until: Until
-) -> list[JobReturn]:
+def launch(launcher: RecipeLauncher, job_overrides: Sequence[Sequence[str]], first: int, until: Until) -> list[Any]:
     """Run the jobs, and further seeds of what is open. Returns what all jobs have come to.
 
     Raises what `launcher.launch` raises, and ConfigError where seeds cannot be added to the jobs.
@@ -90,7 +86,7 @@ def launch(
 
 
 @dataclass
-class Setting:
+class SweptSetting:
     """What is trained, whatever the seed."""
 
     overrides: tuple[str, ...]  # without the seed
@@ -123,10 +119,10 @@ class _Work:
     """A sweep until its comparisons are resolved, in progress."""
 
     def __init__(
-        self, launcher: RecipeLauncher, settings: list[Setting], first: int, until: Until, taken: LooksTaken
+        self, launcher: RecipeLauncher, settings: list[SweptSetting], first: int, until: Until, taken: LooksTaken
     ) -> None:
         self.launcher, self.settings, self.until, self.taken = launcher, settings, until, taken
-        self.returned: list[JobReturn] = []
+        self.returned: list[Any] = []
         self.begun, self.spent_before = time.monotonic(), taken.seconds
         self.per_run: float | None = None  # seconds, by the trainings of this start
         self.folders = [job.folder for setting in settings for job in setting.jobs]  # of what is trained
@@ -138,7 +134,7 @@ class _Work:
         """Run the jobs that were given, whatever the time."""
         self._launch(job_overrides, first, self.folders)
 
-    def go_on(self) -> list[JobReturn]:
+    def go_on(self) -> list[Any]:
         """Look and train by turns. Returns what all jobs have come to."""
         from recipe.ladder.comparing import sequential
 
@@ -231,7 +227,10 @@ class _Work:
         from recipe.ladder.telling.looks import line
 
         counts = taken.design.counts
-        titles = {setting.jobs[0].plan.name: setting.jobs[0].setting for setting in self.settings}
+        rungs = [setting.jobs[0].plan.rung.name for setting in self.settings]
+        several = len(set(rungs)) < len(rungs)
+        jobs = [setting.jobs[0] for setting in self.settings]
+        titles = {job.plan.name: job.setting if several else job.plan.rung.name for job in jobs}
         print(f"\nLook {len(taken.looks)} of at most {len(counts)}, at {counts[len(taken.looks) - 1]} seeds")
         for (_, name, over), standing in standings.items():
             verdict = sequential.verdict(standing, taken)
@@ -244,7 +243,7 @@ class _Work:
         resolved = sum(standing.decided != looks.OPEN for standing in standings.values())
         still = len(standings) - resolved
         most = self.taken.design.counts[-1]
-        why = f"open ({ended_by}; the same command with more goes on)" if ended_by else f"at max_seeds={most}"
+        why = f"open ({ended_by}; the same command with more hours goes on)" if ended_by else f"at max_seeds={most}"
         said = [f"{resolved} of {count(len(standings), 'comparison')} resolved"] if standings else []
         said += [f"{still} {why}"] if still or (ended_by and not standings) else []
         print(
@@ -256,10 +255,10 @@ class _Work:
 
 def _settings(
     launcher: RecipeLauncher, job_overrides: Sequence[Sequence[str]], first: int, until: Until
-) -> list[Setting]:
+) -> list[SweptSetting]:
     """The settings of a sweep's jobs. Raises ConfigError where a job is wrong, or seeds cannot be added to them."""
     sweeper = launcher.config.hydra.sweeper
-    if not str(sweeper._target_).endswith(SWEEPER):
+    if not str(sweeper._target_).endswith(SWEEPERS):
         raise ConfigError(f"{KEY}: other sweepers choose settings themselves; it goes with hydra/sweeper=basic")
     if sweeper.get("max_batch_size") is not None:
         raise ConfigError(f"{KEY} looks at all jobs together: leave out hydra.sweeper.max_batch_size")
@@ -274,7 +273,7 @@ def _settings(
                 "hydra.launcher.until=resolved counts whole trainings by seed: without data.fold and max_steps"
             )
         found.setdefault(_without_seed(job.overrides), []).append(job)
-    settings = [Setting(overrides, tuple(those)) for overrides, those in found.items()]
+    settings = [SweptSetting(overrides, tuple(those)) for overrides, those in found.items()]
     if any(setting.seeds != settings[0].seeds for setting in settings):
         raise ConfigError(f"{KEY}: all settings need the same seeds to begin with")
     if len(settings[0].seeds) > until.max_seeds:
@@ -297,7 +296,7 @@ def _without_seed(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(each for each in overrides if each.lstrip("+").partition("=")[0] != "seed")
 
 
-def _taken(sweep: Path, settings: Sequence[Setting], design: looks_taken.Design) -> LooksTaken:
+def _taken(sweep: Path, settings: Sequence[SweptSetting], design: looks_taken.Design) -> LooksTaken:
     """The looks that an earlier start took, or none. Raises ConfigError where they were planned in another way."""
     names = sorted(str(os.path.relpath(setting.jobs[0].folder.parent, sweep)) for setting in settings)
     path = sweep / looks_taken.FOLDER / f"{hashlib.sha256(repr(names).encode()).hexdigest()[:12]}.json"
