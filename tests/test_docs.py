@@ -94,8 +94,13 @@ def paths_in(text: str) -> set[str]:
     return {path for path in (*below, *modules) if not re.search(r"[A-Z]{2,}\.(py|yaml)$", path)}
 
 
+OF_SOURCES = {"train_imagenet.py"}  # ffcv-imagenet's
+
+
 def is_there(path: str) -> bool:
-    """As a path from the project's folder, or as the end of one."""
+    """As a path from the project's folder, or as the end of one; or it is a file of a recipe's source."""
+    if path in OF_SOURCES:
+        return True
     return any(True for _ in PROJECT.glob(path)) or ("*" not in path and path in ENDS)
 
 

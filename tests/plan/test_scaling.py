@@ -10,6 +10,8 @@ from recipe.schema import leaves
 
 TWICE = ScaleConfig(name="twice", epochs=2, resolution=2, batch_size=2, micro_batch_size=2, evaluate_every=2)
 KEYS = {dotted: about for dotted, _, about in leaves(Config())}
+EPOCHS = {"schedule.step_size", "resolution.grow_from", "resolution.grow_until"}
+PIXELS = {"train_resize", "train_crop", "val_resize", "val_crop", "first_crop", "crop_step", "resize_step"}
 
 
 def changed(config: Config, literal: frozenset[str] = frozenset()) -> dict[str, float]:
@@ -19,7 +21,10 @@ def changed(config: Config, literal: frozenset[str] = frozenset()) -> dict[str, 
 
 def example() -> Config:
     config = Config(scale=replace(TWICE), schedule=ScheduleConfig("step", warmup_epochs=5.0, min_lr=0.25))
+    config.schedule.cooldown_epochs = 10.0
     config.resolution.train_resize = 240
+    config.resolution.first_crop = 160
+    config.resolution.grow_from = 6.0
     config.schedule.interval = "step"
     return config
 
@@ -40,8 +45,8 @@ def test_values_are_scaled_by_their_units_and_no_others() -> None:
 @pytest.mark.parametrize(
     ("factor", "scaled"),
     [
-        ("epochs", {"epochs", "schedule.warmup_epochs", "schedule.step_size"}),
-        ("resolution", {f"resolution.{name}" for name in ("train_resize", "train_crop", "val_resize", "val_crop")}),
+        ("epochs", {"epochs", *(f"schedule.{name}_epochs" for name in ("warmup", "cooldown")), *EPOCHS}),
+        ("resolution", {f"resolution.{name}" for name in PIXELS}),
         ("batch_size", {"batch_size", "optimizer.lr", "schedule.min_lr"}),
         ("micro_batch_size", {"micro_batch_size"}),
         ("evaluate_every", {"evaluate.every"}),
