@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recipe.config import RuntimeConfig
 from recipe.errors import RunError, UserError, rank_local
-from recipe.machine import connections, interfaces, limits, lost_machine, rendezvous
+from recipe.machine import connections, gradient_order, interfaces, limits, lost_machine, rendezvous
 from recipe.machine.numerics import set_numerics
 from recipe.machine.signals import end_with_parent
 
@@ -110,9 +110,12 @@ class Ranks:
         device_ids = [self.device] if self.device.type == "cuda" else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # 2.14 renames broadcast_buffers, 2.11 knows no other name
-            return nn.parallel.DistributedDataParallel(
+            model = nn.parallel.DistributedDataParallel(
                 network, device_ids=device_ids, broadcast_buffers=False, gradient_as_bucket_view=True
             )
+        if gradient_order.matters(self.world_size, dist.get_backend()):
+            model.register_comm_hook(self.world_size, gradient_order.each_by_itself)
+        return model
 
     def copy_buffers(self, *models: nn.Module | None) -> None:
         """Give every rank rank 0's buffers. Rank 0 has those that count: it runs each step's micro-batch 0."""
