@@ -25,6 +25,7 @@ PROJECT = Path(__file__).parents[1]
 PAGE = PROJECT / "docs/EVIDENCE.md"
 RECORDS = PROJECT / "docs/results/evidence"
 SPLITS = 1000
+ORDERED = 8  # rungs from which on their order says something
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def ladder(runs: Sequence[RunRecord]) -> str:
     names = ["rung", "seeds", "top-1 ± sd", "gain", "95% interval", "verdict", "published gain"]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     lines += [_line(row, _published(comparison, row)) for row in comparison.rows]
-    return "\n".join([*lines, "", _agreement(comparison)])
+    return "\n".join([*lines, *_agreement(comparison)])
 
 
 def _line(row: Row, published: float | None) -> str:
@@ -92,13 +93,15 @@ def _of_rung(row: Row) -> float | None:
     return published.get("acc1")
 
 
-def _agreement(comparison: Comparison) -> str:
+def _agreement(comparison: Comparison) -> list[str]:
+    if len(comparison.rows) < ORDERED:
+        return []
     pairs = [(row, _of_rung(row), _published(comparison, row)) for row in comparison.rows]
     means = [(row.mean, acc1) for row, acc1, _ in pairs if acc1 is not None]
     gains = [(row.gain.difference.mean, gain) for row, _, gain in pairs if row.gain is not None and gain is not None]
     of_means, of_gains = (rank_correlation(*zip(*each, strict=True)) for each in (means, gains))
     of_both = f"of the accuracies {of_means:+.2f}, of the gains {of_gains:+.2f}"
-    return f"Rank correlation with what was published (Spearman): {of_both}."
+    return ["", f"Rank correlation with what was published (Spearman): {of_both}."]
 
 
 def control(runs: Sequence[RunRecord]) -> str:

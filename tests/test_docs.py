@@ -32,7 +32,7 @@ def test_table_of_rungs_is_that_of_their_files(plan: Callable[..., Plan]) -> Non
 
 
 def test_table_of_scales_is_what_they_do(plan: Callable[..., Plan]) -> None:
-    for scale in ("imagenet", "small", "cifar", "demo"):
+    for scale in ("imagenet", "small", "cifar", "demo"):  # tiny has a model of its own
         config = plan("+recipe=v2", f"scale={scale}").config
         micro_batches = config.batch_size // config.micro_batch_size
         model = config.model.name.replace("resnet", "ResNet-")
