@@ -113,18 +113,18 @@ def _comparison(
 
 
 def _accuracies(comparison: Comparison) -> str:
-    """The main table."""
+    """The main table: what a phone shows without a scroll comes first."""
     columns: dict[str, Callable[[Row], Cell]] = {
-        "runs": lambda row: Cell(
-            f"{len(row.acc1)}" + (f" of {row.planned}" if row.planned > len(row.acc1) else ""), len(row.acc1)
-        ),
         "top-1, %": lambda row: number(row.mean if row.acc1 else None),
-        "sd": lambda row: number(row.sd),
         "gain": lambda row: signed(wording.points(row.gain) if row.gain else math.nan),
+        "verdict": _verdict,
         "95% interval": lambda row: _interval(row),
         "adjusted p": lambda row: Cell(wording.p_value(row.gain.adjusted), row.gain.adjusted) if row.gain else Cell(""),
         "paired p": lambda row: _paired(row, comparison),
-        "verdict": _verdict,
+        "sd": lambda row: number(row.sd),
+        "runs": lambda row: Cell(
+            f"{len(row.acc1)}" + (f" of {row.planned}" if row.planned > len(row.acc1) else ""), len(row.acc1)
+        ),
         "gain over": lambda row: Cell(labels[row.gain.over] if row.gain and not obvious else "", style="text"),
         "total gain": lambda row: signed(
             wording.points(row.total) if row.total and comparison.has_totals else math.nan
