@@ -106,7 +106,7 @@ class ResolutionConfig:
     first_crop: int | None = key(None, at_least=8, since="0.2", unit="pixels")
     grow_from: float = key(0.0, at_least=0, used_by=GROWING, since="0.2", unit="epochs")  # up to it first_crop
     grow_until: float = key(90.0, above=0, used_by=GROWING, since="0.2", unit="epochs")  # from it on train_crop
-    crop_step: int = key(32, at_least=1, used_by=GROWING, since="0.2", unit="pixels")  # sizes between are multiples
+    grow_step: int = key(32, at_least=1, used_by=GROWING, since="0.2", unit="pixels")  # sizes between are multiples
     # Whole batches resized on the device, from this share of the crop's sides to all of it; null: off
     resize_from: float | None = key(None, above=0, below=1, since="0.2")
     resize_delay: float = key(0.5, at_least=0, below=1, used_by=RESIZED, since="0.2")  # share of the run before it

@@ -29,7 +29,7 @@ RECIPES = sorted(file.stem for file in (CONF / "recipe").glob("*.yaml"))
         ("momentum", ["optimizer.momentum"]),
         ("compile", ["runtime.compile"]),
         ("patience", ["early_stopping.patience", "schedule.patience"]),
-        ("resolution.crop", ["resolution.train_crop", "resolution.val_crop"]),
+        ("resolution.crop", ["resolution.first_crop", "resolution.train_crop", "resolution.val_crop"]),
         ("log.every", ["log.every_steps"]),
         ("label_smooth", ["loss.label_smoothing"]),
         ("model_name", ["model.name"]),

@@ -28,7 +28,7 @@ def crop_at(sizes: ResolutionConfig, epoch: int) -> int:
         return sizes.train_crop
     share = (epoch - sizes.grow_from) / (sizes.grow_until - sizes.grow_from)
     pixels = sizes.first_crop + (sizes.train_crop - sizes.first_crop) * share
-    return min(max(sizes.crop_step * round(pixels / sizes.crop_step), sizes.first_crop), sizes.train_crop)
+    return min(max(sizes.grow_step * round(pixels / sizes.grow_step), sizes.first_crop), sizes.train_crop)
 
 
 def in_epoch(config: Config, epoch: int) -> Config:

@@ -90,7 +90,7 @@ def test_the_loader_s_images_have_the_crop_of_their_epoch(workers: int, repetiti
     """Across epochs, whose images are loaded while the one before is trained on; and from any step on."""
     config = Config(epochs=4, batch_size=8, micro_batch_size=4)
     config.data = DataConfig(name="synthetic", size=16, num_classes=4, workers=workers)
-    config.resolution = ResolutionConfig(train_crop=32, first_crop=16, grow_from=1, grow_until=3, crop_step=8)
+    config.resolution = ResolutionConfig(train_crop=32, first_crop=16, grow_from=1, grow_until=3, grow_step=8)
     config.augment.policy, config.sampler.repetitions = "none", repetitions
     train_set, order = datasets.load(config.data)[0], make_order(config, 16)
     whole = batches(config, train_set, order, (0, 0))

@@ -32,7 +32,7 @@ FFCV_VALUES = {
     "model.blur_pool": "convolutions",
     "resolution.train_crop": 192,
     "resolution.first_crop": 160,
-    "resolution.crop_step": 32,
+    "resolution.grow_step": 32,
     "resolution.val_crop": 256,
     "resolution.val_resize": 293,
     "augment.scale": [0.08, 1.0],

@@ -33,8 +33,8 @@ WRONG: list[tuple[list[str], str]] = [
         ["+recipe=v1", "resolution=64"],
         "(fixres, fixres_232, standard), not null or a number; values are given",
     ),
-    (["+recipe=v1", "resolution=64"], "resolution.interpolation=…, resolution.train_crop=…"),
-    (["+recipe=3"], "+recipe=3: a config group takes the name of an option (r00_baseline, r01"),
+    (["+recipe=v1", "resolution=64"], "resolution.train_crop=…, resolution.train_resize=…"),
+    (["+recipe=3"], "+recipe=3: a config group takes the name of an option (ffcv_16, "),
 ]
 
 

@@ -11,7 +11,7 @@ from recipe.schema import leaves
 TWICE = ScaleConfig(name="twice", epochs=2, resolution=2, batch_size=2, micro_batch_size=2, evaluate_every=2)
 KEYS = {dotted: about for dotted, _, about in leaves(Config())}
 EPOCHS = {"schedule.step_size", "resolution.grow_from", "resolution.grow_until"}
-PIXELS = {"train_resize", "train_crop", "val_resize", "val_crop", "first_crop", "crop_step", "resize_step"}
+PIXELS = {"train_resize", "train_crop", "val_resize", "val_crop", "first_crop", "grow_step", "resize_step"}
 
 
 def changed(config: Config, literal: frozenset[str] = frozenset()) -> dict[str, float]:

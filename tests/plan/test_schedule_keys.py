@@ -32,6 +32,7 @@ OTHER = {  # than what any schedule has by itself
     "warmup_epochs": "4",
     "warmup_method": "constant",
     "warmup_decay": "0.2",
+    "cooldown_epochs": "3",
     "interval": "",  # the one that the schedule does not have
 }
 # What a key needs beside it, to act or to be refused for itself.

@@ -135,7 +135,7 @@ def test_jobs_that_are_one_run_are_named(sweep: Sweep) -> None:
 @pytest.mark.parametrize(
     ("options", "fragment"),
     [
-        (["+recipe=glob(zz*)"], "+recipe=glob(zz*) names nothing to sweep over: there are r00_baseline"),
+        (["+recipe=glob(zz*)"], "+recipe=glob(zz*) names nothing to sweep over: there are ffcv_16"),
         (["seed=range(3,3)"], "seed=range(3,3) names nothing to sweep over"),
         (["+recipe=glob(zz*)", "hydra.sweeper.max_batch_size=2"], "+recipe=glob(zz*) names nothing to sweep over"),
         (['hydra.sweeper.params={ema: "glob(zz*)"}'], "ema=glob(zz*) names nothing to sweep over: there are ema, none"),

@@ -85,7 +85,7 @@ def train(run: Trainer, epoch: int) -> float:
 def test_ffcv_16(plan: Callable[..., Plan], tmp_path: Path) -> None:
     growing = [
         "resolution.first_crop=16",
-        "resolution.crop_step=8",
+        "resolution.grow_step=8",
         "resolution.grow_from=1",
         "resolution.grow_until=3",
     ]
