@@ -27,7 +27,7 @@ wheels:  ## Put what an installation needs into wheels/, for a machine without a
 
 # GPUS=1: with PyTorch made to report one GPU, GPUS=0: none. What needs a real one asks tests/gpus.py.
 PRETENDING = $(if $(GPUS),PRETENDED_GPUS=$(GPUS) PYTHONPATH=$(CURDIR)/tests/pretended$${PYTHONPATH:+:$$PYTHONPATH})
-test: $(VENV)/.dev  ## Tests, about 11 minutes on 2 cores
+test: $(VENV)/.dev  ## Tests, about 15 minutes on 2 cores
 	$(PRETENDING) $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # What most changes touch, without what takes long there: about 190 seconds of one core, so 100 on two.

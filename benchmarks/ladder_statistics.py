@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from recipe.ladder.comparing import pooling  # noqa: E402
+from recipe.ladder.comparing.statistics import holm  # noqa: E402
 
 PUBLISHED = np.array([0.364, 0.312, 1.8, 0.19, 0.318, 0.118, 0.278, 0.526, 0.16, 0.254, 0.224, 0.184])  # points
 SD = 0.12  # of a run, points
@@ -122,15 +123,6 @@ def measured(these: Ladders, pools: bool) -> Found:
         (gains >= LEVEL).mean(0),
         (totals >= LEVEL).mean(0),
     )
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """`statistics.holm` along the last axis."""
-    order, several = np.argsort(p, -1), p.shape[-1]
-    steps = np.take_along_axis(p, order, -1) * (several - np.arange(several))
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.minimum(1, np.maximum.accumulate(steps, -1)), -1)
-    return adjusted
 
 
 def cases(rungs: int) -> list[str]:

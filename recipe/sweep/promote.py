@@ -28,5 +28,5 @@ def verdicts(found: Mapping[str, Mapping[int, float]]) -> dict[str, str]:
     for name in others:
         shared = sorted(found[name].keys() & found[first].keys())
         differences.append(difference([found[name][s] for s in shared], [found[first][s] for s in shared]))
-    adjusted = holm([each.p for each in differences])
+    adjusted = holm([each.p for each in differences]).tolist()
     return {name: verdict(each, p) for name, each, p in zip(others, differences, adjusted, strict=True)}

@@ -62,9 +62,7 @@ def _write(path: Path, images: ImageFolder) -> None:
     assert isinstance(members, Members)
 
     def write(temporary: Path) -> None:
-        texts: dict[str, Any] = {
-            key: np.array([os.fsencode(text) for text in getattr(images, key)], dtype=bytes) for key in TEXTS
-        }
+        texts: dict[str, Any] = {key: _encoded(getattr(images, key)) for key in TEXTS}
         arrays: dict[str, Any] = {f"members_{key}": getattr(members, key) for key in ARRAYS}
         with temporary.open("wb") as file:
             np.savez(

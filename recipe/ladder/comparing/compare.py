@@ -209,7 +209,8 @@ def _judge(rows: Sequence[Row], kind: str, lent: borrowing.TableRuns | None) -> 
     alone = [math.nan if twice else gain.difference.p for gain, twice in zip(gains, told_twice, strict=True)]
     counted = [one.p if one and not math.isnan(p) else p for one, p in zip(pooled, alone, strict=True)]
     tests = max(1, sum(not math.isnan(p) for p in alone))
-    judged = zip(rows[1:], gains, pooled, statistics.holm(counted), statistics.holm(alone), strict=True)
+    adjusted, of_each_alone = statistics.holm(counted).tolist(), statistics.holm(alone).tolist()
+    judged = zip(rows[1:], gains, pooled, adjusted, of_each_alone, strict=True)
     for row, gain, one, p, p_alone in judged:
         if gain.verdict == SAME:
             continue

@@ -77,7 +77,7 @@ def _across(tables: Sequence[Comparison]) -> AcrossData:
                 pairs.setdefault((row.key, over.key), [None] * len(tables))[place] = _Found(row, over, row.gain)
     several = [found for found in pairs.values() if sum(each is not None for each in found) > 1]
     gains = [_mean_gain(found) for found in several]
-    adjusted = statistics.holm([gain.p for gain in gains])
+    adjusted = statistics.holm([gain.p for gain in gains]).tolist()
     judged = [replace(gain, adjusted=p, verdict=_verdict(gain, p)) for gain, p in zip(gains, adjusted, strict=True)]
     return AcrossData(tables[0].shape, _labels(tables), judged, _ranks(tables))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recipe.ladder.comparing.statistics import holm
 from recipe.ladder.reading.looks_taken import Design, Seen
 
 LEVEL = 0.05  # the chance of any wrong verdict in a table, over all looks
@@ -74,16 +75,6 @@ def over_looks(p: np.ndarray, planned: Design) -> np.ndarray:
     """
     paid = p / np.array(planned.weights)[: p.shape[-2], None]
     return np.minimum(1.0, np.where(np.isnan(paid), 1.0, paid).min(-2))
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p-values (..., comparisons) adjusted for being several (Holm, 1979)."""
-    several = p.shape[-1]
-    order = np.argsort(p, axis=-1, kind="stable")
-    steps = np.take_along_axis(p, order, -1) * (several - np.arange(several))
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.minimum(1.0, np.maximum.accumulate(steps, axis=-1)), -1)
-    return adjusted
 
 
 def adjusted(p: np.ndarray, planned: Design) -> np.ndarray:

@@ -146,17 +146,17 @@ def permutation(new: Runs, old: Runs) -> float:
     return float(stats.permutation_test((new, old), gap, n_resamples=RESAMPLES, vectorized=True, rng=rng).pvalue)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """p-values adjusted for being several (Holm, 1979): with `adjusted < 0.05`, 5% is the chance of any false call.
 
-    NaN, from a single run, is no comparison and stays NaN.
+    Of (..., comparisons), each row by itself. NaN, from a single run, is no comparison and stays NaN.
     """
-    adjusted = [math.nan] * len(p_values)
-    tested = sorted((p, index) for index, p in enumerate(p_values) if not math.isnan(p))
-    highest = 0.0
-    for rank, (p, index) in enumerate(tested):
-        highest = max(highest, min(1.0, (len(tested) - rank) * p))
-        adjusted[index] = highest
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, axis=-1, kind="stable")  # NaN comes last
+    tested = (~np.isnan(p)).sum(-1, keepdims=True)
+    steps = np.take_along_axis(p, order, -1) * (tested - np.arange(p.shape[-1]))
+    adjusted = np.empty_like(p)
+    np.put_along_axis(adjusted, order, np.minimum(1.0, np.maximum.accumulate(steps, axis=-1)), -1)
     return adjusted
 
 

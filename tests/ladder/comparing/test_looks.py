@@ -67,9 +67,9 @@ def test_smaller_than_has_a_part_of_its_own() -> None:
     assert looks.decide(ones, small, means, looks.design(3, 20, None)).tolist() == [looks.OPEN, looks.OPEN]
 
 
-def test_holm_is_that_of_the_report() -> None:
+def test_holm_takes_each_table_by_itself() -> None:
     p = np.random.default_rng(0).random((50, 7)) ** 3
-    for line, adjusted in zip(p, looks.holm(p), strict=True):
+    for line, adjusted in zip(p, holm(p), strict=True):
         assert adjusted == pytest.approx(holm(line.tolist()))
 
 

@@ -149,9 +149,9 @@ def test_permutation_has_its_exact_smallest_p(n: int, smallest: float) -> None:
 
 
 def test_holm_is_the_step_down_of_the_paper() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]).tolist() == [1.0, 1.0]
+    assert holm([]).tolist() == []
     some = holm([0.01, math.nan, 0.04])
     assert some[0] == pytest.approx(0.02)
     assert math.isnan(some[1])
